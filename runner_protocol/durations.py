@@ -1,4 +1,4 @@
-"""Durations as the wire writes them: `30s` `5m` `24h` `7d` `2w` `500ms` `1.5s` `1h30m`, ISO 8601 (`PT5M`), bare seconds.
+"""Durations as the wire writes them: `30s` `5m` `24h` `7d` `2w` `500ms` `1.5s` `1h30m`, ISO 8601, seconds.
 
 The rule is PROTOCOL.md section 2: anything else, a negative duration or one beyond 100 years is refused, never zero.
 """
@@ -47,7 +47,7 @@ def parse_duration(value: str | float) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """Write a duration in the wire's shortest exact form, such as `1h30m` or `500ms`; `parse_duration` reads it back."""
+    """Write a duration in the wire's shortest exact form, such as `1h30m`; `parse_duration` reads it back."""
     left = value // timedelta(microseconds=1)
     if left < 0:
         raise DurationError(f"a duration must not be negative: {value}")

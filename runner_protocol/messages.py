@@ -1,4 +1,4 @@
-"""The messages of the step protocol: the engine's `TurnRequest` and the runner's `Action` (PROTOCOL.md sections 1 and 2).
+"""The messages of the step protocol: the engine's `TurnRequest`, the runner's `Action` (PROTOCOL.md sections 1, 2).
 
 Types are strict (`"3"` is no number), unknown fields are ignored, so that either side may be newer than the other.
 A class mirrors its tag: `step_complete` on the wire is `StepComplete` here.
@@ -85,7 +85,7 @@ Duration = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NotYet = Annotated[None, PlainValidator(_refuse_for_now), WithJsonSchema({"type": "null"})]
-"""A field of version 2 that changes what an action means and that this release does not carry out: refused, not ignored."""
+"""A field of version 2 that changes what an action means, but not carried out by this release: refused, not ignored."""
 
 
 class Message(BaseModel):

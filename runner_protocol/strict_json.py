@@ -1,7 +1,7 @@
 """JSON that is lossless or refused: what comes in is equal to what is stored and sent on.
 
-No library is safe alone: the standard one takes NaN, duplicate keys and lone surrogates, others turn large integers into
-floats. So each door of the engine and of the kits reads with `parse` and writes with `encode` (PROMISES.md P31).
+No library is safe alone: the standard one takes NaN, duplicate keys and lone surrogates, others turn large integers
+into floats. So each door of the engine and of the kits reads with `parse` and writes with `encode` (PROMISES.md P31).
 """
 
 import json
@@ -13,16 +13,6 @@ MAX_DEPTH = 64
 """How deep arrays and objects may nest, counted from the value (an envelope around it does not count)."""
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
-
-type_names = {
-    dict: "object",
-    list: "array",
-    str: "string",
-    bool: "boolean",
-    int: "number",
-    float: "number",
-    type(None): "null",
-}
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
@@ -40,8 +30,8 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
 
     Raises:
         NotJsonError: not UTF-8, not JSON syntax.
-        JsonError: JSON that would not come back equal: a byte order mark, NaN or infinity, a number beyond 64 bits or the range of a
-            double, a duplicate key, a lone surrogate, or deeper than `max_depth`.
+        JsonError: JSON that would not come back equal: a byte order mark, NaN or infinity, a number beyond 64 bits or
+            the range of a double, a duplicate key, a lone surrogate, or deeper than `max_depth`.
     """
     data = body.encode() if isinstance(body, str) else body
     if data.count(b"[") + data.count(b"{") > max_depth:

@@ -1,1 +1,1 @@
-
+"""Who owns the database file."""

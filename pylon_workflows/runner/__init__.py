@@ -1,1 +1,1 @@
-
+"""How a turn reaches a runner: over HTTP, or in the same process."""

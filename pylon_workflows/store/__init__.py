@@ -1,1 +1,1 @@
-
+"""Where instances are kept: one SQLite file, or memory."""

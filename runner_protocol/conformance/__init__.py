@@ -1,0 +1,1 @@
+"""The conformance checker: plays the engine against any runner."""
