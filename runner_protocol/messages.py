@@ -65,6 +65,11 @@ def _read_duration(value: object) -> timedelta:
     return parse_duration(value)
 
 
+def _check_duration(value: object) -> str:
+    length = _read_duration(value)
+    return format_duration(length) if isinstance(value, timedelta) else str(value).strip()
+
+
 def _refuse_for_now(value: object) -> None:
     if value is not None:
         raise ValueError("is not supported by this release yet")
@@ -82,6 +87,12 @@ Duration = Annotated[
     PlainSerializer(format_duration),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}),
 ]
+DurationText = Annotated[
+    str,
+    BeforeValidator(_check_duration),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}),
+]
+"""A duration kept as it was written, because people read it in the name of a sleep; `parse_duration` reads it."""
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NotYet = Annotated[None, PlainValidator(_refuse_for_now), WithJsonSchema({"type": "null"})]
@@ -125,7 +136,7 @@ class Sleep(_Action):
     """The workflow sleeps; the record is written when the sleep begins."""
 
     action: Literal["sleep"] = "sleep"
-    duration: Duration
+    duration: DurationText
     name: Name | None = None
     key: Name | None = None
 
@@ -137,7 +148,7 @@ class WaitEvent(_Action):
     event: Name
     key: Name | None = None
     timeout: Duration | None = None
-    on_timeout: Literal["return", "fail"] = "return"
+    on_timeout: Literal["return"] = "return"
     match: NotYet = None
     correlation: NotYet = None
 

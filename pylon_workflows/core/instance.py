@@ -1,0 +1,146 @@
+"""The state of an instance: what its history folds into."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pylon_workflows.core.records import EventIds, Record, Records
+from pylon_workflows.core.transitions import InstanceStarted
+
+
+class Status(StrEnum):
+    """What an instance is doing; `docs/concepts.md` draws how one leads to another."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SLEEPING = "sleeping"
+    WAITING_FOR_EVENT = "waiting_for_event"
+    BLOCKED = "blocked"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What a waiting instance waits for, under which key, and since when."""
+
+    event: str
+    key: str
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxEvent:
+    """An event that nobody has taken yet; `revision` is that of its `EventReceived`."""
+
+    event: str
+    data_json: bytes
+    revision: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One start of a workflow.
+
+    `origin` holds what never changes. `revision` counts the transitions folded so far, `current_step` the positions
+    taken, `failures_here` the failed attempts since the last position. `due_at` is when to wake it: the end of a sleep,
+    of a wait, of a backoff, or a delayed start.
+    """
+
+    origin: InstanceStarted
+    run: int = 1
+    revision: int = 1
+    status: Status = Status.PENDING
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    due_at: datetime | None = None
+    wait: Wait | None = None
+    current_step: int = 0
+    failures_here: int = 0
+    last_error: str | None = None
+    last_position_at: datetime | None = None
+    history_bytes: int = 0
+    output_json: bytes | None = None
+    error: str | None = None
+    error_detail_json: bytes | None = None
+    blocked_reason: str | None = None
+    records: Records = field(default_factory=Records)
+    inbox: tuple[InboxEvent, ...] = ()
+    event_ids: EventIds = field(default_factory=EventIds)
+
+    @property
+    def id(self) -> str:
+        """The public id."""
+        return self.origin.id
+
+    @property
+    def name(self) -> str:
+        """The workflow's name."""
+        return self.origin.name
+
+    @property
+    def version(self) -> str | None:
+        """The workflow's version when the run started."""
+        return self.origin.version
+
+    @property
+    def created_at(self) -> datetime:
+        """When the instance was started by its caller."""
+        return self.origin.at
+
+    @property
+    def max_retries(self) -> int:
+        """How many failures of one step are retried."""
+        return self.origin.policy.max_retries
+
+    @property
+    def input(self) -> Any:
+        """The input as a Python value."""
+        return json.loads(self.origin.input_json)
+
+    @property
+    def output(self) -> Any:
+        """The output as a Python value; None until the workflow has completed."""
+        return None if self.output_json is None else json.loads(self.output_json)
+
+    @property
+    def error_detail(self) -> Any:
+        """The error as the runner's object, where it gave one."""
+        return None if self.error_detail_json is None else json.loads(self.error_detail_json)
+
+    @property
+    def steps(self) -> tuple[Record, ...]:
+        """The records of this run."""
+        return tuple(self.records)
+
+    @property
+    def waiting_for(self) -> str | None:
+        """The name of the event that the instance waits for."""
+        return None if self.wait is None else self.wait.event
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When a sleep, a wait or a delayed start ends."""
+        return None if self.status is Status.RUNNING else self.due_at
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """When the next attempt is due, between attempts."""
+        return self.due_at if self.status is Status.RUNNING else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the instance has completed, failed or been cancelled."""
+        return self.status in FINISHED
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether the runner is to be asked now."""
+        return self.due_at is None and (self.status is Status.RUNNING or self.status is Status.PENDING)
