@@ -1,0 +1,75 @@
+"""What the engine knows of a workflow: its name and the terms on which its instances run."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.errors import InvalidInputError, UnknownWorkflowError
+from runner_protocol.durations import MAX_DURATION
+from runner_protocol.messages import MAX_NAME_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDefinition:
+    """A workflow's registration. An instance keeps the terms of the definition that its run started with.
+
+    `step_timeout` is how long a turn may take without an answer. The backoff between attempts doubles from
+    `initial_backoff` to `maximum_backoff`, with full jitter.
+
+    Raises:
+        InvalidInputError: a name that is empty or too long, a negative number, a timeout that is not positive.
+    """
+
+    name: str
+    version: str | None = field(default=None, kw_only=True)
+    description: str | None = field(default=None, kw_only=True)
+    max_retries: int = field(default=3, kw_only=True)
+    step_timeout: timedelta = field(default=timedelta(seconds=30), kw_only=True)
+    initial_backoff: timedelta = field(default=timedelta(seconds=1), kw_only=True)
+    maximum_backoff: timedelta = field(default=timedelta(minutes=5), kw_only=True)
+
+    def __post_init__(self) -> None:
+        for text, what in ((self.name, "name"), (self.version, "version")):
+            if text is not None and not 1 <= len(text) <= MAX_NAME_LENGTH:
+                raise InvalidInputError(f"{what}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(text)}")
+        if not 0 <= self.max_retries <= 1_000_000:
+            raise InvalidInputError(f"max_retries: must be from 0 to 1,000,000, not {self.max_retries}")
+        if not timedelta(0) < self.step_timeout <= MAX_DURATION:
+            raise InvalidInputError(f"step_timeout: must be positive and at most 100 years, not {self.step_timeout}")
+        if not timedelta(0) <= self.initial_backoff <= self.maximum_backoff <= MAX_DURATION:
+            raise InvalidInputError("initial_backoff: must not be negative, nor beyond maximum_backoff")
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How its failed attempts are retried."""
+        return RetryPolicy(
+            max_retries=self.max_retries, initial_backoff=self.initial_backoff, maximum_backoff=self.maximum_backoff
+        )
+
+
+class Definitions:
+    """The definitions an engine knows. Those registered in code win over those that came over HTTP."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, WorkflowDefinition] = {}
+        self._registered: dict[str, WorkflowDefinition] = {}
+
+    def register(self, definition: WorkflowDefinition) -> None:
+        """Add or replace a definition of the program's own."""
+        self._registered[definition.name] = definition
+
+    def restore(self, definitions: Iterable[WorkflowDefinition]) -> None:
+        """Add or replace definitions that the store keeps."""
+        self._stored.update((definition.name, definition) for definition in definitions)
+
+    def get(self, name: str) -> WorkflowDefinition:
+        """The definition of that name; raises UnknownWorkflowError."""
+        found = self._registered.get(name) or self._stored.get(name)
+        if found is None:
+            known = ", ".join(definition.name for definition in self) or "none"
+            raise UnknownWorkflowError(f"no workflow is named {name[:140]!r}; registered: {known[:500]}")
+        return found
+
+    def __iter__(self) -> Iterator[WorkflowDefinition]:
+        return iter(sorted({**self._stored, **self._registered}.values(), key=lambda found: found.name))

@@ -1,0 +1,35 @@
+"""Ids: time-ordered, so that they sort by age; unguessable, so that knowing one says nothing of another."""
+
+import re
+import secrets
+from datetime import datetime
+
+from pylon_workflows.errors import InvalidInputError
+
+RESERVED_IDS = frozenset(
+    {"definitions", "start", "events", "stream", "healthz", "history", "openapi.json", "schedules"}
+)
+"""Words that stand where an id would in a route of the HTTP API."""
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+def new_instance_id(now: datetime) -> str:
+    """`wf_` and 26 characters: 48 bits of milliseconds, then 80 random bits (the ULID's layout)."""
+    number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
+    return "wf_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def new_seed() -> str:
+    """32 hex digits, for a run's replay-stable randomness."""
+    return secrets.token_hex(16)
+
+
+def check_instance_id(value: str) -> str:
+    """An id that a caller chose, as it is; raises InvalidInputError unless it fits `[A-Za-z0-9_.:-]{1,128}`."""
+    if not _ID.fullmatch(value):
+        raise InvalidInputError(f"id: {value[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
+    if value.lower() in RESERVED_IDS or value in (".", ".."):
+        raise InvalidInputError(f"id: {value!r} is a reserved word")
+    return value

@@ -1,0 +1,262 @@
+"""The seams of the engine. The docstrings are the contracts; `tests/contracts` holds every implementation to them."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import CorruptDatabaseError
+from runner_protocol.messages import Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSummary:
+    """An instance without its input, output, steps and inbox: what a list shows."""
+
+    id: str
+    name: str
+    version: str | None
+    run: int
+    revision: int
+    status: Status
+    current_step: int
+    waiting_for: str | None
+    due_at: datetime | None
+    error: str | None
+    blocked_reason: str | None
+    max_retries: int
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One question: the request's body, ready to send, and how many seconds the runner has for its answer."""
+
+    instance_id: str
+    body: bytes
+    idempotency_key: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The instance that a start led to: a new one, or the one that had the same id or idempotency key."""
+
+    id: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReceipt:
+    """An accepted event; a duplicate changed nothing."""
+
+    is_duplicate: bool
+
+
+class Clock(Protocol):
+    """Time, passed in and never asked for elsewhere: wall clock for due times, monotonic for waiting."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC. It may jump either way."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long on the monotonic clock; nothing or less yields once."""
+        ...
+
+
+class Runner(Protocol):
+    """Whoever holds the workflow code."""
+
+    async def take_turn(self, turn: Turn) -> Action:
+        """Ask once, and read the one answer.
+
+        Cancelling gives up the turn. The implementation keeps the deadline itself, over the whole turn: an answer that
+        drips does not extend it.
+
+        Raises:
+            RunnerUnavailableError: there was no proper answer and the turn is to be asked again (PROTOCOL.md section 4).
+            MalformedAnswerError: JSON that is no proper action.
+            TurnTimedOutError: no answer within `turn.timeout_s`.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Where instances are kept. What a call has returned is durable; nothing is visible before it is (P1, P3, P4).
+
+    Every call raises `StorageFullError` when the disk is full, with nothing changed, and another `StoreError` when the
+    file cannot be used.
+    """
+
+    async def open(self) -> None:
+        """Create or migrate what is needed.
+
+        Raises:
+            NewerDatabaseError: written by a newer release. CorruptDatabaseError: not readable. Neither is written to.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Commit whatever was handed in, then let go of everything. A closed store can be opened again."""
+        ...
+
+    async def create(self, instance: Instance) -> str | None:
+        """Store a new instance, whose history is its `origin`, and return None.
+
+        When its id is taken, or its idempotency key, change nothing and return the id of the instance that has it
+        (that of the id, where both are taken).
+        """
+        ...
+
+    def append(
+        self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
+    ) -> Awaitable[None]:
+        """Store the transitions that led to `instance`, and the instance's new state, together.
+
+        The write is queued by the call itself, in the order of calls; awaiting tells when it is durable. Cancelling the
+        awaiting caller does not cancel the write. `is_to_announce` keeps a finished instance among the `unannounced`.
+        Nothing else appends to the same instance in the meantime; should the stored revision not be
+        `instance.revision - len(transitions)`, the write fails with CorruptDatabaseError and changes nothing.
+        """
+        ...
+
+    async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
+        """The whole history of each instance, in order; an unreadable one is its error; unknown ids are left out."""
+        ...
+
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """The instance's present state without its records, or None."""
+        ...
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> Sequence[InstanceSummary]:
+        """Instances, newest first, of any of the statuses (none given: all); `after` is the id that ended a page."""
+        ...
+
+    async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
+        """Ids of instances to drive now, oldest first, beginning after the one given."""
+        ...
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
+        """Ids of instances with `due_at <= now`, the longest overdue first."""
+        ...
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """The earliest `due_at` later than `after`, or None."""
+        ...
+
+    async def unannounced(self, *, limit: int) -> Sequence[str]:
+        """Ids of finished instances stored with `is_to_announce` and not yet marked, oldest first."""
+        ...
+
+    async def mark_announced(self, instance_ids: Sequence[str]) -> None:
+        """Take them out of `unannounced`."""
+        ...
+
+    async def delete(self, instance_ids: Sequence[str]) -> int:
+        """Delete finished instances, each with its history; others and unknown ids are left. Returns how many."""
+        ...
+
+    async def expired(self, *, completed_before: datetime | None, keep: int | None, limit: int) -> Sequence[str]:
+        """Finished, announced instances that retention deletes: completed before then, or beyond the newest `keep`."""
+        ...
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """Add or replace a definition by name."""
+        ...
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """All saved definitions."""
+        ...
+
+
+class Engine(Protocol):
+    """What a front (the HTTP API) calls on an engine. Each change has been committed when the call returns.
+
+    Every method raises EngineNotRunningError outside the engine's lifetime, and StoreError for the file's troubles.
+    """
+
+    async def start_or_find(
+        self, name: str, input: Any = ..., *, id: str | None = None, idempotency_key: str | None = None
+    ) -> Started:
+        """Start an instance, or find the one already started with this id or key, name and input (P13).
+
+        Raises:
+            UnknownWorkflowError, InvalidInputError, TooLargeError; StartConflictError when the id or key belongs to an
+            instance with another name or input.
+        """
+        ...
+
+    async def get(self, instance_id: str) -> Instance:
+        """The instance. Raises UnknownInstanceError."""
+        ...
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> Sequence[InstanceSummary]:
+        """Instances, newest first; `limit` from 1 to 200 (else InvalidInputError); `after` is the last id of a page."""
+        ...
+
+    async def send_event(
+        self, instance_id: str, event: str, data: Any = ..., *, event_id: str | None = None
+    ) -> EventReceipt:
+        """Accept an event; without data it has `{}`.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError, TooLargeError, InstanceFinishedError, InboxFullError.
+        """
+        ...
+
+    async def cancel(self, instance_id: str) -> None:
+        """Cancel it; again is no error. Raises UnknownInstanceError, InstanceFinishedError."""
+        ...
+
+    async def resume(self, instance_id: str) -> Status:
+        """Let a blocked instance go on. Raises UnknownInstanceError, InstanceNotBlockedError."""
+        ...
+
+    async def advance(self, instance_id: str) -> Status:
+        """Do now what is due, if anything is, and tell the present status. Raises UnknownInstanceError."""
+        ...
+
+    async def delete(self, instance_id: str) -> None:
+        """Delete a finished instance. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        ...
+
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """All transitions of an instance, in order. Raises UnknownInstanceError."""
+        ...
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """All definitions, by name."""
+        ...
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """Keep a definition in the store; one registered in code goes before it."""
+        ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes work."""
+        ...
