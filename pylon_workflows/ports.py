@@ -84,7 +84,7 @@ class Runner(Protocol):
         drips does not extend it.
 
         Raises:
-            RunnerUnavailableError: there was no proper answer and the turn is to be asked again (PROTOCOL.md section 4).
+            RunnerUnavailableError: there was no proper answer and the turn is asked again (PROTOCOL.md section 4).
             MalformedAnswerError: JSON that is no proper action.
             TurnTimedOutError: no answer within `turn.timeout_s`.
         """
