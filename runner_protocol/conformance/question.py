@@ -1,0 +1,156 @@
+"""The engine's side of a turn: completes what a case writes shortly into the request that the engine would send.
+
+The history lies in the past at fixed times, so that a case can name them; only the deadline is taken from the clock.
+"""
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from runner_protocol.conformance.cases import Case, ShortRecord, Turn
+from runner_protocol.conformance.exchange import Call
+from runner_protocol.durations import parse_duration
+from runner_protocol.messages import PROTOCOL_VERSION, format_timestamp
+from runner_protocol.strict_json import encode_parsed
+
+STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+SEED = "5eed0000000000000000000000c0ffee"
+_MAX_ATTEMPTS = 4
+_STEP_TAKES = timedelta(milliseconds=500)
+_STEP_TIMEOUT = timedelta(seconds=30)
+_HEADERS = {
+    "content-type": "application/json; charset=utf-8",
+    "accept": "application/x-ndjson, application/json",
+}
+
+
+def new_workflow_id(instance: str) -> str:
+    """Make an id that no earlier play has used: runners under test may remember what they ran."""
+    return f"conformance-{secrets.token_hex(6)}-{instance}"
+
+
+def build_call(case: Case, turn: Turn, workflow_id: str) -> Call:
+    """Build the HTTP call of a turn."""
+    if turn.method != "POST":
+        return Call(turn.method, {"accept": _HEADERS["accept"]}, b"")
+    if turn.body is not None:
+        return Call("POST", dict(_HEADERS), turn.body.encode())
+    request = build_request(case, turn, workflow_id)
+    headers = dict(_HEADERS)
+    if isinstance(key := request.get("idempotency_key"), str):
+        headers["idempotency-key"] = quote(key, safe=":")
+    return Call("POST", headers, encode_parsed(request))
+
+
+def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
+    """Build the request of a turn, `turn.request` replacing what the engine would send."""
+    records = build_records(turn.records)
+    taken = [record for record in records if record.get("position") is not None]
+    waiting = records[records.index(taken[-1]) + 1 :] if taken else records
+    request: dict[str, Any] = {
+        "workflow_id": workflow_id,
+        "workflow_name": case.workflow,
+        "input": case.input if "input" not in turn.model_fields_set else turn.input,
+        "current_step": len(taken),
+        "completed_steps": records,
+        "protocol": PROTOCOL_VERSION,
+        "mode": "advance",
+        "run": 1,
+        "workflow_version": None,
+        "started_at": format_timestamp(STARTED_AT),
+        "attempt": {
+            "number": len(waiting) + 1,
+            "max": _MAX_ATTEMPTS,
+            "last_error": waiting[-1].get("error") if waiting else None,
+        },
+        "idempotency_key": f"{workflow_id}:1:{len(taken)}",
+        "deadline": format_timestamp(datetime.now(UTC) + _STEP_TIMEOUT),
+        "now": taken[-1]["completed_at"] if taken else format_timestamp(STARTED_AT),
+        "seed": SEED,
+        "history": {"steps": len(taken), "bytes": len(encode_parsed(records)) if records else 0},
+    }
+    filled: dict[str, Any] = fill_in(_replace(request, turn.request), workflow_id)
+    return filled
+
+
+def build_records(short: Sequence[ShortRecord]) -> list[dict[str, Any]]:
+    """Complete the records in their order: keys, positions, times and retry counts as the engine gives them."""
+    records: list[dict[str, Any]] = []
+    done: set[str] = set()
+    failures: dict[str, int] = {}
+    for entry in short:
+        for index in range(entry.repeat):
+            record = _record(entry, index, records, done, failures)
+            if record.get("position") is not None:
+                done.add(record["key"])
+            records.append(record)
+    return records
+
+
+def fill_in(value: Any, workflow_id: str) -> Any:
+    """Put the instance's id where a case writes `{workflow_id}`."""
+    match value:
+        case str():
+            return value.replace("{workflow_id}", workflow_id)
+        case list():
+            return [fill_in(member, workflow_id) for member in value]
+        case dict():
+            return {key: fill_in(member, workflow_id) for key, member in value.items()}
+        case _:
+            return value
+
+
+def _record(
+    entry: ShortRecord, index: int, before: list[dict[str, Any]], done: set[str], failures: dict[str, int]
+) -> dict[str, Any]:
+    name, key_name, kind = _names(entry)
+    key = entry.set.get("key", _first_free(key_name, done))
+    takes_position = entry.failed is None or entry.final
+    if entry.failed is not None:
+        failures[key] = failures.get(key, 0) + 1
+    started_at = STARTED_AT + timedelta(seconds=len(before))
+    lasted = parse_duration(entry.sleep) if entry.sleep is not None else _STEP_TAKES
+    record = {
+        "step_id": f"step_{len(before)}",
+        "name": name,
+        "status": "failed" if entry.failed is not None else "completed",
+        "output": index if entry.output == "$index" else entry.output,
+        "error": entry.error if entry.failed is not None else None,
+        "started_at": format_timestamp(started_at),
+        "completed_at": format_timestamp(started_at + lasted),
+        "duration_ms": lasted // timedelta(milliseconds=1),
+        "retry_count": failures[key] if entry.failed is not None else 0,
+        "key": key,
+        "kind": kind,
+        "position": sum(1 for record in before if record.get("position") is not None) if takes_position else None,
+        "final": entry.final,
+        "timed_out": entry.timed_out,
+    }
+    return _replace(record, entry.set)
+
+
+def _names(entry: ShortRecord) -> tuple[str, str, str]:
+    """Name, what the key is made of, and kind."""
+    if entry.sleep is not None:
+        return f"sleep:{entry.sleep}", "sleep", "sleep"
+    if entry.event is not None:
+        return f"event:{entry.event}", f"event:{entry.event}", "event"
+    name = entry.step if entry.step is not None else entry.failed
+    if name is None:
+        raise AssertionError("a short record has one kind")
+    return name, name, "step"
+
+
+def _first_free(name: str, done: set[str]) -> str:
+    key, number = name, 1
+    while key in done:
+        number += 1
+        key = f"{name}#{number}"
+    return key
+
+
+def _replace(fields: dict[str, Any], replacements: dict[str, Any]) -> dict[str, Any]:
+    merged = {**fields, **replacements}
+    return {key: value for key, value in merged.items() if value != {"$absent": True}}

@@ -1,0 +1,74 @@
+"""The JSON schema of the wire, generated from the messages: `python -m runner_protocol.schema --check|--write`.
+
+The schema says what a message looks like; what it means is said by PROTOCOL.md beside it.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from runner_protocol.messages import (
+    Complete,
+    Defer,
+    Diverged,
+    Fail,
+    Message,
+    Sleep,
+    StepComplete,
+    TurnRequest,
+    WaitEvent,
+)
+
+SCHEMA_PATH = Path(__file__).with_name("schema.json")
+_ACTIONS: tuple[type[Message], ...] = (StepComplete, Sleep, WaitEvent, Complete, Fail, Defer, Diverged)
+_USAGE = "usage: python -m runner_protocol.schema --check | --write"
+
+
+def build_schema() -> dict[str, Any]:
+    """Build the schema: `$defs` holds every message, the top accepts a request or an action."""
+    wire: list[type[Message]] = [TurnRequest, *_ACTIONS]
+    _, generated = models_json_schema([(message, "validation") for message in wire])
+    messages = generated["$defs"]
+    for action in _ACTIONS:
+        # The models give the tag a default, so that Python code need not repeat it; on the wire it must be there.
+        messages[action.__name__].setdefault("required", []).insert(0, "action")
+    messages["Action"] = {
+        "description": "A runner's answer.",
+        "oneOf": [{"$ref": f"#/$defs/{action.__name__}"} for action in _ACTIONS],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The step protocol, version 2, as far as this release carries it",
+        "description": "Validate a request against #/$defs/TurnRequest and an answer against #/$defs/Action.",
+        "anyOf": [{"$ref": "#/$defs/TurnRequest"}, {"$ref": "#/$defs/Action"}],
+        "$defs": dict(sorted(messages.items())),
+    }
+
+
+def render_schema() -> str:
+    """Write the schema as the file holds it."""
+    return json.dumps(build_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check or write the file; returns the exit status."""
+    match list(arguments):
+        case ["--write"]:
+            SCHEMA_PATH.write_text(render_schema(), encoding="utf-8")
+            return 0
+        case ["--check"]:
+            if SCHEMA_PATH.exists() and SCHEMA_PATH.read_text(encoding="utf-8") == render_schema():
+                return 0
+            sys.stderr.write(f"{SCHEMA_PATH.name} is stale: run `python -m runner_protocol.schema --write`\n")
+            return 1
+        case _:
+            sys.stderr.write(_USAGE + "\n")
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
