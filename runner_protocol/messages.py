@@ -26,6 +26,8 @@ from runner_protocol.strict_json import MAX_DEPTH, JsonError, NotJsonError, enco
 
 PROTOCOL_VERSION = 2
 MAX_NAME_LENGTH = 128
+MAX_KEY_LENGTH = 512
+"""A key is a name with a prefix or a counter added (`sleep:<name>`, `<name>#1000`), so it may be longer than one."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 UNKNOWN_STEP = "unknown"
 UNKNOWN_ERROR = "Unknown error"
@@ -49,7 +51,10 @@ def parse_timestamp(value: object) -> datetime:
         return value
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("should be an RFC 3339 time such as 2026-12-01T09:00:00.000Z")
-    return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("should be a time between the years 1 and 9999, in UTC too") from None
 
 
 def format_timestamp(value: datetime) -> str:
@@ -94,6 +99,7 @@ DurationText = Annotated[
 ]
 """A duration kept as it was written, because people read it in the name of a sleep; `parse_duration` reads it."""
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NotYet = Annotated[None, PlainValidator(_refuse_for_now), WithJsonSchema({"type": "null"})]
 """A field of version 2 that changes what an action means, but not carried out by this release: refused, not ignored."""
@@ -125,7 +131,7 @@ class StepComplete(_Action):
 
     action: Literal["step_complete"] = "step_complete"
     step_name: Name | None = None
-    key: Name | None = None
+    key: Key | None = None
     output: Any = None
     duration_ms: Milliseconds | None = None
     started_at: Timestamp | None = None
@@ -138,7 +144,7 @@ class Sleep(_Action):
     action: Literal["sleep"] = "sleep"
     duration: DurationText
     name: Name | None = None
-    key: Name | None = None
+    key: Key | None = None
 
 
 class WaitEvent(_Action):
@@ -146,7 +152,7 @@ class WaitEvent(_Action):
 
     action: Literal["wait_event"] = "wait_event"
     event: Name
-    key: Name | None = None
+    key: Key | None = None
     timeout: Duration | None = None
     on_timeout: Literal["return"] = "return"
     match: NotYet = None
@@ -165,7 +171,7 @@ class Fail(_Action):
 
     action: Literal["fail"] = "fail"
     step_name: Name | None = None
-    key: Name | None = None
+    key: Key | None = None
     error: str | ErrorDetail | None = None
     retryable: bool = True
     retry_after: Duration | None = None
