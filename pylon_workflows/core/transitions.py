@@ -134,7 +134,10 @@ class WaitTimedOut:
     """No event came by the wait's deadline; the code gets null."""
 
     at: datetime
+    event: str
+    key: str
     position: int
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
