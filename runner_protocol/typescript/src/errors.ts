@@ -1,0 +1,115 @@
+/**
+ * What goes wrong in a step, and how an author says what is to follow.
+ *
+ *     StepFailedError     thrown into the workflow: a step has failed for good (its retries are used up)
+ *     NonRetryableError   thrown by a step: do not try this again
+ *     RetryAfterError     thrown by a step: try this again after the given time
+ */
+import { type Duration, wireDuration } from "./durations.js";
+import { type Json, JsonError, toJson } from "./json.js";
+
+/** An error as the wire carries it (PROTOCOL.md section 2). */
+export interface ErrorDetail {
+  type: string;
+  message: string;
+  code?: string | number;
+  data?: Json;
+  stack?: string;
+}
+
+/** A step has failed finally. Catch it to go on in another way; uncaught, it fails the workflow. */
+export class StepFailedError extends Error {
+  override readonly name = "StepFailedError";
+
+  /** `message` is that of the last attempt's error; `attempts` counts the failed ones. */
+  constructor(
+    readonly stepName: string,
+    readonly key: string,
+    message: string,
+    readonly attempts: number,
+  ) {
+    super(message);
+  }
+}
+
+/** Throw it from a step that must not be tried again. */
+export class NonRetryableError extends Error {
+  override name = "NonRetryableError";
+}
+
+/** Throw it from a step that is to be tried again after `retryAfter`, in place of the usual backoff. */
+export class RetryAfterError extends Error {
+  override name = "RetryAfterError";
+  readonly retryAfter: string;
+
+  constructor(message: string, retryAfter: Duration, options?: ErrorOptions) {
+    super(message, options);
+    this.retryAfter = wireDuration(retryAfter);
+  }
+}
+
+/** Whether trying again cannot help, also of Promise.any's several errors. */
+export function isFinal(thrown: unknown): boolean {
+  if (thrown instanceof AggregateError) return thrown.errors.length > 0 && thrown.errors.every(isFinal);
+  return thrown instanceof StepFailedError || thrown instanceof NonRetryableError || thrown instanceof JsonError;
+}
+
+const MAX_TEXT = 16_384;
+const MAX_DATA = 65_536;
+
+/** Describes whatever was thrown; never throws itself, however odd the thing. */
+export function describeError(thrown: unknown): ErrorDetail {
+  if (typeof thrown !== "object" || thrown === null) return { type: "Error", message: text(thrown) };
+  const detail: ErrorDetail = { type: typeOf(thrown), message: "" };
+  detail.message = messageOf(thrown) || detail.type;
+  const code = read(thrown, "code");
+  if (typeof code === "string") detail.code = text(code);
+  else if (Number.isSafeInteger(code)) detail.code = code as number;
+  const data = dataOf(thrown);
+  if (data !== undefined) detail.data = data;
+  const stack = read(thrown, "stack");
+  if (typeof stack === "string") detail.stack = text(stack);
+  return detail;
+}
+
+function read(thrown: object, field: string): unknown {
+  try {
+    return (thrown as Record<string, unknown>)[field];
+  } catch {
+    return undefined;
+  }
+}
+
+function typeOf(thrown: object): string {
+  const name = read(thrown, "name");
+  if (typeof name === "string" && name !== "" && name !== "Error") return text(name);
+  const maker = read(thrown, "constructor");
+  return (typeof maker === "function" && maker !== Object && text(maker.name)) || "Error";
+}
+
+function messageOf(thrown: object): string {
+  if (thrown instanceof StepFailedError) return text(`step '${thrown.stepName}' failed: ${thrown.message}`);
+  const message = read(thrown, "message");
+  if (typeof message === "string") return text(message);
+  try {
+    return text(JSON.stringify(thrown));
+  } catch {
+    return "";
+  }
+}
+
+/** What the author hung on the error as `data`, unless it is no JSON or too much: it must not hide the error itself. */
+function dataOf(thrown: object): Json | undefined {
+  try {
+    const data = read(thrown, "data");
+    if (data === undefined) return undefined;
+    const copied = toJson(data);
+    return JSON.stringify(copied).length <= MAX_DATA ? copied : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function text(value: unknown): string {
+  return String(value).slice(0, MAX_TEXT).toWellFormed();
+}
