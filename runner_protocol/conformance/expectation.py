@@ -128,7 +128,7 @@ _MATCHERS: dict[str, Callable[[Any, Any, dict[str, Any]], bool]] = {
 }
 MATCHERS = frozenset(_MATCHERS)
 """`$any` something, `$absent` null or nothing, `$type`, `$regex` (found in it), `$in` a list, `$between` two numbers,
-`$duration` and `$moment` in any spelling, `$time`, `$save` under a name, `$saved` the same again, `$not` another one."""
+`$duration` and `$moment` in any spelling, `$time`, `$save` under a name, `$saved` it, `$not` something else."""
 
 
 def _shown(value: Any) -> str:
