@@ -1,0 +1,141 @@
+"""The HTTP application: its routes, and which status each error is answered with."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from pylon_workflows import errors
+from pylon_workflows.api import refusals
+from pylon_workflows.api.auth import Authorize
+from pylon_workflows.api.handlers import Handlers
+from pylon_workflows.api.limits import LimitBody, Limits
+from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.ports import Engine
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an error is answered. `detail` replaces a message that speaks of this machine and not of the request."""
+
+    status: int
+    detail: str | None = None
+    retry_after_s: int | None = None
+
+
+ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
+    errors.CallerError: Answer(400),
+    errors.TooLargeError: Answer(413),
+    errors.UnknownWorkflowError: Answer(404),
+    errors.UnknownInstanceError: Answer(404),
+    errors.ConflictError: Answer(409),
+    errors.InboxFullError: Answer(429),
+    errors.EngineNotRunningError: Answer(503, retry_after_s=1),
+    errors.StorageFullError: Answer(503, "the disk is full; nothing was changed", retry_after_s=5),
+    errors.CorruptDatabaseError: Answer(500, "what the database holds of this cannot be read"),
+    errors.StoreError: Answer(503, "the database cannot be used now", retry_after_s=5),
+    refusals.UnknownRouteError: Answer(404),
+    refusals.MethodNotAllowedError: Answer(405),
+    refusals.MissingTokenError: Answer(401),
+    refusals.NotLocalError: Answer(403),
+    refusals.BodyTooSlowError: Answer(408),
+    refusals.UnsupportedEncodingError: Answer(415),
+}
+"""An error is answered as the nearest of its classes says."""
+
+
+def create_app(engine: Engine, *, token: str | None = None, limits: Limits | None = None) -> Starlette:
+    """The API over an engine, as an ASGI application to mount under any path.
+
+    The engine need not be running yet. With a token every request must carry it as `Authorization: Bearer`; without one
+    only programs on this machine are answered (`auth.py`).
+
+    Raises:
+        InvalidInputError: a token that cannot stand in a header.
+    """
+    limits = limits or Limits()
+    handlers = Handlers(engine, limits)
+    root = _route("/", GET=handlers.list_instances)
+    # A mount hands over its root as "" or as "/", and neither may cost the caller a redirect.
+    root.path_regex = re.compile(r"/?\Z")
+    app = Starlette(
+        routes=[
+            root,
+            _route("/definitions", GET=handlers.list_definitions, POST=handlers.save_definition),
+            _route("/start", POST=handlers.start),
+            _route("/healthz", GET=handlers.health),
+            _route("/openapi.json", GET=handlers.describe),
+            _route("/{id}", GET=handlers.get, DELETE=handlers.delete),
+            _route("/{id}/history", GET=handlers.history),
+            _route("/{id}/event", POST=handlers.send_event),
+            _route("/{id}/cancel", POST=handlers.cancel),
+            _route("/{id}/advance", POST=handlers.advance),
+            _route("/{id}/resume", POST=handlers.resume),
+            Route("/{rest:path}", _unknown, methods=None),
+        ],
+        middleware=[
+            Middleware(AnswerErrors, explain),
+            Middleware(Authorize, token),
+            Middleware(LimitBody, limits),
+        ],
+    )
+    app.router.redirect_slashes = False
+    app.middleware_stack = app.build_middleware_stack()
+    return app
+
+
+def explain(error: Exception) -> Problem | None:
+    """The problem that an error is told as; None when nobody foresaw it."""
+    if isinstance(error, ClientDisconnect):
+        return Problem(status=400, code="disconnected", detail="the body: ended before its time")
+    if not isinstance(error, errors.WorkflowError):
+        return None
+    answer = next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), None)
+    if answer is None:
+        return None
+    headers = dict(error.headers) if isinstance(error, refusals.RefusedRequestError) else {}
+    if answer.retry_after_s is not None:
+        headers["retry-after"] = str(answer.retry_after_s)
+    if answer.status == 413:
+        headers["connection"] = "close"
+    return Problem(status=answer.status, code=error.code, detail=answer.detail or str(error), headers=headers)
+
+
+class _Resource:
+    """What one path answers, by method; HEAD is GET without the body."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = handlers
+        self._allow = ", ".join(sorted({*handlers, *(["HEAD"] if "GET" in handlers else [])}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        handler = self._handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            raise refusals.MethodNotAllowedError(
+                f"{method[:20]} is not for this path; it takes {self._allow}", headers={"allow": self._allow}
+            )
+        response = await handler(Request(scope, receive))
+        if method == "HEAD":
+            response.body = b""
+        await response(scope, receive, send)
+
+
+def _route(path: str, **handlers: Handler) -> Route:
+    return Route(path, _Resource(handlers))
+
+
+class _Unknown:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise refusals.UnknownRouteError(f"this API has no path {scope['path'][:200]!r}")
+
+
+_unknown = _Unknown()

@@ -1,0 +1,100 @@
+"""Reading what a request says, in its body, query and headers; what is refused is named (PROMISES.md P31)."""
+
+import asyncio
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from pylon_workflows.api.refusals import MalformedJsonError, TooDeepError, UnsupportedEncodingError
+from pylon_workflows.errors import InvalidInputError
+from runner_protocol.strict_json import MAX_DEPTH, JsonError, check_depth, parse
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_ENVELOPE = 1
+_PARSED_ON_THE_LOOP = 64 * 1024
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+async def read_body(request: Request, model: type[Model]) -> Model:
+    """The body as a request model, whatever content type it is said to have.
+
+    Raises:
+        TooLargeError, BodyTooSlowError: from the limits (`limits.py`).
+        UnsupportedEncodingError, MalformedJsonError, TooDeepError, InvalidInputError.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise UnsupportedEncodingError(
+            f"the body: is compressed ({encoding[:40]}); send it as it is", headers={"accept-encoding": "identity"}
+        )
+    body = await request.body()
+    value = _parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await asyncio.to_thread(_parse, body)
+    if not isinstance(value, dict):
+        raise InvalidInputError("the body: should be a JSON object")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInputError(_sentence(error)) from None
+
+
+def one_header(request: Request, name: str, *, max_length: int) -> str | None:
+    """The only header of that name, or None. Raises InvalidInputError: several, empty, too long, not UTF-8."""
+    values = [value for key, value in request.headers.raw if key == name.lower().encode()]
+    if not values:
+        return None
+    if len(values) > 1:
+        raise InvalidInputError(f"{name}: the header stands there {len(values)} times")
+    try:
+        value = values[0].decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{name}: the header is not UTF-8") from None
+    if not 1 <= len(value) <= max_length:
+        raise InvalidInputError(f"{name}: must have 1 to {max_length} characters, not {len(value)}")
+    return value
+
+
+def one_parameter(request: Request, name: str) -> str | None:
+    """The only query parameter of that name, or None. Raises InvalidInputError when it stands there twice."""
+    values = request.query_params.getlist(name)
+    if len(values) > 1:
+        raise InvalidInputError(f"{name}: the parameter stands there {len(values)} times")
+    return values[0] if values else None
+
+
+def _parse(body: bytes) -> Any:
+    if not body.strip():
+        raise MalformedJsonError("the body: is empty; it should be a JSON object")
+    try:
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH + _ENVELOPE:
+            check_depth(body, MAX_DEPTH + _ENVELOPE)
+    except JsonError:
+        raise TooDeepError(f"{_deep_field(body)}: nested deeper than {MAX_DEPTH}") from None
+    try:
+        return parse(body, max_depth=MAX_DEPTH + _ENVELOPE)
+    except JsonError as error:
+        raise MalformedJsonError(f"the body: {error}") from None
+
+
+def _deep_field(body: bytes) -> str:
+    """The name of the body's field that is nested too deep: the last text before the bracket that opens it."""
+    depth, field = 0, b""
+    for found in _TOKEN.finditer(body):
+        token = found.group()
+        if token in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH + _ENVELOPE:
+                break
+        elif token in b"]}":
+            depth -= 1
+        elif depth == 1:
+            field = token
+    return field[1:-1][:100].decode(errors="replace") or "the body"
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].removeprefix('Value error, ').removeprefix('Input ')}"

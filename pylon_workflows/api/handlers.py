@@ -1,0 +1,189 @@
+"""One method for each operation: read what the request says, make one call on the engine, write what it answered."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pylon_workflows.api import openapi, views
+from pylon_workflows.api.bodies import one_header, one_parameter, read_body
+from pylon_workflows.api.limits import Limits
+from pylon_workflows.api.schemas import MAX_KEY_LENGTH, DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.core.instance import Status
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, TooLargeError, UnknownInstanceError
+from pylon_workflows.ids import check_instance_id
+from pylon_workflows.ports import Engine
+from runner_protocol.messages import MAX_NAME_LENGTH
+from runner_protocol.strict_json import encode_parsed
+
+MAX_PAGE = 200
+STATUS_WORDS = {"waiting": (Status.WAITING_FOR_EVENT,), **{status.value: (status,) for status in Status}}
+"""The words that a list is filtered by. `waiting` means every kind of waiting."""
+
+_WRITTEN_ON_THE_LOOP = 500
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+class Handlers:
+    """The operations of the API on one engine."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+
+    async def list_definitions(self, _request: Request) -> Response:
+        """All definitions, by name."""
+        return _json(views.definitions_json(await self._engine.definitions()))
+
+    async def save_definition(self, request: Request) -> Response:
+        """Keep a definition; the answer is what counts now, which is the program's own where it has registered one."""
+        body = await read_body(request, DefinitionRequest)
+        if None not in (body.step_timeout_s, body.step_timeout_secs) and body.step_timeout_s != body.step_timeout_secs:
+            raise InvalidInputError("step_timeout_s: differs from step_timeout_secs; send one of them")
+        terms: dict[str, Any] = {}
+        if body.max_retries is not None:
+            terms["max_retries"] = body.max_retries
+        seconds = body.step_timeout_s or body.step_timeout_secs
+        if seconds is not None:
+            terms["step_timeout"] = timedelta(seconds=seconds)
+        definition = WorkflowDefinition(body.name, version=body.version, description=body.description, **terms)
+        is_new = all(known.name != body.name for known in await self._engine.definitions())
+        await self._engine.save_definition(definition)
+        for known in await self._engine.definitions():
+            if known.name == body.name:
+                definition = known
+        return _json(views.definition_json(definition), 201 if is_new else 200)
+
+    async def start(self, request: Request) -> Response:
+        """Start an instance (201), or find the one that was started so before (200)."""
+        header = one_header(request, "Idempotency-Key", max_length=MAX_KEY_LENGTH)
+        body = await read_body(request, StartRequest)
+        if body.id is not None:
+            check_instance_id(body.id)
+        if None not in (header, body.idempotency_key) and header != body.idempotency_key:
+            raise InvalidInputError("idempotency_key: differs from the header Idempotency-Key; send one of them")
+        started = await self._engine.start_or_find(
+            body.name, body.input, id=body.id, idempotency_key=body.idempotency_key or header
+        )
+        return _json(encode_parsed({"id": started.id}), 201 if started.is_new else 200)
+
+    async def list_instances(self, request: Request) -> Response:
+        """A page of instances, newest first; the header Link names the next one, if there is one."""
+        limit, after = _limit(one_parameter(request, "limit")), one_parameter(request, "after")
+        if after is not None and not _is_id(after):
+            raise InvalidInputError(f"after: {after[:140]!r} is no id")
+        name, word = one_parameter(request, "name"), one_parameter(request, "status")
+        if name is not None and not 1 <= len(name) <= MAX_NAME_LENGTH:
+            raise InvalidInputError(f"name: must have 1 to {MAX_NAME_LENGTH} characters, not {len(name)}")
+        statuses = _statuses(word)
+        page = await self._engine.list(statuses=statuses, name=name, after=after, limit=limit)
+        response = _json(views.summaries_json(page))
+        if len(page) == limit:
+            last = page[-1].id
+            if await self._engine.list(statuses=statuses, name=name, after=last, limit=1):
+                given = {"status": word, "name": name, "limit": str(limit), "after": last}
+                query = urlencode({key: value for key, value in given.items() if value is not None})
+                response.headers["link"] = f'<?{query}>; rel="next"'
+        return response
+
+    async def get(self, request: Request) -> Response:
+        """An instance."""
+        instance = await self._engine.get(_instance_id(request))
+        return _json(await _written(views.instance_json, instance, len(instance.records)))
+
+    async def history(self, request: Request) -> Response:
+        """All transitions of an instance."""
+        history = await self._engine.history(_instance_id(request))
+        return _json(await _written(views.history_json, history, len(history)))
+
+    async def send_event(self, request: Request) -> Response:
+        """Accept an event, once per event id."""
+        instance_id = _instance_id(request)
+        webhook_id = one_header(request, "webhook-id", max_length=MAX_KEY_LENGTH)
+        header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_KEY_LENGTH)
+        body = await read_body(request, EventRequest)
+        if len(await request.body()) > self._limits.max_event_bytes:
+            size = len(encode_parsed(body.data))
+            if size > self._limits.max_event_bytes:
+                raise TooLargeError(f"data: must have at most {self._limits.max_event_bytes} bytes, not {size}")
+        receipt = await self._engine.send_event(instance_id, body.event, body.data, event_id=body.event_id or header)
+        return _json(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel an instance; again is the same."""
+        await self._engine.cancel(_instance_id(request))
+        return _json(b'{"cancelled":true}')
+
+    async def advance(self, request: Request) -> Response:
+        """Do now what is due."""
+        status = await self._engine.advance(_instance_id(request))
+        return _json(encode_parsed({"status": status.value}))
+
+    async def resume(self, request: Request) -> Response:
+        """Let a blocked instance go on."""
+        status = await self._engine.resume(_instance_id(request))
+        return _json(encode_parsed({"status": status.value}))
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a finished instance."""
+        await self._engine.delete(_instance_id(request))
+        return Response(status_code=204)
+
+    async def health(self, _request: Request) -> Response:
+        """Whether the engine takes work."""
+        if not self._engine.is_running:
+            raise EngineNotRunningError("the engine is not running")
+        return _json(b'{"status":"ok"}')
+
+    async def describe(self, request: Request) -> Response:
+        """This API as an OpenAPI document."""
+        return _json(encode_parsed(openapi.document(request.scope.get("root_path", ""))))
+
+
+def _json(text: bytes, status: int = 200) -> Response:
+    return Response(text, status, {"cache-control": "no-store"}, "application/json")
+
+
+async def _written(write: Any, value: Any, length: int) -> bytes:
+    """The text of a value; off the loop when it is so long that others would have to wait for it."""
+    text: bytes = write(value) if length <= _WRITTEN_ON_THE_LOOP else await asyncio.to_thread(write, value)
+    return text
+
+
+def _instance_id(request: Request) -> str:
+    """The id in the path. One that no instance can have is unknown, not malformed: the answer is the same 404."""
+    value: str = request.path_params["id"]
+    if not _is_id(value):
+        raise UnknownInstanceError(f"no instance has the id {value[:140]!r}")
+    return value
+
+
+def _is_id(value: str) -> bool:
+    try:
+        check_instance_id(value)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return MAX_PAGE
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE:
+        raise InvalidInputError(f"limit: {text[:40]!r} is no number from 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def _statuses(word: str | None) -> Sequence[Status]:
+    if word is None:
+        return ()
+    found = STATUS_WORDS.get(word.lower())
+    if found is None:
+        raise InvalidInputError(f"status: {word[:40]!r} is none of {', '.join(STATUS_WORDS)}")
+    return found

@@ -1,0 +1,140 @@
+"""The API as an OpenAPI 3.1 document, made of the models in `schemas.py` and the table of operations below."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from pylon_workflows.api import schemas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path: what it takes, and the shape and description of each good answer."""
+
+    summary: str
+    answers: Mapping[int, type[BaseModel] | None]
+    body: type[BaseModel] | None = None
+    is_list: bool = False
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+
+
+_LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
+    "status": {"type": "string", "description": "a status in any case, or `waiting`"},
+    "name": {"type": "string", "description": "the workflow's name"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 200, "default": 200},
+    "after": {"type": "string", "description": "the id that ended the page before; the header Link has it"},
+}
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("/", "get"): Operation(
+        summary="Instances, newest first; the header Link names the next page",
+        answers={200: schemas.SummaryAnswer},
+        is_list=True,
+        query=_LIST_QUERY,
+    ),
+    ("/definitions", "get"): Operation(
+        summary="All definitions, by name", answers={200: schemas.DefinitionAnswer}, is_list=True
+    ),
+    ("/definitions", "post"): Operation(
+        summary="Register a workflow (201), or replace its registration (200)",
+        body=schemas.DefinitionRequest,
+        answers={201: schemas.DefinitionAnswer, 200: schemas.DefinitionAnswer},
+    ),
+    ("/start", "post"): Operation(
+        summary="Start an instance (201), or find the one that was started so before (200)",
+        body=schemas.StartRequest,
+        answers={201: schemas.StartAnswer, 200: schemas.StartAnswer},
+        headers=("Idempotency-Key",),
+    ),
+    ("/healthz", "get"): Operation(summary="Whether the engine takes work", answers={200: schemas.HealthAnswer}),
+    ("/openapi.json", "get"): Operation(summary="This document", answers={200: None}),
+    ("/{id}", "get"): Operation(summary="An instance", answers={200: schemas.InstanceAnswer}),
+    ("/{id}", "delete"): Operation(summary="Delete a finished instance", answers={204: None}),
+    ("/{id}/history", "get"): Operation(
+        summary="All transitions of an instance, in order", answers={200: schemas.TransitionAnswer}, is_list=True
+    ),
+    ("/{id}/event", "post"): Operation(
+        summary="Send an event, accepted once per event id",
+        body=schemas.EventRequest,
+        answers={200: schemas.EventAnswer},
+        headers=("webhook-id", "Idempotency-Key"),
+    ),
+    ("/{id}/cancel", "post"): Operation(summary="Cancel an instance", answers={200: schemas.CancelAnswer}),
+    ("/{id}/advance", "post"): Operation(summary="Do now what is due", answers={200: schemas.StatusAnswer}),
+    ("/{id}/resume", "post"): Operation(summary="Let a blocked instance go on", answers={200: schemas.StatusAnswer}),
+}
+
+
+def document(root_path: str) -> dict[str, Any]:
+    """The document, for an application mounted at `root_path`."""
+    paths: dict[str, dict[str, Any]] = {}
+    for (path, method), operation in OPERATIONS.items():
+        paths.setdefault(path, {})[method] = _operation(path, method, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "pylon-workflows", "version": version("pylon-workflows")},
+        "servers": [{"url": root_path or "/"}],
+        "security": [{"token": []}, {}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
+    parameters = [
+        *([{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}] if "{id}" in path else []),
+        *({"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()),
+        *({"name": name, "in": "header", "schema": {"type": "string"}} for name in operation.headers),
+    ]
+    described: dict[str, Any] = {
+        "operationId": "_".join([method, *path.strip("/").replace("{id}", "instance").replace(".", "_").split("/")]),
+        "summary": operation.summary,
+        "responses": {
+            **{str(status): _answer(shape, is_list=operation.is_list) for status, shape in operation.answers.items()},
+            "default": {
+                "description": "What went wrong",
+                "content": {"application/problem+json": {"schema": _reference(schemas.ProblemAnswer)}},
+            },
+        },
+    }
+    if parameters:
+        described["parameters"] = parameters
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(operation.body)}},
+        }
+    return described
+
+
+def _answer(shape: type[BaseModel] | None, *, is_list: bool) -> dict[str, Any]:
+    if shape is None:
+        return {"description": "Done"}
+    schema = {"type": "array", "items": _reference(shape)} if is_list else _reference(shape)
+    described = (shape.__doc__ or "").strip()
+    return {"description": described, "content": {"application/json": {"schema": schema}}}
+
+
+def _reference(shape: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+@cache
+def _schemas() -> dict[str, Any]:
+    requests = {operation.body for operation in OPERATIONS.values() if operation.body is not None}
+    answers = {shape for operation in OPERATIONS.values() for shape in operation.answers.values() if shape is not None}
+    shapes = sorted(requests | answers | {schemas.ProblemAnswer}, key=lambda shape: shape.__name__)
+    _, made = models_json_schema(
+        [(shape, "validation") for shape in shapes], ref_template="#/components/schemas/{model}"
+    )
+    definitions: dict[str, Any] = made["$defs"]
+    return definitions

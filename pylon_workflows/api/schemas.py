@@ -1,0 +1,144 @@
+"""What requests must look like, and how answers do: the models that bodies are read with and `openapi.json` shows.
+
+Requests are strict about types and ignore fields that they do not know, as the wire's messages do, so that pylon's
+clients and newer ones are understood.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pylon_workflows.core.instance import Status
+from runner_protocol.durations import MAX_DURATION
+from runner_protocol.messages import Name, StepRecord, Timestamp
+
+MAX_KEY_LENGTH = 255
+
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_DURATION.total_seconds(), allow_inf_nan=False)]
+UnixSeconds = Annotated[float, Field(description="seconds since 1970-01-01T00:00:00Z")]
+
+
+class Shape(BaseModel):
+    """What all of them have in common."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class StartRequest(Shape):
+    """Start an instance of a workflow."""
+
+    name: Name
+    input: Any = Field(default_factory=dict, description="any JSON; {} when absent")
+    id: str | None = Field(None, description="1 to 128 of the characters A-Z a-z 0-9 _ . : -; made up when absent")
+    idempotency_key: Key | None = Field(None, description="or the header Idempotency-Key")
+
+
+class EventRequest(Shape):
+    """Send an event to an instance."""
+
+    event: Name
+    data: Any = Field(default_factory=dict, description="any JSON; {} when absent")
+    event_id: Key | None = Field(None, description="or the header webhook-id, or Idempotency-Key")
+
+
+class DefinitionRequest(Shape):
+    """Register a workflow, or replace its registration."""
+
+    name: Name
+    version: Name | None = None
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    step_timeout_s: Seconds | None = None
+    step_timeout_secs: Seconds | None = Field(None, description="pylon's name for step_timeout_s")
+    file: str | None = Field(None, description="pylon's field, ignored: the runner knows its files")
+
+
+class DefinitionAnswer(Shape):
+    """A workflow's registration."""
+
+    name: str
+    version: str | None
+    description: str | None
+    max_retries: int
+    step_timeout_s: float
+
+
+class SummaryAnswer(Shape):
+    """An instance as a list shows it."""
+
+    id: str
+    name: str
+    version: str | None
+    run: int
+    status: Status
+    error: str | None
+    current_step: int
+    waiting_for: str | None
+    wake_at: UnixSeconds | None
+    retry_at: UnixSeconds | None
+    blocked_reason: str | None
+    max_retries: int
+    created_at: Timestamp
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+
+
+class InstanceAnswer(SummaryAnswer):
+    """An instance."""
+
+    input: Any
+    output: Any
+    error_detail: Any
+    steps: list[StepRecord]
+
+
+class TransitionAnswer(Shape):
+    """A fact of an instance's history, with fields of its own beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    revision: int
+    type: str
+    at: Timestamp
+
+
+class StartAnswer(Shape):
+    """The instance that a start led to."""
+
+    id: str
+
+
+class EventAnswer(Shape):
+    """An accepted event."""
+
+    ok: bool
+    duplicate: bool
+
+
+class CancelAnswer(Shape):
+    """A cancelled instance."""
+
+    cancelled: bool
+
+
+class StatusAnswer(Shape):
+    """What the instance does now."""
+
+    status: Status
+
+
+class HealthAnswer(Shape):
+    """The engine takes work."""
+
+    status: str
+
+
+class ProblemAnswer(Shape):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str

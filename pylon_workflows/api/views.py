@@ -1,0 +1,167 @@
+"""Instances, lists, histories and definitions as JSON. What is stored as JSON goes out as the bytes it is (P31)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.records import Record
+from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.ports import InstanceSummary
+from runner_protocol.messages import format_timestamp
+from runner_protocol.strict_json import encode_parsed
+
+INSTANCE_MEMBERS = (
+    "id",
+    "name",
+    "version",
+    "run",
+    "input",
+    "status",
+    "output",
+    "error",
+    "error_detail",
+    "current_step",
+    "steps",
+    "waiting_for",
+    "wake_at",
+    "retry_at",
+    "blocked_reason",
+    "max_retries",
+    "created_at",
+    "started_at",
+    "completed_at",
+)
+"""An instance's members in the order in which they are written."""
+
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def instance_json(instance: Instance) -> bytes:
+    """The instance with its input, output and the records of its present run."""
+    members = _common(instance)
+    members["input"] = instance.origin.input_json
+    members["output"] = instance.output_json or b"null"
+    members["error_detail"] = instance.error_detail_json or b"null"
+    members["steps"] = _array(record_json(index, record) for index, record in enumerate(instance.records))
+    return _object({name: members[name] for name in INSTANCE_MEMBERS})
+
+
+def summaries_json(summaries: Sequence[InstanceSummary]) -> bytes:
+    """A list's items: instances without input, output and records."""
+    return _array(_object(_common(summary)) for summary in summaries)
+
+
+def record_json(index: int, record: Record) -> bytes:
+    """A record as the wire writes it (PROTOCOL.md section 1), number `index` of its run, no field left out."""
+    return (
+        b'{"step_id":"step_%d","name":%b,"status":"%b","output":%b,"error":%b,"started_at":%b,"completed_at":%b,'
+        b'"duration_ms":%d,"retry_count":%d,"key":%b,"kind":"%b","position":%b,"final":%b,"timed_out":%b}'
+    ) % (
+        index,
+        encode_parsed(record.name),
+        record.status.encode(),
+        record.output_json,
+        encode_parsed(record.error),
+        _time(record.started_at),
+        _time(record.completed_at),
+        record.duration_ms,
+        record.retry_count,
+        encode_parsed(record.key),
+        record.kind.encode(),
+        encode_parsed(record.position),
+        encode_parsed(record.final),
+        encode_parsed(record.timed_out),
+    )
+
+
+def history_json(history: Sequence[Transition]) -> bytes:
+    """All transitions: `revision` (from 1), `type` (the class in snake case), `at` and the fields of each."""
+    return _array(_transition(revision, transition) for revision, transition in enumerate(history, 1))
+
+
+def definitions_json(definitions: Iterable[WorkflowDefinition]) -> bytes:
+    """The definitions as an array."""
+    return _array(definition_json(definition) for definition in definitions)
+
+
+def definition_json(definition: WorkflowDefinition) -> bytes:
+    """A definition, its timeout in seconds."""
+    return encode_parsed(
+        {
+            "name": definition.name,
+            "version": definition.version,
+            "description": definition.description,
+            "max_retries": definition.max_retries,
+            "step_timeout_s": _seconds(definition.step_timeout),
+        }
+    )
+
+
+def _common(instance: Instance | InstanceSummary) -> dict[str, bytes]:
+    is_running = instance.status is Status.RUNNING
+    return {
+        "id": encode_parsed(instance.id),
+        "name": encode_parsed(instance.name),
+        "version": encode_parsed(instance.version),
+        "run": encode_parsed(instance.run),
+        "status": encode_parsed(instance.status.value),
+        "error": encode_parsed(instance.error),
+        "current_step": encode_parsed(instance.current_step),
+        "waiting_for": encode_parsed(instance.waiting_for),
+        "wake_at": _unix(None if is_running else instance.due_at),
+        "retry_at": _unix(instance.due_at if is_running else None),
+        "blocked_reason": encode_parsed(instance.blocked_reason),
+        "max_retries": encode_parsed(instance.max_retries),
+        "created_at": _time(instance.created_at),
+        "started_at": _time(instance.started_at),
+        "completed_at": _time(instance.completed_at),
+    }
+
+
+def _transition(revision: int, transition: Transition) -> bytes:
+    members = {
+        "revision": encode_parsed(revision),
+        "type": encode_parsed(_CAPITAL.sub("_", type(transition).__name__).lower()),
+    }
+    members.update(_member(item.name, getattr(transition, item.name)) for item in fields(transition))
+    return _object(members)
+
+
+def _member(name: str, value: Any) -> tuple[str, bytes]:
+    match value:
+        case bytes():
+            return name.removesuffix("_json"), value
+        case datetime():
+            return name, _time(value)
+        case timedelta():
+            return f"{name}_s", encode_parsed(_seconds(value))
+        case RetryPolicy():
+            return name, _object(dict(_member(item.name, getattr(value, item.name)) for item in fields(value)))
+        case _:
+            return name.removesuffix("_json"), encode_parsed(value)
+
+
+def _object(members: dict[str, bytes]) -> bytes:
+    return b"{" + b",".join(b'"' + name.encode() + b'":' + value for name, value in members.items()) + b"}"
+
+
+def _array(items: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(items) + b"]"
+
+
+def _time(value: datetime | None) -> bytes:
+    return b"null" if value is None else b'"' + format_timestamp(value).encode() + b'"'
+
+
+def _unix(value: datetime | None) -> bytes:
+    return encode_parsed(None if value is None else round(value.timestamp(), 3))
+
+
+def _seconds(value: timedelta) -> int | float:
+    seconds = value.total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
