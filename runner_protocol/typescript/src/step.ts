@@ -32,6 +32,7 @@ export async function runStep(
 ): Promise<StepComplete | Fail> {
   const { retries } = call.options;
   const step: StepContext = {
+    key: call.key,
     attempt: failures.count + 1,
     maxAttempts: retries === undefined ? request.max_attempts : retries + 1,
     lastError: failures.lastError,

@@ -4,6 +4,8 @@ import type { Duration } from "./durations.js";
 
 /** What a step's body is told about the attempt. */
 export interface StepContext {
+  /** The step's name, with `#2`, `#3`... when the run has had the name before. */
+  readonly key: string;
   /** From 1. An attempt whose answer was lost does not count. */
   readonly attempt: number;
   /** How many attempts there are, all in all; null when the engine did not say. */

@@ -1,7 +1,7 @@
 /** A tiny engine: asks a runner turn by turn, keeps the records, until the instance ends or there is nothing to go on with. */
 import assert from "node:assert/strict";
-import type { Action, Fail, StepRecord } from "../src/index.js";
-import { createRunner, type WorkflowDefinition } from "../src/index.js";
+import type { Action, Fail, StepRecord, WorkflowDefinition, WorkflowFunction } from "../src/index.js";
+import { createRunner, workflow } from "../src/index.js";
 
 export const STARTED_AT = "2026-01-01T00:00:00.000Z";
 
@@ -62,6 +62,11 @@ export function records(...entries: StepRecord[]): Record<string, unknown> {
     completed_at: entry.completed_at === STARTED_AT ? time(index + 1) : entry.completed_at,
   }));
   return { completed_steps: list, current_step: next, now: list.findLast(({ position }) => position !== null)?.completed_at ?? STARTED_AT };
+}
+
+/** One turn of a workflow named "order". */
+export function turn(fn: WorkflowFunction<any, unknown>, more: Record<string, unknown> = {}): Promise<Action> {
+  return createRunner([workflow("order", fn)]).handleRequest(request(more));
 }
 
 export interface Story {
