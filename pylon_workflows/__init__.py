@@ -1,1 +1,3 @@
-"""Pylon Workflows."""
+"""Durable workflows inside a Python web app, with the steps in any language."""
+
+__version__ = "0.1.0"

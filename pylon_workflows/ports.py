@@ -11,6 +11,9 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from runner_protocol.messages import Action
 
+EMPTY: Any = {}
+"""The input or data of a caller who gives none; never changed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSummary:
@@ -193,7 +196,7 @@ class Engine(Protocol):
     """
 
     async def start_or_find(
-        self, name: str, input: Any = ..., *, id: str | None = None, idempotency_key: str | None = None
+        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
     ) -> Started:
         """Start an instance, or find the one already started with this id or key, name and input (P13).
 
@@ -219,7 +222,7 @@ class Engine(Protocol):
         ...
 
     async def send_event(
-        self, instance_id: str, event: str, data: Any = ..., *, event_id: str | None = None
+        self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None
     ) -> EventReceipt:
         """Accept an event; without data it has `{}`.
 

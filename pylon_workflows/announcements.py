@@ -1,0 +1,66 @@
+"""Tells the program's own callbacks that an instance has finished: after the commit, at least once."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.errors import WorkflowError
+from pylon_workflows.ports import Store
+
+_log = logging.getLogger(__name__)
+
+FinishedCallback = Callable[[Instance], Awaitable[None] | None]
+
+
+class Announcements:
+    """Calls every callback once for each finished instance, one instance after the other.
+
+    An instance is marked in the store when all callbacks have returned. One for which a callback raised, or which was
+    cut off by a crash, is announced again at the next start.
+    """
+
+    def __init__(self, store: Store, load: Callable[[str], Awaitable[Instance]]) -> None:
+        self._store = store
+        self._load = load
+        self._callbacks: list[FinishedCallback] = []
+        self._queue: asyncio.Queue[Instance] = asyncio.Queue()
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether anybody wants to know."""
+        return bool(self._callbacks)
+
+    def add(self, callback: FinishedCallback) -> None:
+        """Call this function, plain or async, with each instance that finishes from now on."""
+        self._callbacks.append(callback)
+
+    def announce(self, instance: Instance) -> None:
+        """An instance has finished and that is committed."""
+        if self._callbacks:
+            self._queue.put_nowait(instance)
+
+    async def run(self) -> None:
+        """Announce what an earlier process left, then whatever comes."""
+        for instance_id in await self._store.unannounced(limit=1_000_000) if self._callbacks else ():
+            try:
+                await self._tell(await self._load(instance_id))
+            except WorkflowError:
+                _log.exception("%s: could not be read to be announced", instance_id)
+        while True:
+            await self._tell(await self._queue.get())
+
+    async def _tell(self, instance: Instance) -> None:
+        for callback in self._callbacks:
+            try:
+                result = callback(instance)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                _log.exception("%s: a callback for finished instances raised; told again after a restart", instance.id)
+                return
+        try:
+            await self._store.mark_announced([instance.id])
+        except WorkflowError:
+            _log.exception("%s: could not be marked as announced; told again after a restart", instance.id)

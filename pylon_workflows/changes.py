@@ -1,0 +1,108 @@
+"""How an instance changes, whoever asks for it: load -> decide -> evolve -> append -> tell. There is no other path."""
+
+from collections.abc import Callable, Sequence
+
+from pylon_workflows.core.commands import Command, WakeUp
+from pylon_workflows.core.decider import decide
+from pylon_workflows.core.evolution import evolve, replay
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnknownInstanceError
+from pylon_workflows.live_instances import LiveInstance, LiveInstances
+from pylon_workflows.ports import Clock, Store
+
+
+class Changes:
+    """Loads instances and commits what `decide` says. `committed` hears of each new state, after it is durable.
+
+    Methods that take a `LiveInstance` want its lock held. What is in memory is changed only after the commit; after a
+    write that failed or was cut off it is read from the store again.
+    """
+
+    def __init__(self, store: Store, clock: Clock, live: LiveInstances, committed: Callable[[Instance], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._live = live
+        self._committed = committed
+        self.has_announcements = False
+
+    async def read(self, instance_id: str) -> Instance:
+        """The instance as it was last committed. Raises UnknownInstanceError, CorruptDatabaseError."""
+        with self._live.use(instance_id) as live:
+            if live.instance is not None:
+                return live.instance
+            async with live.lock:
+                return await self.load(live, instance_id)
+
+    async def load(self, live: LiveInstance, instance_id: str) -> Instance:
+        """The entry's instance, read from the store unless it is there already."""
+        if live.instance is None:
+            history = (await self._store.histories([instance_id])).get(instance_id)
+            live.instance = _folded(instance_id, history)
+        return live.instance
+
+    async def execute(self, live: LiveInstance, command: Command) -> Sequence[Transition]:
+        """Decide a command about a loaded instance and commit what follows; nothing follows from one that is late."""
+        before = live.loaded
+        transitions = decide(before, command, self._clock.now())
+        if not transitions:
+            return transitions
+        after = before
+        for transition in transitions:
+            after = evolve(after, transition)
+        is_to_announce = self.has_announcements and after.is_finished
+        try:
+            await self._store.append(after, transitions, is_to_announce=is_to_announce)
+        except BaseException:
+            live.forget()
+            raise
+        live.instance = after
+        self._committed(after)
+        return transitions
+
+    async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
+        """Execute a command that came from outside; returns the state after it and what followed from it."""
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                await self.load(live, instance_id)
+                transitions = await self.execute(live, command)
+                instance = live.loaded
+                if not instance.is_runnable:
+                    live.give_up_turn()
+                return instance, transitions
+
+    async def load_many(self, instance_ids: Sequence[str]) -> None:
+        """Bring instances into memory with one read. Those in use, and those that cannot be read, are left."""
+        entries = {instance_id: self._live.acquire(instance_id) for instance_id in instance_ids}
+        locked: dict[str, LiveInstance] = {}
+        try:
+            for instance_id, live in entries.items():
+                if live.instance is None and not live.lock.locked():
+                    await live.lock.acquire()
+                    locked[instance_id] = live
+            histories = await self._store.histories(list(locked)) if locked else {}
+            for instance_id, history in histories.items():
+                try:
+                    locked[instance_id].instance = _folded(instance_id, history)
+                except StoreError:
+                    continue
+        finally:
+            for live in locked.values():
+                live.lock.release()
+            for live in entries.values():
+                self._live.release(live)
+
+    async def wake(self, instance_id: str) -> None:
+        """Do what is due, if anything is."""
+        await self.change(instance_id, WakeUp())
+
+
+def _folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError | None) -> Instance:
+    if history is None:
+        raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
+    if isinstance(history, CorruptDatabaseError):
+        raise history
+    try:
+        return replay(history)
+    except (ValueError, StopIteration) as error:
+        raise CorruptDatabaseError(f"{instance_id}: its history does not fold: {error}") from error

@@ -1,0 +1,171 @@
+"""Drives runnable instances: each one by one task at most, so many of them at a time, in the order in which they came.
+
+It knows ids only. What does not fit its queue stays in the store and is fetched when there is room again; what a start
+finds in the store comes the same way.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from pylon_workflows.ports import Clock
+from pylon_workflows.runner_health import RunnerHealth
+
+_log = logging.getLogger(__name__)
+
+Drive = Callable[[str], Awaitable[float | None]]
+"""Take turns for an instance until it has to wait; returns seconds to postpone it, or None."""
+
+Backlog = Callable[[str | None, int], Awaitable[Sequence[str]]]
+"""The next runnable ids after the one given, at most so many."""
+
+
+class Dispatcher:
+    """Call `open`, then `offer` ids; `drain` before leaving."""
+
+    def __init__(
+        self,
+        drive: Drive,
+        backlog: Backlog,
+        health: RunnerHealth,
+        clock: Clock,
+        *,
+        max_in_flight: int,
+        max_queued: int,
+    ) -> None:
+        self._drive = drive
+        self._backlog = backlog
+        self._health = health
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._max_queued = max_queued
+        self._queue: deque[str] = deque()
+        self._queued: set[str] = set()
+        self._driving: dict[str, asyncio.Task[None]] = {}
+        self._postponed: list[tuple[float, str]] = []
+        self._has_backlog = False
+        self._refill: asyncio.Task[None] | None = None
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at = 0.0
+        self._is_open = False
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether another instance waits for a place, so that one that has had its turn should step back."""
+        return bool(self._queue) or self._has_backlog
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being driven or about to be."""
+        return not (self._queue or self._driving or self._postponed or self._has_backlog)
+
+    def open(self) -> None:
+        """Begin with what the store holds."""
+        self._is_open = True
+        self._has_backlog = True
+        self._fill()
+
+    def offer(self, instance_id: str) -> None:
+        """An instance has become runnable. One that is being driven goes on by itself."""
+        if not self._is_open or instance_id in self._queued or instance_id in self._driving:
+            return
+        if len(self._queue) >= self._max_queued:
+            self._has_backlog = True
+            return
+        self._queued.add(instance_id)
+        self._queue.append(instance_id)
+        self._fill()
+
+    def wake(self) -> None:
+        """Look again whether there is room."""
+        self._fill()
+
+    async def drain(self, grace_s: float) -> None:
+        """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off."""
+        self._is_open = False
+        for task in (self._refill, self._alarm):
+            if task is not None:
+                task.cancel()
+        driving = list(self._driving.values())
+        if driving:
+            await asyncio.wait(driving, timeout=grace_s)
+        for task in driving:
+            task.cancel()
+        others = [task for task in (self._refill, self._alarm) if task is not None]
+        await asyncio.gather(*driving, *others, return_exceptions=True)
+        self._queue.clear()
+        self._queued.clear()
+        self._postponed.clear()
+
+    def _fill(self) -> None:
+        while self._is_open and self._queue and len(self._driving) < self._room():
+            instance_id = self._queue.popleft()
+            self._queued.discard(instance_id)
+            self._driving[instance_id] = asyncio.create_task(self._run(instance_id), name=f"drive {instance_id}")
+        if self._is_open and self._has_backlog and self._refill is None and len(self._queue) <= self._max_queued // 2:
+            self._refill = asyncio.create_task(self._fetch_backlog(), name="fetch runnable instances")
+
+    def _room(self) -> int:
+        if not self._health.is_down:
+            return self._max_in_flight
+        wait_s = self._health.seconds_until_probe(self._clock.monotonic())
+        if wait_s > 0:
+            self._set_alarm(self._clock.monotonic() + wait_s)
+            return 0
+        return 1
+
+    async def _run(self, instance_id: str) -> None:
+        postpone_s: float | None = None
+        is_to_repeat = False
+        try:
+            postpone_s = await self._drive(instance_id)
+            is_to_repeat = postpone_s == 0
+        except Exception:
+            _log.exception("%s: driving failed; tried again in a minute", instance_id)
+            postpone_s = 60.0
+        finally:
+            del self._driving[instance_id]
+            if is_to_repeat:
+                self.offer(instance_id)
+            elif postpone_s is not None and self._is_open:
+                at = self._clock.monotonic() + postpone_s
+                heapq.heappush(self._postponed, (at, instance_id))
+                self._set_alarm(at)
+            self._fill()
+
+    async def _fetch_backlog(self) -> None:
+        try:
+            after: str | None = None
+            while len(self._queue) < self._max_queued:
+                page = await self._backlog(after, 1000)
+                for instance_id in page:
+                    self.offer(instance_id)
+                if len(page) < 1000:
+                    self._has_backlog = False
+                    break
+                after = page[-1]
+        except Exception:
+            _log.exception("runnable instances could not be read; tried again")
+            self._set_alarm(self._clock.monotonic() + 1.0)
+        finally:
+            self._refill = None
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            if self._alarm_at <= at:
+                return
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.create_task(self._ring(at), name="offer postponed instances")
+
+    async def _ring(self, at: float) -> None:
+        await self._clock.sleep(max(0.0, at - self._clock.monotonic()))
+        self._alarm = None
+        now = self._clock.monotonic()
+        while self._postponed and self._postponed[0][0] <= now:
+            self.offer(heapq.heappop(self._postponed)[1])
+        if self._postponed:
+            self._set_alarm(self._postponed[0][0])
+        self._fill()

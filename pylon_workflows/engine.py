@@ -1,0 +1,303 @@
+"""What users call on the engine of the process that owns the store."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from pylon_workflows.announcements import Announcements, FinishedCallback
+from pylon_workflows.changes import Changes
+from pylon_workflows.core.commands import ApplyAction, Cancel, DeliverEvent, Resume, WakeUp
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import Definitions, WorkflowDefinition
+from pylon_workflows.dispatcher import Dispatcher
+from pylon_workflows.errors import (
+    CorruptDatabaseError,
+    EngineNotRunningError,
+    InstanceNotFinishedError,
+    InvalidInputError,
+    MalformedAnswerError,
+    TurnNotOpenError,
+    TurnOpenError,
+    UnknownInstanceError,
+    WorkflowError,
+)
+from pylon_workflows.live_instances import LiveInstances
+from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
+from pylon_workflows.retention import Retention
+from pylon_workflows.runner_health import RunnerHealth
+from pylon_workflows.settings import EngineSettings
+from pylon_workflows.starts import Starts, checked_json, checked_text
+from pylon_workflows.timers import Timers
+from pylon_workflows.turns import Turns
+from pylon_workflows.waiters import Waiters
+from runner_protocol.messages import Action, MalformedMessageError, encode_message, parse_action
+from runner_protocol.strict_json import JsonError
+
+_log = logging.getLogger(__name__)
+
+_MAX_PAGE = 200
+
+T = TypeVar("T")
+
+
+class LocalEngine:
+    """Implements `ports.Engine`. Without a runner nothing is driven: `apply` gives the answers."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner | None,
+        clock: Clock,
+        definitions: Definitions,
+        settings: EngineSettings,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._definitions = definitions
+        self._settings = settings
+        self._jitter = jitter
+        self._live = LiveInstances(settings.max_live_instances)
+        self._changes = Changes(store, clock, self._live, self._committed)
+        self._timers = Timers(store, clock, self._wake)
+        self._announcements = Announcements(store, self._changes.read)
+        self._retention = Retention(
+            store,
+            clock,
+            keep_for=settings.retain_finished_for,
+            keep=settings.max_history,
+            on_deleted=self._live.drop,
+        )
+        self._dispatcher = None if runner is None else self._dispatcher_for(runner)
+        self._waiters = Waiters(self._changes.read)
+        self._starts = Starts(store, self._changes, definitions, clock)
+        self._services: list[asyncio.Task[None]] = []
+        self._changing: set[asyncio.Task[Any]] = set()
+        self._is_running = False
+
+    def _dispatcher_for(self, runner: Runner) -> Dispatcher:
+        health = RunnerHealth()
+        turns = Turns(
+            runner,
+            health,
+            self._clock,
+            self._changes,
+            self._live,
+            is_crowded=lambda: dispatcher.is_crowded,
+            jitter=self._jitter,
+            max_records=self._settings.max_records,
+            max_history_bytes=self._settings.max_history_bytes,
+        )
+        dispatcher = Dispatcher(
+            turns.drive,
+            lambda after, limit: self._store.runnable(after=after, limit=limit),
+            health,
+            self._clock,
+            max_in_flight=self._settings.max_in_flight,
+            max_queued=self._settings.max_queued,
+        )
+        return dispatcher
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes work."""
+        return self._is_running
+
+    async def open(self) -> None:
+        """Open the store and go on with everything in it."""
+        await self._store.open()
+        self._definitions.restore(await self._store.definitions())
+        self._changes.has_announcements = self._announcements.has_callbacks
+        self._is_running = True
+        services = (self._timers.run(), self._announcements.run(), self._retention.run())
+        self._services = [asyncio.create_task(self._serve(service)) for service in services]
+        if self._dispatcher is not None:
+            self._dispatcher.open()
+
+    async def close(self) -> None:
+        """Take no more work, let turns in flight finish within the grace time, and let go of the store."""
+        self._is_running = False
+        if self._dispatcher is not None:
+            await self._dispatcher.drain(self._settings.shutdown_grace_s)
+        for service in self._services:
+            service.cancel()
+        await asyncio.gather(*self._services, *self._changing, return_exceptions=True)
+        self._waiters.close()
+        await self._store.close()
+
+    def on_finished(self, callback: FinishedCallback) -> None:
+        """Call this function, plain or async, with each instance that has finished; see `Announcements`."""
+        self._announcements.add(callback)
+        self._changes.has_announcements = True
+
+    async def start_or_find(
+        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
+    ) -> Started:
+        """See `ports.Engine.start_or_find`."""
+        self._check_running()
+        input_json = checked_json(input, "input", self._settings.max_input_bytes)
+        instance = self._starts.new_instance(name, input_json, id, idempotency_key)
+        return await self._to_its_end(self._start(instance, has_given_id=id is not None))
+
+    async def _start(self, instance: Instance, *, has_given_id: bool) -> Started:
+        started = await self._starts.create(instance, has_given_id=has_given_id)
+        if started.is_new:
+            self._committed(instance)
+        return started
+
+    async def get(self, instance_id: str) -> Instance:
+        """See `ports.Engine.get`."""
+        self._check_running()
+        return await self._changes.read(instance_id)
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = _MAX_PAGE,
+    ) -> Sequence[InstanceSummary]:
+        """See `ports.Engine.list`."""
+        self._check_running()
+        if not 1 <= limit <= _MAX_PAGE:
+            raise InvalidInputError(f"limit: must be from 1 to {_MAX_PAGE}, not {limit}")
+        return await self._store.list(statuses=statuses, name=name, after=after, limit=limit)
+
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """See `ports.Engine.history`."""
+        self._check_running()
+        history = (await self._store.histories([instance_id])).get(instance_id)
+        if history is None:
+            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
+        if isinstance(history, CorruptDatabaseError):
+            raise history
+        return history
+
+    async def send_event(
+        self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None
+    ) -> EventReceipt:
+        """See `ports.Engine.send_event`."""
+        self._check_running()
+        checked_text(event, "event")
+        if event_id is not None:
+            checked_text(event_id, "event_id")
+        data_json = checked_json(data, "data", self._settings.max_event_bytes)
+        command = DeliverEvent(event=event, data_json=data_json, event_id=event_id)
+        _, transitions = await self._to_its_end(self._changes.change(instance_id, command))
+        return EventReceipt(is_duplicate=not transitions)
+
+    async def cancel(self, instance_id: str) -> None:
+        """See `ports.Engine.cancel`."""
+        self._check_running()
+        await self._to_its_end(self._changes.change(instance_id, Cancel()))
+
+    async def resume(self, instance_id: str) -> Status:
+        """See `ports.Engine.resume`."""
+        self._check_running()
+        instance, _ = await self._to_its_end(self._changes.change(instance_id, Resume()))
+        return instance.status
+
+    async def advance(self, instance_id: str) -> Status:
+        """See `ports.Engine.advance`."""
+        self._check_running()
+        instance, _ = await self._to_its_end(self._changes.change(instance_id, WakeUp()))
+        return instance.status
+
+    async def apply(self, instance_id: str, action: Action) -> Instance:
+        """Apply a canned answer, as if the runner had given it.
+
+        Raises:
+            UnknownInstanceError; TurnOpenError while the runner is being asked; TurnNotOpenError when the instance
+            awaits no answer; InvalidInputError when the action would be malformed from a runner.
+        """
+        self._check_running()
+        try:
+            checked = parse_action(encode_message(action))
+        except (MalformedMessageError, JsonError) as error:
+            raise InvalidInputError(f"action: {error}") from None
+        return await self._to_its_end(self._apply(instance_id, checked))
+
+    async def _apply(self, instance_id: str, action: Action) -> Instance:
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                await self._changes.load(live, instance_id)
+                if live.open_turn is not None:
+                    raise TurnOpenError(f"{instance_id}: the runner is being asked; its answer counts, not this one")
+                command = ApplyAction(action=action, turn_started_at=self._clock.now())
+                try:
+                    transitions = await self._changes.execute(live, command)
+                except MalformedAnswerError as error:
+                    raise InvalidInputError(f"action: {error}") from None
+                instance = await self._changes.load(live, instance_id)
+                if not transitions:
+                    raise TurnNotOpenError(f"{instance_id} is {instance.status} and awaits no answer")
+                return instance
+
+    async def delete(self, instance_id: str) -> None:
+        """See `ports.Engine.delete`."""
+        self._check_running()
+        instance = await self._changes.read(instance_id)
+        if not instance.is_finished:
+            raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
+        await self._to_its_end(self._store.delete([instance_id]))
+        self._live.drop(instance_id)
+
+    async def wait(self, instance_id: str, timeout_s: float | None = None) -> Instance:
+        """The instance once it has finished. Raises UnknownInstanceError; TimeoutError."""
+        self._check_running()
+        return await self._waiters.wait(instance_id, timeout_s)
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """See `ports.Engine.definitions`."""
+        return list(self._definitions)
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """See `ports.Engine.save_definition`."""
+        self._check_running()
+        await self._to_its_end(self._store.save_definition(definition))
+        self._definitions.restore([definition])
+
+    def _committed(self, instance: Instance) -> None:
+        if instance.is_runnable:
+            if self._dispatcher is not None:
+                self._dispatcher.offer(instance.id)
+        elif instance.due_at is not None:
+            self._timers.notice(instance.due_at)
+        elif instance.is_finished:
+            self._announcements.announce(instance)
+            self._waiters.finished(instance)
+
+    async def _wake(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        await self._changes.load_many(instance_ids)
+        outcomes = await asyncio.gather(*map(self._changes.wake, instance_ids), return_exceptions=True)
+        failed = []
+        for instance_id, outcome in zip(instance_ids, outcomes, strict=True):
+            if isinstance(outcome, WorkflowError):
+                _log.error("%s: could not be woken: %s", instance_id, outcome)
+                failed.append(instance_id)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return failed
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Finish a change even when its caller is cancelled, so that memory and file stay one."""
+        task = asyncio.create_task(work)
+        self._changing.add(task)
+        task.add_done_callback(self._changing.discard)
+        return await asyncio.shield(task)
+
+    async def _serve(self, service: Coroutine[Any, Any, None]) -> None:
+        try:
+            await service
+        except Exception:
+            _log.exception("a part of the engine stopped; restart the process")
+            raise
+
+    def _check_running(self) -> None:
+        if not self._is_running:
+            raise EngineNotRunningError("the engine is not running: use `async with engine`, or its lifespan")

@@ -1,0 +1,108 @@
+"""The instances in memory: those in use, and a bounded number of those used last."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.turn_request import JoinedRecords
+
+
+class LiveInstance:
+    """An instance as it was last committed, and what this process knows of it beside.
+
+    `lock` is held while it is read from the store and while a change of it is decided and committed. `open_turn` is the
+    number of the turn that may answer now; closing it makes a late answer stale.
+    """
+
+    __slots__ = ("asking", "instance", "lock", "open_turn", "records", "turns", "users")
+
+    def __init__(self) -> None:
+        self.instance: Instance | None = None
+        self.lock = asyncio.Lock()
+        self.records = JoinedRecords()
+        self.users = 0
+        self.turns = 0
+        self.open_turn: int | None = None
+        self.asking: asyncio.Task[None] | None = None
+
+    @property
+    def loaded(self) -> Instance:
+        """The instance, of which the caller knows that it has been loaded."""
+        if self.instance is None:
+            raise RuntimeError("the instance has not been loaded")
+        return self.instance
+
+    def begin_turn(self) -> int:
+        """Open a turn and number it."""
+        self.turns += 1
+        self.open_turn = self.turns
+        return self.turns
+
+    def end_turn(self, turn: int) -> bool:
+        """Close a turn; False when something else closed it before, and its answer no longer counts."""
+        if self.open_turn != turn:
+            return False
+        self.open_turn = None
+        return True
+
+    def give_up_turn(self) -> None:
+        """Close whatever turn is open and stop waiting for its answer."""
+        self.open_turn = None
+        if self.asking is not None:
+            self.asking.cancel()
+            self.asking = None
+
+    def forget(self) -> None:
+        """Read the instance from the store again before the next use."""
+        self.instance = None
+        self.records = JoinedRecords()
+
+
+class LiveInstances:
+    """A cache by id; an entry in use is never dropped, so all users of an id share one lock."""
+
+    def __init__(self, capacity: int) -> None:
+        self._entries: OrderedDict[str, LiveInstance] = OrderedDict()
+        self._capacity = capacity
+
+    @contextmanager
+    def use(self, instance_id: str) -> Iterator[LiveInstance]:
+        """The one entry of that id, for as long as the block runs."""
+        live = self.acquire(instance_id)
+        try:
+            yield live
+        finally:
+            self.release(live)
+
+    def acquire(self, instance_id: str) -> LiveInstance:
+        """The one entry of that id, to be given back with `release`."""
+        live = self._entries.get(instance_id)
+        if live is None:
+            live = self._entries[instance_id] = LiveInstance()
+        else:
+            self._entries.move_to_end(instance_id)
+        live.users += 1
+        if len(self._entries) > self._capacity:
+            self._drop_oldest_unused()
+        return live
+
+    def release(self, live: LiveInstance) -> None:
+        """Give an entry back."""
+        live.users -= 1
+
+    def drop(self, instance_id: str) -> None:
+        """Forget an instance that has been deleted."""
+        live = self._entries.get(instance_id)
+        if live is not None:
+            live.forget()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _drop_oldest_unused(self) -> None:
+        for instance_id, live in self._entries.items():
+            if live.users == 0:
+                del self._entries[instance_id]
+                return

@@ -1,0 +1,88 @@
+"""Whether the runner answers, and how long to leave it alone when it does not (PROTOCOL.md section 4).
+
+Nothing of this is written: an unavailable runner uses up no retry and changes no instance.
+"""
+
+from dataclasses import dataclass
+
+from pylon_workflows.errors import RunnerUnavailableError
+
+DROPPED_TURNS_UNTIL_BLOCKED = 10
+
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 30.0
+_LONGEST_PROBE_DELAY_S = 5.0
+_FAILING_INSTANCES_UNTIL_DOWN = 3
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """The unanswered turns of one instance, since its last answer."""
+
+    failures: int = 0
+    dropped_turns: int = 0
+    answers_before: int = 0
+
+
+class RunnerHealth:
+    """One runner's state, as told by turns.
+
+    One instance that fails alone waits alone. When several fail with no answer in between the runner is down: then one
+    instance at a time probes it, until there is an answer.
+    """
+
+    def __init__(self) -> None:
+        self._troubles: dict[str, _Trouble] = {}
+        self._failing: set[str] = set()
+        self._failed_probes = 0
+        self._answers = 0
+        self._probe_at = 0.0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether only probes are sent."""
+        return len(self._failing) >= _FAILING_INSTANCES_UNTIL_DOWN
+
+    def seconds_until_probe(self, monotonic: float) -> float:
+        """How long to leave a runner alone that is down."""
+        return self._probe_at - monotonic
+
+    def answered(self, instance_id: str) -> None:
+        """An answer came, whatever it said."""
+        self._answers += 1
+        self._failing.clear()
+        self._failed_probes = 0
+        self._troubles.pop(instance_id, None)
+
+    def failed(self, instance_id: str, error: RunnerUnavailableError, *, monotonic: float, jitter: float) -> float:
+        """No answer came; returns the seconds after which this instance may be asked about again."""
+        trouble = self._troubles.setdefault(instance_id, _Trouble(answers_before=self._answers))
+        trouble.failures += 1
+        trouble.dropped_turns = trouble.dropped_turns + 1 if error.has_dropped_turn else 0
+        self._failing.add(instance_id)
+        asked_for = error.retry_after_s or 0.0
+        if self.is_down:
+            self._failed_probes += 1
+            pause = _backoff_s(self._failed_probes, _LONGEST_PROBE_DELAY_S, jitter)
+            self._probe_at = max(self._probe_at, monotonic + max(pause, asked_for))
+        if trouble.failures == 1 and error.has_dropped_turn:
+            return asked_for
+        return max(asked_for, _backoff_s(trouble.failures, _LONGEST_DELAY_S, jitter))
+
+    def has_killed_runner(self, instance_id: str) -> bool:
+        """Whether the runner keeps dying on this instance's step while it answers others."""
+        trouble = self._troubles.get(instance_id)
+        return (
+            trouble is not None
+            and trouble.dropped_turns >= DROPPED_TURNS_UNTIL_BLOCKED
+            and self._answers > trouble.answers_before
+        )
+
+    def forget(self, instance_id: str) -> None:
+        """The instance is asked about no more."""
+        self._troubles.pop(instance_id, None)
+        self._failing.discard(instance_id)
+
+
+def _backoff_s(failures: int, longest_s: float, jitter: float) -> float:
+    return float(min(_FIRST_DELAY_S * 2.0 ** min(failures - 1, 30), longest_s) * (0.5 + jitter / 2))

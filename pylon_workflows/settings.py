@@ -1,0 +1,47 @@
+"""Every knob of an engine, once, with its default; units are in the names."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from pylon_workflows.errors import InvalidInputError
+
+DEFAULT_RUNNER_URL = "http://127.0.0.1:9876/run"
+RUNNER_URL_VARIABLE = "PYLON_WORKFLOW_RUNNER_URL"
+
+Synchronous = Literal["full", "normal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How an engine behaves.
+
+    `max_in_flight` turns are asked at a time. `shutdown_grace_s` is what turns in flight get to finish. A finished
+    instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_live_instances` bounds what is
+    kept in memory beyond the instances being driven.
+
+    Raises:
+        InvalidInputError: a number that makes no sense.
+    """
+
+    max_in_flight: int = 512
+    max_queued: int = 10_000
+    max_live_instances: int = 10_000
+    shutdown_grace_s: float = 20.0
+    retain_finished_for: timedelta | None = timedelta(days=30)
+    max_history: int | None = None
+    max_input_bytes: int = 1024 * 1024
+    max_event_bytes: int = 256 * 1024
+    max_records: int = 10_000
+    max_history_bytes: int = 50_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("max_in_flight", "max_queued", "max_live_instances", "max_records", "max_history_bytes"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        if self.shutdown_grace_s < 0:
+            raise InvalidInputError(f"shutdown_grace_s: must not be negative, not {self.shutdown_grace_s}")
+        if self.max_history is not None and self.max_history < 0:
+            raise InvalidInputError(f"max_history: must not be negative, not {self.max_history}")
+        if self.retain_finished_for is not None and self.retain_finished_for < timedelta(0):
+            raise InvalidInputError(f"retain_finished_for: must not be negative, not {self.retain_finished_for}")

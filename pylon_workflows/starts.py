@@ -1,0 +1,75 @@
+"""Starting an instance, once per id and idempotency key (PROMISES.md P13)."""
+
+from typing import Any
+
+from pylon_workflows.changes import Changes
+from pylon_workflows.core.evolution import begin
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.transitions import InstanceStarted
+from pylon_workflows.definitions import Definitions
+from pylon_workflows.errors import InvalidInputError, StartConflictError, TooLargeError, UnknownInstanceError
+from pylon_workflows.ids import check_instance_id, new_instance_id, new_seed
+from pylon_workflows.ports import Clock, Started, Store
+from runner_protocol.messages import MAX_NAME_LENGTH
+from runner_protocol.strict_json import JsonError, encode, same_value
+
+
+class Starts:
+    """Makes instances of the definitions."""
+
+    def __init__(self, store: Store, changes: Changes, definitions: Definitions, clock: Clock) -> None:
+        self._store = store
+        self._changes = changes
+        self._definitions = definitions
+        self._clock = clock
+
+    def new_instance(self, name: str, input_json: bytes, id: str | None, idempotency_key: str | None) -> Instance:
+        """An instance that is not stored yet. Raises UnknownWorkflowError, InvalidInputError."""
+        definition = self._definitions.get(name)
+        now = self._clock.now()
+        return begin(
+            InstanceStarted(
+                at=now,
+                id=new_instance_id(now) if id is None else check_instance_id(id),
+                name=definition.name,
+                version=definition.version,
+                input_json=input_json,
+                idempotency_key=None if idempotency_key is None else checked_text(idempotency_key, "idempotency_key"),
+                seed=new_seed(),
+                policy=definition.policy,
+                step_timeout=definition.step_timeout,
+            )
+        )
+
+    async def create(self, instance: Instance, *, has_given_id: bool) -> Started:
+        """Store it, or find the one that has its id or key. Raises StartConflictError when that one is another."""
+        while (existing_id := await self._store.create(instance)) is not None:
+            try:
+                existing = await self._changes.read(existing_id)
+            except UnknownInstanceError:
+                continue  # retention has just deleted it
+            has_same_id = existing_id == instance.id or not has_given_id
+            has_same_input = same_value(existing.origin.input_json, instance.origin.input_json)
+            if has_same_id and existing.name == instance.name and has_same_input:
+                return Started(id=existing_id, is_new=False)
+            which = "id" if existing_id == instance.id else "idempotency key"
+            raise StartConflictError(f"the {which} belongs to {existing_id}, which has another id, name or input")
+        return Started(id=instance.id, is_new=True)
+
+
+def checked_json(value: Any, field: str, limit: int) -> bytes:
+    """The value as canonical JSON of at most `limit` bytes. Raises InvalidInputError, TooLargeError."""
+    try:
+        encoded = encode(value)
+    except JsonError as error:
+        raise InvalidInputError(f"{field}: {error}") from None
+    if len(encoded) > limit:
+        raise TooLargeError(f"{field}: has {len(encoded)} bytes, the limit is {limit}")
+    return encoded
+
+
+def checked_text(value: str, field: str) -> str:
+    """The text, when it has 1 to 128 characters. Raises InvalidInputError."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_LENGTH:
+        raise InvalidInputError(f"{field}: must be a text of 1 to {MAX_NAME_LENGTH} characters")
+    return value

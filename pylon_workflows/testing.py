@@ -1,0 +1,109 @@
+"""For tests, the users' and ours: time that the test moves, a runner that says what the test wrote, nothing on disk."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pylon_workflows.errors import RunnerError
+from pylon_workflows.ports import Runner, Turn
+from pylon_workflows.settings import EngineSettings
+from pylon_workflows.store.memory import MemoryStore
+from pylon_workflows.workflow_engine import WorkflowEngine
+from runner_protocol.messages import Action, TurnRequest, parse_request
+
+Answer = Action | RunnerError | Awaitable[Action]
+
+
+class FakeClock:
+    """A clock that stands still until the test moves it."""
+
+    def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._now = now
+        self._monotonic = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    def now(self) -> datetime:
+        """The time of day that the test has set."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The seconds by which the test has advanced the clock."""
+        return self._monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the test has advanced the clock that far."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        sleeper = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._monotonic + seconds, next(self._order), sleeper))
+        await sleeper
+
+    def advance(self, length: timedelta | float) -> None:
+        """Let time pass (a number is seconds): whoever has slept long enough goes on."""
+        seconds = length / timedelta(seconds=1) if isinstance(length, timedelta) else length
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+        while self._sleepers and self._sleepers[0][0] <= self._monotonic:
+            sleeper = heapq.heappop(self._sleepers)[2]
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    def jump(self, length: timedelta) -> None:
+        """Set the time of day forward or back, as an operator would; nobody has waited any longer."""
+        self._now += length
+
+
+class ScriptedRunner:
+    """Answers turns as the test says: `answer` gets each request and returns an action, or an error to raise."""
+
+    def __init__(self, answer: Callable[[TurnRequest], Answer]) -> None:
+        self._answer = answer
+        self.requests: list[TurnRequest] = []
+
+    async def take_turn(self, turn: Turn) -> Action:
+        """See `ports.Runner.take_turn`."""
+        request = parse_request(turn.body)
+        self.requests.append(request)
+        answer = self._answer(request)
+        if isinstance(answer, RunnerError):
+            raise answer
+        return await answer if isinstance(answer, Awaitable) else answer
+
+
+def script(*answers: Answer) -> Callable[[TurnRequest], Answer]:
+    """Answers for `ScriptedRunner`, one a turn, in order."""
+    left = iter(answers)
+
+    def next_answer(request: TurnRequest) -> Answer:
+        try:
+            return next(left)
+        except StopIteration:
+            raise AssertionError(f"the script has no answer for the turn at position {request.current_step}") from None
+
+    return next_answer
+
+
+def engine_in_memory(
+    runner: Runner | None, *, clock: FakeClock | None = None, settings: EngineSettings | None = None, **options: Any
+) -> WorkflowEngine:
+    """An engine that keeps its instances in memory; with full backoff instead of jitter, so that tests are exact."""
+    return WorkflowEngine(
+        runner=runner,
+        store=options.pop("store", None) or MemoryStore(),
+        clock=clock,
+        settings=settings,
+        jitter=lambda: 1.0,
+        **options,
+    )
+
+
+async def wait_until(condition: Callable[[], Any], *, timeout_s: float = 10.0) -> None:
+    """Let the event loop run until the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.001)

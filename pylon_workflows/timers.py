@@ -1,0 +1,85 @@
+"""Wakes what is due. It asks the store what comes next and holds no list of sleepers."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+from pylon_workflows.errors import StoreError
+from pylon_workflows.ports import Clock, Store
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 500
+_LONGEST_NAP_S = 0.5
+_UNREADABLE_FOR_S = 60.0
+_STORE_TROUBLE_NAP_S = 1.0
+
+Wake = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+"""Wake these instances; returns those that could not be woken."""
+
+
+class Timers:
+    """One task: due times are read off the wall clock, waiting is done on the monotonic one.
+
+    It looks at the wall clock at least twice a second while something is due later, so that a clock that jumps forward,
+    or a machine that slept, delays nothing (P16, P17).
+    """
+
+    def __init__(self, store: Store, clock: Clock, wake: Wake) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._next: datetime | None = None
+        self._nap: asyncio.Task[None] | None = None
+        self._is_asked_again = False
+        self._skipped: dict[str, float] = {}
+
+    def notice(self, due_at: datetime) -> None:
+        """Something has become due at that time."""
+        if self._next is None or due_at < self._next:
+            self._is_asked_again = True
+            if self._nap is not None:
+                self._nap.cancel()
+
+    async def run(self) -> None:
+        """Wake what is due, for ever."""
+        while True:
+            self._is_asked_again, self._next = False, None
+            try:
+                await self._wake_all_due()
+                self._next = await self._store.next_due(after=self._clock.now())
+            except StoreError as error:
+                _log.warning("timers could not be read: %s", error)
+                await self._clock.sleep(_STORE_TROUBLE_NAP_S)
+                continue
+            await self._sleep_until_next()
+
+    async def _wake_all_due(self) -> None:
+        while True:
+            now, monotonic = self._clock.now(), self._clock.monotonic()
+            self._skipped = {skipped: until for skipped, until in self._skipped.items() if until > monotonic}
+            due = await self._store.due(now=now, limit=_BATCH + len(self._skipped))
+            due = [instance_id for instance_id in due if instance_id not in self._skipped]
+            if not due:
+                return
+            for instance_id in await self._wake(due):
+                self._skipped[instance_id] = monotonic + _UNREADABLE_FOR_S
+
+    async def _sleep_until_next(self) -> None:
+        skipped_until = min(self._skipped.values(), default=float("inf"))
+        while not self._is_asked_again and self._clock.monotonic() < skipped_until:
+            if self._next is not None and self._next <= self._clock.now():
+                return
+            self._nap = asyncio.ensure_future(self._doze())
+            try:
+                await asyncio.wait((self._nap,))
+            finally:
+                self._nap.cancel()
+                self._nap = None
+
+    async def _doze(self) -> None:
+        if self._next is None and not self._skipped:
+            await asyncio.get_running_loop().create_future()
+        left_s = _LONGEST_NAP_S if self._next is None else (self._next - self._clock.now()) / timedelta(seconds=1)
+        await self._clock.sleep(min(left_s, _LONGEST_NAP_S))

@@ -1,0 +1,78 @@
+"""The request of a turn as bytes (PROTOCOL.md section 1).
+
+Each record is written once, when it is made, and only joined from then on: `tests/unit` holds the result to
+`runner_protocol.messages.TurnRequest`.
+"""
+
+import json
+from datetime import datetime
+
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.records import Record
+from runner_protocol.messages import PROTOCOL_VERSION, format_timestamp
+
+_string = json.encoder.encode_basestring
+
+
+def record_json(record: Record, index: int) -> bytes:
+    """A record as the wire and the HTTP API show it; `index` is its place in the list."""
+    error = "null" if record.error is None else _string(record.error)
+    position = "null" if record.position is None else record.position
+    return b'{"step_id":"step_%d","output":%b,%b' % (
+        index,
+        record.output_json,
+        (
+            f'"name":{_string(record.name)},"status":"{record.status}","error":{error},'
+            f'"started_at":"{format_timestamp(record.started_at)}",'
+            f'"completed_at":"{format_timestamp(record.completed_at)}","duration_ms":{record.duration_ms},'
+            f'"retry_count":{record.retry_count},"key":{_string(record.key)},"kind":"{record.kind}",'
+            f'"position":{position},"final":{_boolean(record.final)},"timed_out":{_boolean(record.timed_out)}}}'
+        ).encode(),
+    )
+
+
+class JoinedRecords:
+    """The records of one run as a JSON array that grows; asking again costs only what is new."""
+
+    __slots__ = ("_count", "_joined")
+
+    def __init__(self) -> None:
+        self._joined = bytearray(b"[")
+        self._count = 0
+
+    def json(self, instance: Instance) -> bytes:
+        """All records of `instance`, which must be a later state of the one asked about before."""
+        records = instance.records
+        for index in range(self._count, len(records)):
+            if index:
+                self._joined += b","
+            self._joined += record_json(records[index], index)
+        self._count = len(records)
+        return bytes(self._joined) + b"]"
+
+
+def idempotency_key(instance: Instance) -> str:
+    """The key of the position now due; a repeated turn has the same."""
+    return f"{instance.id}:{instance.run}:{instance.current_step}"
+
+
+def request_body(instance: Instance, records_json: bytes, *, began_at: datetime, deadline: datetime) -> bytes:
+    """The request of a turn that begins at `began_at` and is given up at `deadline`."""
+    origin = instance.origin
+    started_at = format_timestamp(instance.started_at or began_at)
+    now = format_timestamp(instance.last_position_at) if instance.last_position_at else started_at
+    version = "null" if origin.version is None else _string(origin.version)
+    last_error = "" if instance.last_error is None else f',"last_error":{_string(instance.last_error)}'
+    head = (
+        f'{{"workflow_id":"{origin.id}","workflow_name":{_string(origin.name)},"current_step":{instance.current_step},'
+        f'"protocol":{PROTOCOL_VERSION},"mode":"advance","run":{instance.run},"workflow_version":{version},'
+        f'"started_at":"{started_at}","now":"{now}","deadline":"{format_timestamp(deadline)}",'
+        f'"attempt":{{"number":{instance.failures_here + 1},"max":{instance.max_retries + 1}{last_error}}},'
+        f'"idempotency_key":"{idempotency_key(instance)}","seed":"{origin.seed}",'
+        f'"history":{{"steps":{len(instance.records)},"bytes":{instance.history_bytes}}},"input":'
+    )
+    return b'%b%b,"completed_steps":%b}' % (head.encode(), origin.input_json, records_json)
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"

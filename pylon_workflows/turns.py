@@ -1,0 +1,160 @@
+"""Turns: ask the runner about an instance and apply what it answers (PROTOCOL.md sections 2 and 4)."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from pylon_workflows.changes import Changes
+from pylon_workflows.core.commands import ApplyAction, Block, FailTurn
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.errors import MalformedAnswerError, RunnerUnavailableError, StoreError, TurnTimedOutError
+from pylon_workflows.live_instances import LiveInstance, LiveInstances
+from pylon_workflows.ports import Clock, Runner, Turn
+from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
+from pylon_workflows.turn_request import JoinedRecords, idempotency_key, request_body
+from runner_protocol.messages import Defer
+
+_log = logging.getLogger(__name__)
+
+_STORE_TROUBLE_PAUSE_S = 1.0
+_SHORTEST_DEFERRAL_S = 0.1
+_LONGEST_DEFERRAL_S = 300.0
+
+Answer = ApplyAction | FailTurn | Block | float
+"""What a turn led to: something to decide, or the seconds after which to ask again."""
+
+
+class Turns:
+    """Takes turns with one runner.
+
+    What is only waited for (an unavailable runner, a deferral) is kept in memory and not written. `is_crowded` says
+    whether another instance waits for a place; then one that has had its turn steps back.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        health: RunnerHealth,
+        clock: Clock,
+        changes: Changes,
+        live: LiveInstances,
+        *,
+        is_crowded: Callable[[], bool],
+        jitter: Callable[[], float],
+        max_records: int,
+        max_history_bytes: int,
+    ) -> None:
+        self._runner = runner
+        self._health = health
+        self._clock = clock
+        self._changes = changes
+        self._live = live
+        self._is_crowded = is_crowded
+        self._jitter = jitter
+        self._max_records = max_records
+        self._max_history_bytes = max_history_bytes
+        self._deferrals: dict[str, int] = {}
+        self.stale_answers = 0
+
+    async def drive(self, instance_id: str) -> float | None:
+        """Take turns until the instance has to wait; returns the seconds after which to drive it again, or None."""
+        with self._live.use(instance_id) as live:
+            try:
+                while True:
+                    pause_s = await self._take_turn(live, instance_id)
+                    if pause_s is not None:
+                        return pause_s
+                    if live.instance is None or not live.instance.is_runnable:
+                        self._forget(instance_id)
+                        return None
+                    if self._is_crowded():
+                        return 0.0
+            except StoreError as error:
+                _log.warning("%s: could not be stored, tried again: %s", instance_id, error)
+                return _STORE_TROUBLE_PAUSE_S
+
+    async def _take_turn(self, live: LiveInstance, instance_id: str) -> float | None:
+        async with live.lock:
+            instance = await self._changes.load(live, instance_id)
+            if not instance.is_runnable:
+                return None
+            if len(instance.records) >= self._max_records or instance.history_bytes >= self._max_history_bytes:
+                await self._changes.execute(live, Block(reason=self._too_large(instance)))
+                return None
+            turn = live.begin_turn()
+        live.asking = asyncio.current_task()
+        try:
+            answer = await self._ask(instance, live.records)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if live.end_turn(turn) or task is None:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            live.asking = None
+        async with live.lock:
+            if not live.end_turn(turn):
+                self.stale_answers += 1
+                _log.info("%s: an answer came too late and was dropped", instance_id)
+                return None
+            if isinstance(answer, float):
+                return answer
+            try:
+                await self._changes.execute(live, answer)
+            except MalformedAnswerError as error:
+                failure = FailTurn(error=str(error), turn_started_at=self._clock.now(), jitter=self._jitter())
+                await self._changes.execute(live, failure)
+        return None
+
+    def _too_large(self, instance: Instance) -> str:
+        return (
+            f"history-too-large: this run has {len(instance.records)} records and {instance.history_bytes} bytes, "
+            f"the limits are {self._max_records} and {self._max_history_bytes}"
+        )
+
+    async def _ask(self, instance: Instance, records: JoinedRecords) -> Answer:
+        began_at = self._clock.now()
+        timeout = instance.origin.step_timeout
+        turn = Turn(
+            instance_id=instance.id,
+            body=request_body(instance, records.json(instance), began_at=began_at, deadline=began_at + timeout),
+            idempotency_key=idempotency_key(instance),
+            timeout_s=timeout / timedelta(seconds=1),
+        )
+        try:
+            action = await self._runner.take_turn(turn)
+        except RunnerUnavailableError as error:
+            return self._unavailable(instance.id, error)
+        except TurnTimedOutError as error:
+            return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
+        except MalformedAnswerError as error:
+            self._health.answered(instance.id)
+            return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
+        self._health.answered(instance.id)
+        if isinstance(action, Defer):
+            return self._deferred(instance.id, action)
+        if self._deferrals:
+            self._deferrals.pop(instance.id, None)
+        return ApplyAction(action=action, turn_started_at=began_at, jitter=self._jitter())
+
+    def _forget(self, instance_id: str) -> None:
+        self._deferrals.pop(instance_id, None)
+        self._health.forget(instance_id)
+
+    def _unavailable(self, instance_id: str, error: RunnerUnavailableError) -> float | Block:
+        delay_s = self._health.failed(instance_id, error, monotonic=self._clock.monotonic(), jitter=self._jitter())
+        if self._health.has_killed_runner(instance_id):
+            self._health.forget(instance_id)
+            return Block(
+                reason=f"the runner dies on this step: the connection broke {DROPPED_TURNS_UNTIL_BLOCKED} times "
+                f"while other instances were answered; the last time: {error}"
+            )
+        return delay_s
+
+    def _deferred(self, instance_id: str, action: Defer) -> float:
+        count = self._deferrals.get(instance_id, 0)
+        self._deferrals[instance_id] = count + 1
+        asked_for_s = max(action.retry_after / timedelta(seconds=1), _SHORTEST_DEFERRAL_S)
+        return max(asked_for_s, min(asked_for_s * 2.0 ** min(count, 30), _LONGEST_DEFERRAL_S))

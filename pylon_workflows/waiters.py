@@ -1,0 +1,40 @@
+"""Callers that wait until an instance has finished."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.errors import EngineNotRunningError
+
+
+class Waiters:
+    """Futures by instance id; nothing is kept for an id that nobody waits for."""
+
+    def __init__(self, read: Callable[[str], Awaitable[Instance]]) -> None:
+        self._read = read
+        self._futures: dict[str, set[asyncio.Future[Instance]]] = {}
+
+    async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
+        """The instance once it has finished. Raises UnknownInstanceError, TimeoutError."""
+        future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        futures = self._futures.setdefault(instance_id, set())
+        futures.add(future)
+        try:
+            instance = await self._read(instance_id)
+            return instance if instance.is_finished else await asyncio.wait_for(future, timeout_s)
+        finally:
+            futures.discard(future)
+            if not futures:
+                self._futures.pop(instance_id, None)
+
+    def finished(self, instance: Instance) -> None:
+        """An instance has finished and that is committed."""
+        for future in self._futures.pop(instance.id, ()):
+            if not future.done():
+                future.set_result(instance)
+
+    def close(self) -> None:
+        """Nobody will finish any more: tell everyone who waits."""
+        for future in [future for futures in self._futures.values() for future in futures]:
+            if not future.done():
+                future.set_exception(EngineNotRunningError("the engine was closed before the instance finished"))
