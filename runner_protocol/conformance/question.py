@@ -4,6 +4,7 @@ The history lies in the past at fixed times, so that a case can name them; only 
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,13 +80,24 @@ def build_records(short: Sequence[ShortRecord]) -> list[dict[str, Any]]:
     """Complete the records in their order: keys, positions, times and retry counts as the engine gives them."""
     records: list[dict[str, Any]] = []
     done: set[str] = set()
-    failures: dict[str, int] = {}
+    failures: Counter[str] = Counter()
+    positions = 0
     for entry in short:
+        name, base, kind = _names(entry)
+        number = 1
         for index in range(entry.repeat):
-            record = _record(entry, index, records, done, failures)
-            if record.get("position") is not None:
+            while (key := base if number == 1 else f"{base}#{number}") in done:
+                number += 1
+            record = _record(entry, index, len(records))
+            record |= {"name": name, "key": entry.set.get("key", key), "kind": kind}
+            if entry.failed is not None:
+                failures[record["key"]] += 1
+                record["retry_count"] = failures[record["key"]]
+            if entry.failed is None or entry.final:
+                record["position"] = positions
+                positions += 1
                 done.add(record["key"])
-            records.append(record)
+            records.append(_replace(record, entry.set))
     return records
 
 
@@ -102,37 +114,29 @@ def fill_in(value: Any, workflow_id: str) -> Any:
             return value
 
 
-def _record(
-    entry: ShortRecord, index: int, before: list[dict[str, Any]], done: set[str], failures: dict[str, int]
-) -> dict[str, Any]:
-    name, key_name, kind = _names(entry)
-    key = entry.set.get("key", _first_free(key_name, done))
-    takes_position = entry.failed is None or entry.final
-    if entry.failed is not None:
-        failures[key] = failures.get(key, 0) + 1
-    started_at = STARTED_AT + timedelta(seconds=len(before))
+def _record(entry: ShortRecord, index: int, place: int) -> dict[str, Any]:
+    started_at = STARTED_AT + timedelta(seconds=place)
     lasted = parse_duration(entry.sleep) if entry.sleep is not None else _STEP_TAKES
-    record = {
-        "step_id": f"step_{len(before)}",
-        "name": name,
+    return {
+        "step_id": f"step_{place}",
+        "name": None,
         "status": "failed" if entry.failed is not None else "completed",
         "output": index if entry.output == "$index" else entry.output,
         "error": entry.error if entry.failed is not None else None,
         "started_at": format_timestamp(started_at),
         "completed_at": format_timestamp(started_at + lasted),
         "duration_ms": lasted // timedelta(milliseconds=1),
-        "retry_count": failures[key] if entry.failed is not None else 0,
-        "key": key,
-        "kind": kind,
-        "position": sum(1 for record in before if record.get("position") is not None) if takes_position else None,
+        "retry_count": 0,
+        "key": None,
+        "kind": None,
+        "position": None,
         "final": entry.final,
         "timed_out": entry.timed_out,
     }
-    return _replace(record, entry.set)
 
 
 def _names(entry: ShortRecord) -> tuple[str, str, str]:
-    """Name, what the key is made of, and kind."""
+    """Name, what the key is made of (the first free one of `base`, `base#2`...), and kind."""
     if entry.sleep is not None:
         return f"sleep:{entry.sleep}", "sleep", "sleep"
     if entry.event is not None:
@@ -141,14 +145,6 @@ def _names(entry: ShortRecord) -> tuple[str, str, str]:
     if name is None:
         raise AssertionError("a short record has one kind")
     return name, name, "step"
-
-
-def _first_free(name: str, done: set[str]) -> str:
-    key, number = name, 1
-    while key in done:
-        number += 1
-        key = f"{name}#{number}"
-    return key
 
 
 def _replace(fields: dict[str, Any], replacements: dict[str, Any]) -> dict[str, Any]:

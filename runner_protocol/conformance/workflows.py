@@ -5,14 +5,13 @@ They use the kit's helpers only, and hold no state of their own but the counter 
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
-from runner_protocol.kit.step import current_step
+from runner_protocol import NonRetryableError, RetryAfter, StepFailedError, current_step
 from runner_protocol.messages import format_timestamp
 
-Workflow = Callable[[Any, Any], Awaitable[Any]]
+WorkflowFunction = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 
 _RUNS: Counter[str] = Counter()
 
@@ -172,7 +171,7 @@ async def _random(ctx: Any, _: Any) -> Any:
     return {"before": before, "after": draw()}
 
 
-WORKFLOWS: dict[str, Workflow] = {
+WORKFLOWS: dict[str, WorkflowFunction] = {
     "plain": _plain,
     "conformance.attempts": _attempts,
     "conformance.branches": _branches,

@@ -1,0 +1,291 @@
+"""A correct little runner without the kit, made to be broken: each wrong runner overrides one rule of it.
+
+`Front` is what HTTP sees and is made anew for each case; a `Turn` is one replay, and is the `ctx` of the workflows.
+"""
+
+import asyncio
+import random
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runner_protocol.conformance.exchange import Call, Reply
+from runner_protocol.conformance.workflows import WORKFLOWS
+from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
+from runner_protocol.kit.step import StepInfo, running_step
+from runner_protocol.messages import format_timestamp, parse_timestamp
+from runner_protocol.strict_json import JsonError, encode, encode_parsed, parse
+
+END = "the end of the workflow"
+REQUEST_FIELDS: dict[str, type] = {
+    "workflow_id": str,
+    "workflow_name": str,
+    "current_step": int,
+    "completed_steps": list,
+}
+
+
+class MalformedError(Exception):
+    pass
+
+
+@dataclass(eq=False)
+class Asked:
+    """One call of a helper; `fields` are those that its action, or its failure, has of its own."""
+
+    kind: str
+    name: str
+    key: str
+    fields: dict[str, Any]
+    body: Callable[[], Any]
+    future: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Turn:
+    HOPS = 6
+
+    def __init__(self, front: "Front", request: dict[str, Any]) -> None:
+        self.front = front
+        self.request = request
+        self.calls: list[Asked] = []
+        self.by_key: dict[str, Asked] = {}
+        self.used: Counter[str] = Counter()
+        self.handed_out: list[dict[str, Any]] = []
+        self.draw()
+
+    # What the workflows call.
+
+    def step(self, name: str, body: Callable[..., Any], *args: Any, retries: int | None = None) -> Awaitable[Any]:
+        self.check_name(name)
+        options = {} if retries is None else {"max_retries": retries}
+        return self.call("step", name, name, options, lambda: body(*args))
+
+    def sleep(self, duration: str, *, name: str | None = None) -> Awaitable[Any]:
+        fields = {"duration": duration, **({"name": name} if name else {})}
+        return self.call("sleep", f"sleep:{name or duration}", self.sleep_base(duration, name), fields)
+
+    def wait_for_event(self, event: str, *, timeout: str | None = None) -> Awaitable[Any]:
+        fields = {"event": event, **({"timeout": timeout} if timeout else {})}
+        return self.call("event", f"event:{event}", self.event_base(event), fields)
+
+    def now(self) -> datetime:
+        last = self.handed_out[-1]["completed_at"] if self.handed_out else self.request["started_at"]
+        return parse_timestamp(last)
+
+    def random(self) -> float:
+        return self.numbers.random()
+
+    def uuid(self) -> uuid.UUID:
+        return uuid.UUID(int=self.numbers.getrandbits(128), version=4)
+
+    # The rules.
+
+    def check_name(self, name: str) -> None:
+        is_free = not any(mark in name for mark in "#[]/") and not name.startswith(("event:", "sleep:"))
+        if not (is_free and 0 < len(name) <= 128):
+            raise ValueError(f"{name!r} is no name of a step")
+
+    def sleep_base(self, duration: str, name: str | None) -> str:
+        return f"sleep:{name}" if name else "sleep"
+
+    def event_base(self, event: str) -> str:
+        return f"event:{event}"
+
+    def key(self, base: str) -> str:
+        self.used[base] += 1
+        return base if self.used[base] == 1 else f"{base}#{self.used[base]}"
+
+    def call(
+        self, kind: str, name: str, base: str, fields: dict[str, Any], body: Callable[[], Any] = lambda: None
+    ) -> Awaitable[Any]:
+        call = Asked(kind, name, self.key(base), fields, body)
+        self.calls.append(call)
+        self.by_key[call.key] = call
+        return call.future
+
+    async def answer(self) -> dict[str, Any]:
+        self.task = asyncio.ensure_future(WORKFLOWS[self.request["workflow_name"]](self, self.request["input"]))
+        try:
+            return await self.replay()
+        finally:
+            self.task.cancel()
+            await asyncio.wait({self.task})
+
+    async def replay(self) -> dict[str, Any]:
+        await self.settle()
+        for record in self.records():
+            if self.task.done():
+                break
+            call = self.find(record)
+            if call is None:
+                return self.diverged(record)
+            await self.hand_out(call, record)
+            await self.settle()
+        if self.task.done():
+            return self.ending()
+        return await self.act(self.choose([call for call in self.calls if not call.future.done()]))
+
+    async def settle(self) -> None:
+        for _ in range(self.HOPS):
+            await asyncio.sleep(0)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [record for record in self.request["completed_steps"] if record["position"] is not None]
+
+    def find(self, record: dict[str, Any]) -> Asked | None:
+        return self.by_key.get(record["key"])
+
+    async def hand_out(self, call: Asked, record: dict[str, Any]) -> None:
+        self.handed_out.append(record)
+        self.draw()
+        if record["status"] == "failed":
+            call.future.set_exception(StepFailedError(record["name"], record["error"], 1))
+            call.future.exception()
+        else:
+            call.future.set_result(self.output(call, record))
+
+    def output(self, call: Asked, record: dict[str, Any]) -> Any:
+        return record.get("output")
+
+    def draw(self) -> None:
+        self.numbers = random.Random(f"{self.request.get('seed')}:{len(self.handed_out)}")
+
+    def diverged(self, record: dict[str, Any]) -> dict[str, Any]:
+        waiting = [call.key for call in self.calls if not call.future.done()]
+        got = END if self.task.done() else waiting[0]
+        return {"action": "diverged", "position": record["position"], "expected": record["key"], "got": got}
+
+    def ending(self) -> dict[str, Any]:
+        for record in self.records()[len(self.handed_out) :]:
+            if self.find(record) is None:
+                return self.diverged(record)
+        error = self.task.exception()
+        return self.complete(self.task.result()) if error is None else self.fail_workflow(error)
+
+    def complete(self, output: Any) -> dict[str, Any]:
+        return {"action": "complete", "output": output}
+
+    def fail_workflow(self, error: BaseException) -> dict[str, Any]:
+        return {"action": "fail", **self.reason(error)}
+
+    def choose(self, pending: list[Asked]) -> Asked:
+        return next((call for call in pending if call.kind == "step"), pending[0])
+
+    async def act(self, call: Asked) -> dict[str, Any]:
+        if call.kind == "step":
+            return await self.run(call)
+        return {"action": "wait_event" if call.kind == "event" else "sleep", "key": call.key, **call.fields}
+
+    async def run(self, call: Asked) -> dict[str, Any]:
+        started_at = datetime.now(UTC)
+        try:
+            output = await self.run_body(call)
+            encode(output)
+        except (Exception, asyncio.CancelledError) as error:
+            return self.fail_step(call, error)
+        return self.complete_step(call, output, self.times(started_at))
+
+    def complete_step(self, call: Asked, output: Any, times: dict[str, Any]) -> dict[str, Any]:
+        return {"action": "step_complete", "step_name": call.name, "key": call.key, "output": output, **times}
+
+    def times(self, started_at: datetime) -> dict[str, Any]:
+        completed_at = datetime.now(UTC)
+        duration_ms = (completed_at - started_at) // timedelta(milliseconds=1)
+        return {
+            "started_at": format_timestamp(started_at),
+            "completed_at": format_timestamp(completed_at),
+            "duration_ms": duration_ms,
+        }
+
+    async def run_body(self, call: Asked) -> Any:
+        token = running_step.set(self.info(call))
+        try:
+            output = call.body()
+            return await output if asyncio.iscoroutine(output) else output
+        finally:
+            running_step.reset(token)
+
+    def info(self, call: Asked) -> StepInfo:
+        workflow_id, run = self.request["workflow_id"], self.request["run"]
+        number = self.failures(call) + 1
+        return StepInfo(
+            workflow_id=workflow_id, run=run, name=call.name, key=call.key, number=number, max=4, last_error=None
+        )
+
+    def failures(self, call: Asked) -> int:
+        return sum(1 for record in self.request["completed_steps"] if record["key"] == call.key)
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        names = {"step_name": call.name, "key": call.key, "on_exhausted": "throw"}
+        return {"action": "fail", **names, **self.reason(error), **call.fields}
+
+    def reason(self, error: BaseException) -> dict[str, Any]:
+        reason: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
+        if isinstance(error, (StepFailedError, NonRetryableError)):
+            reason["retryable"] = False
+        if isinstance(error, RetryAfter):
+            reason["retry_after"] = error.delay.total_seconds()
+        return reason
+
+
+class Front:
+    """The HTTP side."""
+
+    turn: type[Turn] = Turn
+
+    async def reply(self, call: Call) -> Reply:
+        if call.method != "POST":
+            return Reply(405, {"allow": "POST"}, b"")
+        try:
+            request = self.read(call.body)
+        except MalformedError as error:
+            return Reply(400, {"content-type": "text/plain"}, str(error).encode())
+        return self.encode(await self.answer(request))
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["workflow_name"] not in WORKFLOWS:
+            return self.unknown(request)
+        return await self.turn(self, request).answer()
+
+    def unknown(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"action": "defer", "retry_after": "5s", "reason": f"unknown workflow '{request['workflow_name']}'"}
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        request = self.parse(body)
+        for name, kind in REQUEST_FIELDS.items():
+            self.check_field(request, name, kind)
+        self.check_mode(request)
+        for record in request["completed_steps"]:
+            self.check_record(record)
+        return request
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        try:
+            request = parse(body)
+        except JsonError as error:
+            raise MalformedError(str(error)) from None
+        if not isinstance(request, dict):
+            raise MalformedError("the request is no object")
+        return request
+
+    def check_field(self, request: dict[str, Any], name: str, kind: type) -> None:
+        if name not in request:
+            raise MalformedError(f"{name} is missing")
+        if type(request[name]) is not kind:
+            raise MalformedError(f"{name} is of the wrong type")
+
+    def check_mode(self, request: dict[str, Any]) -> None:
+        if request.get("mode", "advance") != "advance":
+            raise MalformedError("mode is not known")
+
+    def check_record(self, record: dict[str, Any]) -> None:
+        if "name" not in record:
+            raise MalformedError("completed_steps: name is missing")
+        if record.get("status") not in ("completed", "failed", "skipped"):
+            raise MalformedError("completed_steps: status is not known")
+
+    def encode(self, action: dict[str, Any]) -> Reply:
+        return Reply(200, {"content-type": "application/json"}, encode_parsed(action))
