@@ -61,8 +61,7 @@ def create_app(engine: Engine, *, token: str | None = None, limits: Limits | Non
     Raises:
         InvalidInputError: a token that cannot stand in a header.
     """
-    limits = limits or Limits()
-    handlers = Handlers(engine, limits)
+    handlers = Handlers(engine)
     root = _route("/", GET=handlers.list_instances)
     # A mount hands over its root as "" or as "/", and neither may cost the caller a redirect.
     root.path_regex = re.compile(r"/?\Z")
@@ -84,7 +83,7 @@ def create_app(engine: Engine, *, token: str | None = None, limits: Limits | Non
         middleware=[
             Middleware(AnswerErrors, explain),
             Middleware(Authorize, token),
-            Middleware(LimitBody, limits),
+            Middleware(LimitBody, limits or Limits()),
         ],
     )
     app.router.redirect_slashes = False

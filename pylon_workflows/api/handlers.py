@@ -12,11 +12,10 @@ from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, one_parameter, read_body
-from pylon_workflows.api.limits import Limits
-from pylon_workflows.api.schemas import MAX_KEY_LENGTH, DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.core.instance import Status
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, TooLargeError, UnknownInstanceError
+from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.ports import Engine
 from runner_protocol.messages import MAX_NAME_LENGTH
@@ -33,9 +32,8 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 class Handlers:
     """The operations of the API on one engine."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._limits = limits
 
     async def list_definitions(self, _request: Request) -> Response:
         """All definitions, by name."""
@@ -62,7 +60,7 @@ class Handlers:
 
     async def start(self, request: Request) -> Response:
         """Start an instance (201), or find the one that was started so before (200)."""
-        header = one_header(request, "Idempotency-Key", max_length=MAX_KEY_LENGTH)
+        header = one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
         body = await read_body(request, StartRequest)
         if body.id is not None:
             check_instance_id(body.id)
@@ -105,13 +103,9 @@ class Handlers:
     async def send_event(self, request: Request) -> Response:
         """Accept an event, once per event id."""
         instance_id = _instance_id(request)
-        webhook_id = one_header(request, "webhook-id", max_length=MAX_KEY_LENGTH)
-        header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_KEY_LENGTH)
+        webhook_id = one_header(request, "webhook-id", max_length=MAX_NAME_LENGTH)
+        header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
         body = await read_body(request, EventRequest)
-        if len(await request.body()) > self._limits.max_event_bytes:
-            size = len(encode_parsed(body.data))
-            if size > self._limits.max_event_bytes:
-                raise TooLargeError(f"data: must have at most {self._limits.max_event_bytes} bytes, not {size}")
         receipt = await self._engine.send_event(instance_id, body.event, body.data, event_id=body.event_id or header)
         return _json(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
 

@@ -11,10 +11,9 @@ from pylon_workflows.errors import TooLargeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request may send (PROMISES.md, Limits): bytes of a body and of an event's data, seconds for a body."""
+    """What a request may send (PROMISES.md, Limits). The engine has limits of its own for inputs and events."""
 
     max_body_bytes: int = 1024 * 1024
-    max_event_bytes: int = 256 * 1024
     body_timeout_s: float = 30.0
 
 

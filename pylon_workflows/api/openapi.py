@@ -1,5 +1,6 @@
 """The API as an OpenAPI 3.1 document, made of the models in `schemas.py` and the table of operations below."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pylon_workflows.api import schemas
+
+_WORD = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
         *({"name": name, "in": "header", "schema": {"type": "string"}} for name in operation.headers),
     ]
     described: dict[str, Any] = {
-        "operationId": "_".join([method, *path.strip("/").replace("{id}", "instance").replace(".", "_").split("/")]),
+        "operationId": "_".join([method, *(_WORD.findall(path.replace("{id}", "instance")) or ["instances"])]),
         "summary": operation.summary,
         "responses": {
             **{str(status): _answer(shape, is_list=operation.is_list) for status, shape in operation.answers.items()},

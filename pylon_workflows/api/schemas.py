@@ -12,9 +12,6 @@ from pylon_workflows.core.instance import Status
 from runner_protocol.durations import MAX_DURATION
 from runner_protocol.messages import Name, StepRecord, Timestamp
 
-MAX_KEY_LENGTH = 255
-
-Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
 Seconds = Annotated[float, Field(gt=0, le=MAX_DURATION.total_seconds(), allow_inf_nan=False)]
 UnixSeconds = Annotated[float, Field(description="seconds since 1970-01-01T00:00:00Z")]
 
@@ -31,7 +28,7 @@ class StartRequest(Shape):
     name: Name
     input: Any = Field(default_factory=dict, description="any JSON; {} when absent")
     id: str | None = Field(None, description="1 to 128 of the characters A-Z a-z 0-9 _ . : -; made up when absent")
-    idempotency_key: Key | None = Field(None, description="or the header Idempotency-Key")
+    idempotency_key: Name | None = Field(None, description="or the header Idempotency-Key")
 
 
 class EventRequest(Shape):
@@ -39,7 +36,7 @@ class EventRequest(Shape):
 
     event: Name
     data: Any = Field(default_factory=dict, description="any JSON; {} when absent")
-    event_id: Key | None = Field(None, description="or the header webhook-id, or Idempotency-Key")
+    event_id: Name | None = Field(None, description="or the header webhook-id, or Idempotency-Key")
 
 
 class DefinitionRequest(Shape):

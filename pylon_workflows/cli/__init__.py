@@ -1,0 +1,22 @@
+"""The command line, `pylon-workflows`.
+
+Exit statuses: 0 done, 1 the server said no (or did not start, or the awaited instance did not complete), 2 wrong usage,
+3 no server answers.
+"""
+
+import click
+
+from pylon_workflows.cli.commands import CLIENT_COMMANDS
+from pylon_workflows.cli.serving import demo, serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pylon-workflows", prog_name="pylon-workflows")
+def main() -> None:
+    """Durable workflows: serve an engine, and see and steer its instances."""
+
+
+for command in (serve, demo, *CLIENT_COMMANDS):
+    main.add_command(command)
+
+__all__ = ["main"]

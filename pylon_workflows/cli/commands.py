@@ -1,0 +1,213 @@
+"""The commands that talk to a server: each reads its arguments, makes its calls, prints what came of them."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import click
+
+from pylon_workflows.cli.client import DEFAULT_URL, Client
+from pylon_workflows.cli.output import print_json, print_line, print_table
+from pylon_workflows.cli.timeline import compact, length, situation, timeline
+from runner_protocol.strict_json import JsonError, encode_parsed, parse
+
+_FINISHED = ("completed", "failed", "cancelled")
+_PAGE = 200
+
+
+def _client_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command whose function gets a `Client` and whether to print JSON, before its own arguments."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        @functools.wraps(function)
+        def run(*, url: str, token: str | None, as_json: bool, **arguments: Any) -> None:
+            function(Client(url, token), as_json, **arguments)
+
+        wrapped: Callable[..., None] = run
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts."),
+            click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="The API's token."),
+            click.option(
+                "--url", envvar="PYLON_WORKFLOW_URL", default=DEFAULT_URL, show_default=True, help="The API's URL."
+            ),
+        ):
+            wrapped = option(wrapped)
+        return click.command(name)(wrapped)
+
+    return decorate
+
+
+@_client_command("list")
+@click.option("--status", help="Only these, such as running, waiting, failed.")
+@click.option("--name", help="Only instances of this workflow.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
+def list_instances(client: Client, as_json: bool, *, status: str | None, name: str | None, limit: int) -> None:
+    """List instances, newest first."""
+    filters = {"status": status, "name": name, "limit": str(min(limit, _PAGE))}
+    query: str | None = urlencode({key: value for key, value in filters.items() if value is not None})
+    items: list[dict[str, Any]] = []
+    while query is not None and len(items) < limit:
+        reply = client.call("GET", f"?{query}")
+        items += reply.value
+        query = reply.next_query
+    items = items[:limit]
+    if as_json:
+        print_json(items)
+        return
+    now = datetime.now(UTC)
+    rows = [
+        [
+            item["id"],
+            item["name"],
+            item["status"],
+            str(item["current_step"]),
+            item["created_at"],
+            item["error"] or situation(item, now),
+        ]
+        for item in items
+    ]
+    print_table(["ID", "NAME", "STATUS", "STEPS", "CREATED", ""], rows)
+
+
+@_client_command("show")
+@click.argument("id")
+def show(client: Client, as_json: bool, *, id: str) -> None:
+    """Show an instance: its steps, retries and waits as they came."""
+    instance = client.call("GET", _path(id)).value
+    history = client.call("GET", _path(id, "history")).value
+    if as_json:
+        print_json({**instance, "history": history})
+        return
+    print_line(f"{instance['id']}  {instance['name']}  {instance['status']}")
+    print_line(f"created {instance['created_at']}")
+    print_table(
+        ["AT", "WHAT", "NAME", "TOOK", ""],
+        [
+            [
+                f"+{length(row.offset_s)}",
+                row.what,
+                row.name,
+                "" if row.took_s is None else length(row.took_s),
+                row.detail,
+            ]
+            for row in timeline(history)
+        ],
+    )
+    now = situation(instance, datetime.now(UTC))
+    if now:
+        print_line(now)
+
+
+@_client_command("start")
+@click.argument("name")
+@click.option("--input", "input_text", metavar="JSON", help="The input: JSON, @FILE, or - for standard input.")
+@click.option("--id", "instance_id", help="The instance's id; made up when absent.")
+@click.option("--idempotency-key", help="A repeated start with this key finds the first one's instance.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it has finished; exit 1 unless it completed.")
+def start(
+    client: Client,
+    as_json: bool,
+    *,
+    name: str,
+    input_text: str | None,
+    instance_id: str | None,
+    idempotency_key: str | None,
+    is_waiting: bool,
+) -> None:
+    """Start an instance of the workflow NAME."""
+    body: dict[str, Any] = {"name": name, "id": instance_id, "idempotency_key": idempotency_key}
+    if input_text is not None:
+        body["input"] = _json_argument(input_text, "--input")
+    reply = client.call("POST", "/start", body=encode_parsed(body))
+    if is_waiting:
+        _report(_finished(client, reply.value["id"]), as_json=as_json)
+    elif as_json:
+        print_json(reply.value)
+    else:
+        print_line(f"{'started' if reply.status == 201 else 'had been started already:'} {reply.value['id']}")
+
+
+@_client_command("send-event")
+@click.argument("id")
+@click.argument("event")
+@click.option("--data", "data_text", metavar="JSON", help="The event's data: JSON, @FILE, or - for standard input.")
+@click.option("--event-id", help="Makes repeats harmless: an event is accepted once per id.")
+def send_event(
+    client: Client, as_json: bool, *, id: str, event: str, data_text: str | None, event_id: str | None
+) -> None:
+    """Send EVENT to the instance ID."""
+    body: dict[str, Any] = {"event": event, "event_id": event_id}
+    if data_text is not None:
+        body["data"] = _json_argument(data_text, "--data")
+    reply = client.call("POST", _path(id, "event"), body=encode_parsed(body))
+    said = "had been accepted already" if reply.value["duplicate"] else "accepted"
+    _say(reply.value, said, as_json=as_json)
+
+
+@_client_command("cancel")
+@click.argument("id")
+def cancel(client: Client, as_json: bool, *, id: str) -> None:
+    """Cancel the instance ID."""
+    _say(client.call("POST", _path(id, "cancel")).value, f"cancelled {id}", as_json=as_json)
+
+
+@_client_command("resume")
+@click.argument("id")
+def resume(client: Client, as_json: bool, *, id: str) -> None:
+    """Let the blocked instance ID go on."""
+    value = client.call("POST", _path(id, "resume")).value
+    _say(value, f"resumed {id}: {value['status']}", as_json=as_json)
+
+
+@_client_command("delete")
+@click.argument("id")
+def delete(client: Client, as_json: bool, *, id: str) -> None:
+    """Delete the finished instance ID."""
+    client.call("DELETE", _path(id))
+    _say({"deleted": True}, f"deleted {id}", as_json=as_json)
+
+
+CLIENT_COMMANDS = (list_instances, show, start, send_event, cancel, resume, delete)
+
+
+def _say(value: Any, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        print_line(sentence)
+
+
+def _finished(client: Client, instance_id: str) -> Any:
+    """The instance once it has finished, or is blocked: then nothing happens before somebody acts."""
+    pause_s = 0.05
+    while True:
+        instance = client.call("GET", _path(instance_id)).value
+        if instance["status"] in _FINISHED or instance["status"] == "blocked":
+            return instance
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 1.0)
+
+
+def _report(instance: Any, *, as_json: bool) -> None:
+    came_of_it = compact(instance["output"]) or instance["error"] or instance["blocked_reason"] or ""
+    _say(instance, f"{instance['id']} {instance['status']} {came_of_it}".rstrip(), as_json=as_json)
+    if instance["status"] != "completed":
+        sys.exit(1)
+
+
+def _path(instance_id: str, *more: str) -> str:
+    return "".join(f"/{quote(part, safe='')}" for part in (instance_id, *more))
+
+
+def _json_argument(text: str, option: str) -> Any:
+    try:
+        if text == "-":
+            return parse(sys.stdin.buffer.read())
+        return parse(Path(text[1:]).read_bytes() if text.startswith("@") else text)
+    except (JsonError, OSError, UnicodeEncodeError) as error:
+        raise click.BadParameter(str(error), param_hint=option) from None

@@ -1,0 +1,75 @@
+"""The commands that run an engine: `serve` and `demo`."""
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import InvalidInputError, WorkflowError
+from pylon_workflows.server import DEFAULT_PORT, ServeOptions
+from pylon_workflows.server import serve as run_server
+from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE
+
+
+class NotStartedError(click.ClickException):
+    """The engine or its server refused to start; the message says what to do."""
+
+    exit_code = 1
+
+
+def _definition(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:
+    return [read_definition(value) for value in values]
+
+
+def read_definition(text: str) -> WorkflowDefinition:
+    """`NAME` or `NAME:max_retries`. Raises click.BadParameter."""
+    name, colon, number = text.rpartition(":")
+    try:
+        if colon and number.isascii() and number.isdigit():
+            return WorkflowDefinition(name, max_retries=int(number[:9]))
+        return WorkflowDefinition(text)
+    except InvalidInputError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
+
+
+@click.command("serve")
+@click.option(
+    "--runner", metavar="URL", envvar=RUNNER_URL_VARIABLE, default=DEFAULT_RUNNER_URL, show_default=True,
+    help="Where the workflow code answers.",
+)  # fmt: skip
+@click.option("--db", "database", metavar="FILE", default="workflows.db", show_default=True, help="Made on first use.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another machine's reach needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes any.")
+@click.option(
+    "--workflow", "workflows", metavar="NAME[:RETRIES]", multiple=True, callback=_definition,
+    help="Register a workflow; may be given several times.",
+)  # fmt: skip
+@click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="What callers must show as Authorization: Bearer.")
+@click.option("--synchronous", type=click.Choice(["full", "normal"]), default="full", show_default=True,
+    help="normal may lose the last moments in a power cut.",
+)  # fmt: skip
+@click.option("--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto", show_default=True,
+    help="auto takes uvloop where it is installed.",
+)  # fmt: skip
+@click.option("--access-log", "has_access_log", is_flag=True, help="Log each request.")
+def serve(*, token: str | None, **options: Any) -> None:
+    """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
+    try:
+        settings = ServeOptions(token=token or None, **options)
+    except InvalidInputError as error:
+        raise click.UsageError(str(error)) from None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        run_server(settings, announce=click.echo)
+    except WorkflowError as error:
+        raise NotStartedError(str(error)) from None
+
+
+@click.command("demo")
+def demo() -> None:
+    """See a workflow run, retry, sleep and wait for an event; needs nothing."""
+    from pylon_workflows.demo import run  # noqa: PLC0415 -- only this command needs it
+
+    sys.exit(run())

@@ -1,0 +1,159 @@
+"""An instance's history as rows that people read: when, what, how long, and what came of it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: seconds since the start, what happened, to which step or event, how long it took, in words."""
+
+    offset_s: float
+    what: str
+    name: str = ""
+    took_s: float | None = None
+    detail: str = ""
+
+
+def timeline(history: Sequence[Json]) -> list[Row]:
+    """The rows of a history as `GET /{id}/history` answers it; kinds that this release does not know stay readable."""
+    if not history:
+        return []
+    begin = _time(history[0]["at"])
+    rows = []
+    for entry in history:
+        if entry["type"] == "run_started":
+            continue
+        what, name, took_s, detail = _DESCRIBED.get(entry["type"], _unknown)(entry, history)
+        offset_s = (_time(entry["at"]) - begin).total_seconds()
+        rows.append(Row(offset_s=offset_s, what=what, name=name, took_s=took_s, detail=detail))
+    return rows
+
+
+def situation(instance: Json, now: datetime) -> str:
+    """What the instance does at this moment, in a sentence; nothing of an instance that has ended."""
+    if instance["blocked_reason"] is not None:
+        return f"blocked: {instance['blocked_reason']}"
+    wake, retry, event = instance["wake_at"], instance["retry_at"], instance["waiting_for"]
+    if event is not None:
+        return f"waits for the event {event}" + ("" if wake is None else f" until {_when(wake, now)}")
+    if wake is not None:
+        return f"sleeps until {_when(wake, now)}"
+    if retry is not None:
+        return f"tries again at {_when(retry, now)}"
+    return ""
+
+
+def length(seconds: float) -> str:
+    """A length of time with two or three figures that matter: `12 ms`, `1.25 s`, `3m 20s`, `2d 4h`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    parts, left = [], round(seconds)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def compact(value: Any) -> str:
+    """JSON on one line; nothing for null."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+Described = tuple[str, str, float | None, str]
+
+
+def _started(entry: Json, _history: Sequence[Json]) -> Described:
+    delay = "" if entry["due_at"] is None else f"not before {entry['due_at']} "
+    return "started", entry["name"], None, delay + compact(entry["input"])
+
+
+def _step(entry: Json, _history: Sequence[Json]) -> Described:
+    return "step", entry["name"], entry["duration_ms"] / 1000, compact(entry["output"])
+
+
+def _retry(entry: Json, _history: Sequence[Json]) -> Described:
+    wait = length(max((_time(entry["retry_at"]) - _time(entry["at"])).total_seconds(), 0))
+    detail = f"attempt {entry['failures']} failed: {entry['error']}; retry in {wait}"
+    return "retry", entry["name"], entry["duration_ms"] / 1000, detail
+
+
+def _step_failed(entry: Json, _history: Sequence[Json]) -> Described:
+    detail = f"attempt {entry['failures']} failed for good: {entry['error']}"
+    return "step failed", entry["name"], entry["duration_ms"] / 1000, detail
+
+
+def _sleep(entry: Json, _history: Sequence[Json]) -> Described:
+    seconds = (_time(entry["due_at"]) - _time(entry["at"])).total_seconds()
+    return "sleep", entry["name"].removeprefix("sleep:"), seconds, f"until {entry['due_at']}"
+
+
+def _wait(entry: Json, _history: Sequence[Json]) -> Described:
+    return "wait", entry["event"], None, "" if entry["due_at"] is None else f"until {entry['due_at']}"
+
+
+def _event(entry: Json, _history: Sequence[Json]) -> Described:
+    named = "" if entry["event_id"] is None else f"{entry['event_id']} "
+    return "event", entry["event"], None, named + compact(entry["data"])
+
+
+def _event_taken(entry: Json, history: Sequence[Json]) -> Described:
+    return "event taken", history[entry["source"] - 1]["event"], _since(entry["started_at"], entry["at"]), ""
+
+
+def _timed_out(entry: Json, _history: Sequence[Json]) -> Described:
+    return "timed out", entry["event"], _since(entry["started_at"], entry["at"]), "no event came"
+
+
+def _completed(entry: Json, history: Sequence[Json]) -> Described:
+    return "completed", "", _since(history[0]["at"], entry["at"]), compact(entry["output"])
+
+
+def _failed(entry: Json, history: Sequence[Json]) -> Described:
+    return "failed", "", _since(history[0]["at"], entry["at"]), entry["error"]
+
+
+def _blocked(entry: Json, _history: Sequence[Json]) -> Described:
+    return "blocked", "", None, entry["reason"]
+
+
+def _unknown(entry: Json, _history: Sequence[Json]) -> Described:
+    return entry["type"].removeprefix("instance_").replace("_", " "), str(entry.get("name", "")), None, ""
+
+
+_DESCRIBED: Mapping[str, Callable[[Json, Sequence[Json]], Described]] = {
+    "instance_started": _started,
+    "step_succeeded": _step,
+    "attempt_failed": _retry,
+    "step_failed": _step_failed,
+    "sleep_started": _sleep,
+    "wait_started": _wait,
+    "event_received": _event,
+    "event_taken": _event_taken,
+    "wait_timed_out": _timed_out,
+    "instance_completed": _completed,
+    "instance_failed": _failed,
+    "instance_blocked": _blocked,
+}
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _since(begin: str, end: str) -> float:
+    return (_time(end) - _time(begin)).total_seconds()
+
+
+def _when(unix: float, now: datetime) -> str:
+    moment = datetime.fromtimestamp(unix, UTC)
+    left = (moment - now).total_seconds()
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" + (f" (in {length(left)})" if left > 0 else "")

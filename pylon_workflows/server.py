@@ -1,0 +1,180 @@
+"""`serve`: an engine with its HTTP API in a process of its own."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pylon_workflows.api.app import create_app
+from pylon_workflows.api.auth import is_loopback
+from pylon_workflows.api.problems import Problem
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import EngineError, InvalidInputError
+from pylon_workflows.ports import Engine
+from pylon_workflows.settings import DEFAULT_RUNNER_URL, Synchronous
+from pylon_workflows.workflow_engine import WorkflowEngine
+
+PREFIX = "/api/workflows"
+DEFAULT_PORT = 8765
+_CLOSE_CONNECTIONS_WITHIN_S = 5
+
+
+class CannotListenError(EngineError):
+    """The address is taken, or is none of this machine's."""
+
+    code = "cannot-listen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What `serve` is told. Port 0 lets the system choose; `loop="auto"` takes uvloop where it is installed.
+
+    Raises:
+        InvalidInputError: another host than this machine's own without a token, which would let everybody in.
+    """
+
+    runner: str = DEFAULT_RUNNER_URL
+    database: str = "workflows.db"
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    token: str | None = None
+    workflows: Sequence[WorkflowDefinition] = ()
+    synchronous: Synchronous = "full"
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    has_access_log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.token is None and not is_loopback(self.host):
+            raise InvalidInputError(
+                f"host: listening on {self.host} lets other machines in, so set a token (--token, or "
+                "PYLON_WORKFLOW_TOKEN); without one use 127.0.0.1"
+            )
+
+
+def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> None:
+    """Serve until SIGTERM or SIGINT, then let the steps in flight finish, answering 503 in the meantime.
+
+    `announce` gets one line, `listening on URL`, as soon as requests are answered. A second signal stops at once.
+
+    Raises:
+        CannotListenError, StoreError (the file is in use, newer, corrupt...), InvalidInputError: it did not start.
+        KeyboardInterrupt: stopped by a second signal.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner, _listener(options) as listener:
+        try:
+            runner.run(_serve(options, listener, announce))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+def serving_app(engine: Engine, *, token: str | None) -> ASGIApp:
+    """The API at `/api/workflows`, its `/healthz` at the root too."""
+    api = create_app(engine, token=token)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if path == PREFIX or path.startswith(f"{PREFIX}/"):
+            await api({**scope, "root_path": PREFIX}, receive, send)
+        elif path == "/healthz":
+            await api(scope, receive, send)
+        else:
+            problem = Problem(status=404, code="unknown-route", detail=f"nothing is here; the API is at {PREFIX}")
+            await problem.response()(scope, receive, send)
+
+    return app
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that says when it accepts, and leaves the process's signals alone: `_serve` stops it."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+
+async def _serve(options: ServeOptions, listener: socket.socket, announce: Callable[[str], None]) -> None:
+    engine = WorkflowEngine(runner=options.runner, database=options.database, synchronous=options.synchronous)
+    for definition in options.workflows:
+        engine.register(definition)
+    config = uvicorn.Config(
+        serving_app(engine, token=options.token),
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        access_log=options.has_access_log,
+        log_config=None,
+        log_level="info" if options.has_access_log else "warning",
+        timeout_graceful_shutdown=_CLOSE_CONNECTIONS_WITHIN_S,
+    )
+    server = _Server(config, lambda: announce(f"listening on {_url(listener)}"))
+    with _stopped_by_signals() as stop:
+        async with engine:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            # Leaving the engine drains it; the server stays up for that long, so that callers hear 503, not silence.
+        server.should_exit = True
+        stopping.cancel()
+        await serving
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[asyncio.Event]:
+    """An event that the first SIGTERM or SIGINT sets; the second cancels the task that this runs in."""
+    stop, loop, task = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    signals = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _listener(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CannotListenError(f"cannot listen on {options.host} port {options.port}: {reason}") from None
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{PREFIX}"
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if name == "asyncio":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415 -- it is an extra
+    except ImportError:
+        if name == "uvloop":
+            raise InvalidInputError("loop: uvloop is not installed; pip install 'pylon-workflows[fast]'") from None
+        return None
+    return uvloop.new_event_loop
