@@ -23,17 +23,17 @@ export type StepBody<T> = (step: StepContext) => T | Promise<T>;
 
 export interface StepOptions {
   /** How often a failed step is tried again, in place of the definition's `max_retries`. */
-  retries?: number;
+  retries?: number | undefined;
 }
 
 export interface SleepOptions {
   /** Gives the sleep a key of its own (`sleep:<name>`). */
-  name?: string;
+  name?: string | undefined;
 }
 
 export interface WaitForEventOptions {
   /** How long to wait at most; after it the result is null. */
-  timeout?: Duration;
+  timeout?: Duration | undefined;
 }
 
 /** The durable operations, handed to a workflow as its second argument and there on its context as well. */

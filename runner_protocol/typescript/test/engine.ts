@@ -73,6 +73,8 @@ export interface Story {
   input?: unknown;
   events?: Record<string, unknown[]>;
   maxRetries?: number;
+  /** The copy of the kit to run it with: errors of two copies do not know each other. */
+  kit?: { createRunner: typeof createRunner };
 }
 
 export interface Told {
@@ -82,8 +84,8 @@ export interface Told {
 }
 
 /** Drives an instance; an event that is not there times out. */
-export async function drive(definition: WorkflowDefinition<any, any>, { input = {}, events = {}, maxRetries = 3 }: Story = {}): Promise<Told> {
-  const { handleRequest } = createRunner([definition]);
+export async function drive(definition: WorkflowDefinition<any, any>, { input = {}, events = {}, maxRetries = 3, kit = { createRunner } }: Story = {}): Promise<Told> {
+  const { handleRequest } = kit.createRunner([definition]);
   const kept: StepRecord[] = [];
   const actions: Action[] = [];
   const inbox = structuredClone(events);
