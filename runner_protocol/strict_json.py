@@ -14,7 +14,9 @@ MAX_DEPTH = 64
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_OPENING = ord("[")
 
 
 class JsonError(ValueError):
@@ -81,15 +83,19 @@ def same_value(first: bytes, second: bytes) -> bool:
 
 def check_depth(data: bytes, max_depth: int) -> None:
     """Refuse a text nested deeper than `max_depth`, before a parser recurses into it."""
-    depth = 0
-    for found in _BRACKETS.finditer(data):
-        mark = found.group()
-        if mark in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise JsonError(f"nested deeper than {max_depth}")
-        elif mark in b"]}":
-            depth -= 1
+    # By whole-text operations, because every request with more than a few records comes here: what stands outside of
+    # strings, its brackets only, peeled level by level. Looking at each bracket takes ten times as long.
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    brackets = left = b"".join(outside).translate(_AS_SQUARE, _NO_BRACKET)
+    for _ in range(max_depth):
+        if not left:
+            return
+        left = left.replace(b"[]", b"")
+    depth = 0  # too deep, or not balanced, which is for the parser to say
+    for mark in brackets if left else b"":
+        depth += 1 if mark == _OPENING else -1
+        if depth > max_depth:
+            raise JsonError(f"nested deeper than {max_depth}")
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
