@@ -1,9 +1,9 @@
 """The authors' API inside a workflow: `ctx.step`, `ctx.sleep`, `ctx.wait_for_event`, and what the instance knows.
 
 A helper fixes its key when it is *called* and gives something to await: a coroutine in all that asyncio asks of one,
-so `gather`, `create_task` and `TaskGroup` take it. Awaiting it parks until the turn has a record for it; in a turn in which
-it must wait it is never settled, so that no `except` of the author's can take a pause for an error. When the turn is
-over the code is cancelled: `finally` blocks, and an `except` for CancelledError, do run at each pause.
+so `gather`, `create_task` and `TaskGroup` take it. Awaiting it parks until the turn has a record for it; in a turn in
+which it must wait it is never settled, so that no `except` of the author's can take a pause for an error. When the turn
+is over the code is cancelled: `finally` blocks, and an `except` for CancelledError, do run at each pause.
 """
 
 import asyncio
