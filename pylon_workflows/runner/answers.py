@@ -1,0 +1,105 @@
+"""What an answer means: the table of PROTOCOL.md section 4, the same whatever carried the bytes."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TypeGuard
+
+from pylon_workflows.errors import MalformedAnswerError, RunnerUnavailableError
+from runner_protocol.messages import (
+    MAX_ANSWER_BYTES,
+    Action,
+    MalformedMessageError,
+    NotJsonMessageError,
+    parse_action,
+)
+
+LARGE_ANSWER_BYTES = 64 * 1024
+"""Answers beyond this are parsed off the loop (PROMISES.md)."""
+
+MAX_RETRY_AFTER_S = 3600.0
+"""A runner that asks for a longer pause is asked again after an hour: nobody means a year."""
+
+_SHOWN_BYTES = 200
+_PLAIN_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
+
+
+def read_answer(
+    status: int, body: bytes, *, content_encoding: str | None = None, retry_after_s: float | None = None
+) -> Action:
+    """Judge an HTTP status and a whole body (or its first MAX_ANSWER_BYTES + 1 bytes, if it has more).
+
+    Raises:
+        MalformedAnswerError: 2xx with JSON that is no proper action, compressed, or too large.
+        RunnerUnavailableError: any other answer without a proper action; it carries `retry_after_s`.
+    """
+    if 200 <= status < 300:
+        return _read_success(status, body, content_encoding, retry_after_s)
+    if status >= 500 and not _is_compressed(content_encoding) and len(body) <= MAX_ANSWER_BYTES:
+        try:
+            return parse_action(body)
+        except MalformedMessageError:
+            pass  # the page of a proxy or of a crashed app: no answer of the workflow's
+    raise RunnerUnavailableError(_describe(status, body), retry_after_s=retry_after_s)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a `Retry-After` header (seconds or an HTTP date) as seconds from `now`, from 0 to MAX_RETRY_AFTER_S.
+
+    None for garbage: it asks for nothing.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if _PLAIN_SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        try:
+            at = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+
+
+def format_timeout(timeout_s: float) -> str:
+    """The sentence for a turn that found no answer in time, such as `timed out after 30 s`."""
+    shown = f"{timeout_s:.3f}".rstrip("0").rstrip(".")
+    return f"timed out after {shown} s"
+
+
+def _read_success(status: int, body: bytes, content_encoding: str | None, retry_after_s: float | None) -> Action:
+    if _is_compressed(content_encoding):
+        raise MalformedAnswerError(f"the answer is compressed (content-encoding: {content_encoding[:40]!r})")
+    if len(body) > MAX_ANSWER_BYTES:
+        raise MalformedAnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{_beginning(body)}")
+    if not body:
+        raise RunnerUnavailableError(f"the runner answered {_name(status)} without a body", retry_after_s=retry_after_s)
+    try:
+        return parse_action(body)
+    except NotJsonMessageError as error:
+        reason = f"the runner answered {_name(status)}, {error}"
+        raise RunnerUnavailableError(reason, retry_after_s=retry_after_s) from None
+    except MalformedMessageError as error:
+        raise MalformedAnswerError(str(error)) from None
+
+
+def _is_compressed(content_encoding: str | None) -> TypeGuard[str]:
+    return content_encoding is not None and content_encoding.strip().lower() not in ("", "identity")
+
+
+def _describe(status: int, body: bytes) -> str:
+    note = " (redirects are not followed)" if 300 <= status < 400 else ""
+    return f"the runner answered {_name(status)}{note}{_beginning(body)}"
+
+
+def _name(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _beginning(body: bytes) -> str:
+    return f"; the body begins {body[:_SHOWN_BYTES].decode(errors='replace')!r}" if body else ""

@@ -1,0 +1,158 @@
+"""A runner in this process, without a socket: a function, a kit's runner, or an ASGI app."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, Self, cast
+
+from pylon_workflows.clock import SystemClock
+from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.ports import Clock, Turn
+from pylon_workflows.runner.address import encode_key
+from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, format_timeout, parse_retry_after, read_answer
+from pylon_workflows.runner.asgi import AsgiApp, AsgiExchange
+from runner_protocol.messages import Action
+
+Handler = Callable[[bytes], Awaitable[tuple[int, bytes]]]
+_Answer = tuple[int, bytes, Mapping[str, str]]
+
+_NO_HEADERS: Mapping[str, str] = {}
+_log = logging.getLogger(__name__)
+
+
+class HandlesTurns(Protocol):
+    """What a kit's runner offers: the request's body in, an HTTP status and the answer's body out."""
+
+    async def handle(self, body: bytes, /) -> tuple[int, bytes]:
+        """Answer one turn."""
+        ...
+
+
+class LocalRunner:
+    """Takes turns by calling `target`, judged just as if it had answered over HTTP.
+
+    `target` is an async function `(body) -> (status, body)`, an object with such a method `handle`, or an ASGI app,
+    which gets a POST to `path` (its lifespan is the host's business). What it raises makes the runner unavailable.
+    When a turn is given up, a function is cancelled; an app gets `http.disconnect`, as from a server, and may finish
+    what it is doing until `close` cancels it. Raises InvalidInputError for any other target.
+    """
+
+    def __init__(
+        self, target: Handler | HandlesTurns | AsgiApp, *, path: str = "/run", clock: Clock | None = None
+    ) -> None:
+        handle = getattr(target, "handle", None)
+        called = handle if _takes(handle, 1) else target
+        self._path = path
+        self._clock = clock or SystemClock()
+        self._app_calls: set[asyncio.Task[None]] = set()
+        self._handler = cast(Handler, called) if _takes(called, 1) else None
+        self._app = cast(AsgiApp, called)
+        if self._handler is None and not _takes(called, 3):
+            raise InvalidInputError(
+                "runner: should be an async function of one argument, an object with such a method `handle`, "
+                f"or an ASGI app, not {type(target).__name__}"
+            )
+
+    async def open(self) -> None:
+        """Nothing to open: here so that each runner is used alike."""
+
+    async def close(self) -> None:
+        """Cancel what apps still do for turns that were given up, and wait for it to end."""
+        for call in self._app_calls:
+            call.cancel()
+        await asyncio.gather(*self._app_calls, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def take_turn(self, turn: Turn) -> Action:
+        """See `ports.Runner`."""
+        deadline = asyncio.timeout(turn.timeout_s)
+        try:
+            async with deadline:
+                status, body, headers = await self._ask(turn)
+        except TimeoutError:
+            raise TurnTimedOutError(format_timeout(turn.timeout_s)) from None
+        if deadline.expired():  # the target swallowed the cancellation; its answer comes too late all the same
+            raise TurnTimedOutError(format_timeout(turn.timeout_s))
+        content_encoding = headers.get("content-encoding")
+        wait_s = parse_retry_after(headers.get("retry-after"), self._clock.now()) if headers else None
+        if len(body) > LARGE_ANSWER_BYTES:
+            return await asyncio.to_thread(
+                read_answer, status, body, content_encoding=content_encoding, retry_after_s=wait_s
+            )
+        return read_answer(status, body, content_encoding=content_encoding, retry_after_s=wait_s)
+
+    async def _ask(self, turn: Turn) -> _Answer:
+        """Call the target; whatever it raises, its own cancellations too, is the runner's trouble and not ours."""
+        try:
+            if self._handler is None:
+                return await self._call_app(turn)
+            status, body = await self._handler(turn.body)
+        except RunnerUnavailableError:
+            raise
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
+            raise RunnerUnavailableError("the runner cancelled itself") from None
+        except Exception as error:
+            raise RunnerUnavailableError(f"the runner raised {type(error).__name__}: {error}") from error
+        if not isinstance(status, int) or not isinstance(body, bytes):
+            kinds = f"({type(status).__name__}, {type(body).__name__})"
+            raise RunnerUnavailableError(f"the runner returned {kinds}, not (int, bytes)")
+        return status, body, _NO_HEADERS
+
+    async def _call_app(self, turn: Turn) -> _Answer:
+        """Have the app answer in a task of its own: as with a server, it may go on after its answer, or after us."""
+        exchange = AsgiExchange(self._path, turn.body, _request_headers(turn))
+        call = asyncio.create_task(exchange.run(self._app), name=f"ASGI runner for {turn.instance_id}")
+        self._app_calls.add(call)
+        call.add_done_callback(self._app_calls.discard)
+        try:
+            await asyncio.wait((call, exchange.answered), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            exchange.hang_up()
+            call.add_done_callback(_log_what_came_after)
+            raise
+        if not exchange.answered.done():
+            await call
+            raise RunnerUnavailableError("the ASGI app ended without an answer")
+        call.add_done_callback(_log_what_came_after)
+        return exchange.status or 500, bytes(exchange.body), exchange.headers
+
+
+def _takes(called: object, count: int) -> bool:
+    """Whether it can be called with so many arguments."""
+    if not callable(called):
+        return False
+    try:
+        inspect.signature(called).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _request_headers(turn: Turn) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"host", b"localhost"),
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"accept", b"application/json"),
+        (b"accept-encoding", b"identity"),
+        (b"content-length", str(len(turn.body)).encode()),
+        (b"idempotency-key", encode_key(turn.idempotency_key).encode()),
+    ]
+
+
+def _log_what_came_after(call: asyncio.Task[None]) -> None:
+    if not call.cancelled() and (error := call.exception()) is not None:
+        _log.warning("%s: after its turn the app raised %s: %s", call.get_name(), type(error).__name__, error)
