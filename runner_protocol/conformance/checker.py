@@ -1,5 +1,6 @@
 """Plays cases against a runner: sends each turn, reads the answer as the engine would, compares it with the case."""
 
+import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 from runner_protocol.conformance.cases import Case, Turn
 from runner_protocol.conformance.exchange import Call, Exchange, ExchangeError, Reply
 from runner_protocol.conformance.expectation import differences
-from runner_protocol.conformance.question import build_call, fill_in, new_workflow_id
+from runner_protocol.conformance.question import ID_HERE, build_call, new_workflow_id
 from runner_protocol.messages import MalformedMessageError, parse_action
 from runner_protocol.strict_json import JsonError, parse
 
@@ -86,7 +87,8 @@ def _judge(turn: Turn, workflow_id: str, reply: Reply | ExchangeError, saved: di
     if turn.text is not None:
         wrong += map(str, differences(turn.text, reply.body.decode(errors="replace"), saved, "body"))
     if turn.answer is not None:
-        wrong += _judge_answer(fill_in(turn.answer, workflow_id), reply, saved, any_status=turn.status is not None)
+        expected = json.loads(json.dumps(turn.answer).replace(ID_HERE, workflow_id))
+        wrong += _judge_answer(expected, reply, saved, any_status=turn.status is not None)
     return wrong
 
 

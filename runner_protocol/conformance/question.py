@@ -17,6 +17,9 @@ from runner_protocol.messages import PROTOCOL_VERSION, format_timestamp
 from runner_protocol.strict_json import encode_parsed
 
 STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+ID_HERE = "{workflow_id}"
+"""Where a case writes this, in a request or in an answer, the instance's id is put."""
+
 SEED = "5eed0000000000000000000000c0ffee"
 _MAX_ATTEMPTS = 4
 _STEP_TAKES = timedelta(milliseconds=500)
@@ -42,7 +45,7 @@ def build_call(case: Case, turn: Turn, workflow_id: str) -> Call:
     headers = dict(_HEADERS)
     if isinstance(key := request.get("idempotency_key"), str):
         headers["idempotency-key"] = quote(key, safe=":")
-    return Call("POST", headers, encode_parsed(request))
+    return Call("POST", headers, encode_parsed(request).replace(ID_HERE.encode(), workflow_id.encode()))
 
 
 def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
@@ -50,6 +53,7 @@ def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
     records = build_records(turn.records)
     taken = [record for record in records if record.get("position") is not None]
     waiting = records[records.index(taken[-1]) + 1 :] if taken else records
+    run = turn.request.get("run", 1)
     request: dict[str, Any] = {
         "workflow_id": workflow_id,
         "workflow_name": case.workflow,
@@ -58,7 +62,7 @@ def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
         "completed_steps": records,
         "protocol": PROTOCOL_VERSION,
         "mode": "advance",
-        "run": 1,
+        "run": run,
         "workflow_version": None,
         "started_at": format_timestamp(STARTED_AT),
         "attempt": {
@@ -66,14 +70,13 @@ def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
             "max": _MAX_ATTEMPTS,
             "last_error": waiting[-1].get("error") if waiting else None,
         },
-        "idempotency_key": f"{workflow_id}:1:{len(taken)}",
+        "idempotency_key": f"{workflow_id}:{run}:{len(taken)}",
         "deadline": format_timestamp(datetime.now(UTC) + _STEP_TIMEOUT),
         "now": taken[-1]["completed_at"] if taken else format_timestamp(STARTED_AT),
         "seed": SEED,
         "history": {"steps": len(taken), "bytes": len(encode_parsed(records)) if records else 0},
     }
-    filled: dict[str, Any] = fill_in(_replace(request, turn.request), workflow_id)
-    return filled
+    return _replace(request, turn.request)
 
 
 def build_records(short: Sequence[ShortRecord]) -> list[dict[str, Any]]:
@@ -99,19 +102,6 @@ def build_records(short: Sequence[ShortRecord]) -> list[dict[str, Any]]:
                 done.add(record["key"])
             records.append(_replace(record, entry.set))
     return records
-
-
-def fill_in(value: Any, workflow_id: str) -> Any:
-    """Put the instance's id where a case writes `{workflow_id}`."""
-    match value:
-        case str():
-            return value.replace("{workflow_id}", workflow_id)
-        case list():
-            return [fill_in(member, workflow_id) for member in value]
-        case dict():
-            return {key: fill_in(member, workflow_id) for key, member in value.items()}
-        case _:
-            return value
 
 
 def _record(entry: ShortRecord, index: int, place: int) -> dict[str, Any]:

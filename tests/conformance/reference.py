@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from runner_protocol.conformance.exchange import Call, Reply
 from runner_protocol.conformance.workflows import WORKFLOWS
@@ -18,6 +18,9 @@ from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailed
 from runner_protocol.kit.step import StepInfo, running_step
 from runner_protocol.messages import format_timestamp, parse_timestamp
 from runner_protocol.strict_json import JsonError, encode, encode_parsed, parse
+
+HOPS = 4
+"""So many passes of the event loop until every branch of the code waits again: two for each task and each gather."""
 
 END = "the end of the workflow"
 REQUEST_FIELDS: dict[str, type] = {
@@ -45,7 +48,9 @@ class Asked:
 
 
 class Turn:
-    HOPS = 6
+    """One replay."""
+
+    fails: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, front: "Front", request: dict[str, Any]) -> None:
         self.front = front
@@ -112,6 +117,8 @@ class Turn:
             return await self.replay()
         finally:
             self.task.cancel()
+            for call in self.calls:
+                call.future.cancel()
             await asyncio.wait({self.task})
 
     async def replay(self) -> dict[str, Any]:
@@ -129,7 +136,7 @@ class Turn:
         return await self.act(self.choose([call for call in self.calls if not call.future.done()]))
 
     async def settle(self) -> None:
-        for _ in range(self.HOPS):
+        for _ in range(HOPS):
             await asyncio.sleep(0)
 
     def records(self) -> list[dict[str, Any]]:
@@ -234,6 +241,7 @@ class Turn:
 class Front:
     """The HTTP side."""
 
+    fails: ClassVar[frozenset[str]] = frozenset()
     turn: type[Turn] = Turn
 
     async def reply(self, call: Call) -> Reply:

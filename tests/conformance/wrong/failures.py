@@ -1,0 +1,159 @@
+"""Runners that get failures and retries wrong."""
+
+from typing import Any
+
+from runner_protocol.conformance.exchange import Reply
+
+from ..reference import Asked, Front, Turn
+from . import fails
+
+
+@fails(
+    "a-failed-step-answers-fail",
+    "a-failed-attempt-is-run-again",
+    "a-step-can-ask-for-a-later-retry",
+    "a-step-can-have-its-own-number-of-retries",
+    "a-step-can-refuse-retries",
+)
+class ThrowsNothing(Turn):
+    """Leaves `on_exhausted` out, so that no final failure can be caught."""
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        return {**super().fail_step(call, error), "on_exhausted": None}
+
+
+@fails(
+    "a-failed-step-answers-fail",
+    "a-failed-attempt-is-run-again",
+    "a-step-can-ask-for-a-later-retry",
+    "a-step-can-have-its-own-number-of-retries",
+    "a-step-can-refuse-retries",
+    "an-uncaught-final-failure-fails-without-step-name",
+    "broken-workflow-code-fails-without-step-name",
+)
+class WritesErrorsAsText(Turn):
+    """Writes an error as a text, without its type."""
+
+    def reason(self, error: BaseException) -> dict[str, Any]:
+        return {**super().reason(error), "error": str(error)}
+
+
+@fails(
+    "a-plain-failure-names-its-step",
+    "a-failed-attempt-is-run-again",
+    "a-failed-step-answers-fail",
+    "a-step-can-ask-for-a-later-retry",
+    "a-step-can-have-its-own-number-of-retries",
+    "a-step-can-refuse-retries",
+    "an-output-that-is-no-json-is-a-failure",
+)
+class NamesNoFailedStep(Turn):
+    """Does not say which step has failed."""
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        return {**super().fail_step(call, error), "step_name": None}
+
+
+@fails(
+    "a-failed-attempt-is-run-again",
+    "a-plain-failed-attempt-is-run-again",
+    "a-final-failure-can-be-caught",
+    "a-retried-failure-of-a-renamed-step-is-no-divergence",
+    "a-shortened-workflow-diverges",
+    "a-step-gets-its-idempotency-key",
+    "attempt-number-counts-failures-of-its-key",
+    "divergence-names-both-sides",
+    "no-step-starts-before-all-records-are-handed-out",
+    "now-is-the-last-records-completed-at",
+)
+class TakesFailuresForResults(Turn):
+    """Hands out a failed attempt as if it were final."""
+
+    def records(self) -> list[dict[str, Any]]:
+        return [{**record, "position": 0} for record in self.request["completed_steps"]]
+
+
+@fails("attempt-number-counts-failures-of-its-key")
+class CountsAllFailures(Turn):
+    """Counts the failures of all steps."""
+
+    def failures(self, call: Asked) -> int:
+        return sum(1 for record in self.request["completed_steps"] if record["status"] == "failed")
+
+
+@fails("attempt-number-counts-failures-of-its-key")
+class CountsToTwo(Turn):
+    """Knows whether an attempt is the first, but not which it is."""
+
+    def failures(self, call: Asked) -> int:
+        return min(super().failures(call), 1)
+
+
+@fails("a-final-failure-can-be-caught", "an-uncaught-final-failure-fails-without-step-name")
+class FailsTheWorkflow(Turn):
+    """Ends the workflow on a final failure, whether the code would catch it or not."""
+
+    async def replay(self) -> dict[str, Any]:
+        final = [record for record in self.records() if record["status"] == "failed"]
+        return {"action": "fail", "error": final[0]["error"], "retryable": False} if final else await super().replay()
+
+
+@fails("a-final-failure-can-be-caught", "an-uncaught-final-failure-fails-without-step-name")
+class ThrowsNothingUseful(Turn):
+    """Throws an error that does not say what happened."""
+
+    async def hand_out(self, call: Asked, record: dict[str, Any]) -> None:
+        await super().hand_out(call, {**record, "error": "a step has failed"})
+
+
+@fails("an-uncaught-final-failure-fails-without-step-name")
+class RetriesWhatIsFinal(Turn):
+    """Lets the engine try again what has failed for good."""
+
+    def fail_workflow(self, error: BaseException) -> dict[str, Any]:
+        return {**super().fail_workflow(error), "retryable": True}
+
+
+@fails(
+    "an-uncaught-final-failure-fails-without-step-name",
+    "broken-workflow-code-fails-without-step-name",
+    "a-name-that-looks-like-a-key-is-refused",
+)
+class BlamesAStep(Turn):
+    """Names a step for what the workflow's own code did."""
+
+    def fail_workflow(self, error: BaseException) -> dict[str, Any]:
+        return {**super().fail_workflow(error), "step_name": self.calls[-1].name if self.calls else "workflow"}
+
+
+@fails("broken-workflow-code-fails-without-step-name", "a-name-that-looks-like-a-key-is-refused")
+class DiesOfBrokenCode(Front):
+    """Answers a page of a web framework when the code breaks."""
+
+    def encode(self, action: dict[str, Any]) -> Reply:
+        is_code = action["action"] == "fail" and "step_name" not in action and action.get("retryable") is not False
+        return Reply(500, {}, b"Internal Server Error") if is_code else super().encode(action)
+
+
+@fails("a-step-can-refuse-retries")
+class RetriesAnything(Turn):
+    """Does not listen to a step that refuses retries."""
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        return {**super().fail_step(call, error), "retryable": True}
+
+
+@fails("a-step-can-ask-for-a-later-retry")
+class RetriesWhenItLikes(Turn):
+    """Does not listen to a step that says when to try again."""
+
+    def reason(self, error: BaseException) -> dict[str, Any]:
+        return {**super().reason(error), "retry_after": None}
+
+
+@fails("a-step-can-have-its-own-number-of-retries")
+class RetriesAsOftenAsItLikes(Turn):
+    """Does not pass on how often a step is to be tried again."""
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        return {**super().fail_step(call, error), "max_retries": None}

@@ -1,0 +1,151 @@
+"""Runners that get names and keys wrong."""
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+from ..reference import Asked, Turn
+from . import fails
+
+
+@fails(
+    "repeated-names-get-numbered-keys",
+    "a-history-of-a-thousand-records",
+    "a-shortened-workflow-diverges",
+    "a-step-gets-its-idempotency-key",
+    "an-event-is-keyed-by-its-name",
+    "an-unnamed-sleep-is-keyed-sleep",
+    "big-integers-and-doubles-survive",
+    "each-turn-of-a-loop-gets-its-own-output",
+    "keys-are-given-at-the-call",
+    "record-fields-with-defaults-may-be-missing",
+    "records-are-handed-out-in-recorded-order",
+)
+class NumbersNoKeys(Turn):
+    """Gives all calls of a name one key."""
+
+    def key(self, base: str) -> str:
+        return base
+
+
+@fails(
+    "repeated-names-get-numbered-keys",
+    "a-history-of-a-thousand-records",
+    "a-shortened-workflow-diverges",
+    "a-step-gets-its-idempotency-key",
+    "an-event-is-keyed-by-its-name",
+    "an-unnamed-sleep-is-keyed-sleep",
+    "big-integers-and-doubles-survive",
+    "each-turn-of-a-loop-gets-its-own-output",
+    "keys-are-given-at-the-call",
+    "record-fields-with-defaults-may-be-missing",
+    "records-are-handed-out-in-recorded-order",
+)
+class NumbersFromOne(Turn):
+    """Counts from `name#1`."""
+
+    def key(self, base: str) -> str:
+        key = super().key(base)
+        name, mark, number = key.rpartition("#")
+        return f"{name}#{int(number) - 1}" if mark else key
+
+
+@fails(
+    "each-turn-of-a-loop-gets-its-own-output",
+    "an-event-is-keyed-by-its-name",
+    "big-integers-and-doubles-survive",
+    "keys-are-given-at-the-call",
+    "record-fields-with-defaults-may-be-missing",
+    "records-are-handed-out-in-recorded-order",
+)
+class LooksUpByName(Turn):
+    """Finds a record by its name, so that a loop sees the first output for ever."""
+
+    def output(self, call: Asked, record: dict[str, Any]) -> Any:
+        return next(first["output"] for first in self.records() if first["name"] == record["name"])
+
+
+@fails("names-in-unicode")
+class HasAsciiKeys(Turn):
+    """Makes an identifier of a name."""
+
+    def key(self, base: str) -> str:
+        return super().key(base.encode("ascii", "replace").decode())
+
+
+@fails("a-name-that-looks-like-a-key-is-refused")
+class TakesAnyName(Turn):
+    """Lets an author write names that are keys of something else."""
+
+    def check_name(self, name: str) -> None:
+        pass
+
+
+class Lazy:
+    """A call that is made when it is awaited."""
+
+    def __init__(self, make: Callable[[], Awaitable[Any]]) -> None:
+        self.make = make
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.make().__await__()
+
+
+@fails("keys-are-given-at-the-call")
+class GivesKeysWhenAwaited(Turn):
+    """Gives a key when the result is awaited."""
+
+    def step(self, name: str, body: Callable[..., Any], *args: Any, retries: int | None = None) -> Awaitable[Any]:
+        make = super().step
+        return Lazy(lambda: make(name, body, *args, retries=retries))
+
+
+@fails(
+    "an-unnamed-sleep-is-keyed-sleep",
+    "a-sleep-may-change-its-duration",
+    "a-finished-workflow-completes",
+    "a-pause-cannot-be-swallowed",
+    "a-plain-event-reaches-the-code",
+    "a-plain-sleep-is-not-asked-again",
+    "same-request-same-answer",
+    "sleep-is-not-asked-again",
+    "the-first-called-suspension-is-answered",
+    "turns-of-different-instances-do-not-mix",
+)
+class KeysSleepsByDuration(Turn):
+    """Makes the duration a part of the key."""
+
+    def sleep_base(self, duration: str, name: str | None) -> str:
+        return f"sleep:{name or duration}"
+
+
+@fails("a-named-sleep-is-keyed-by-its-name")
+class ForgetsTheNameOfASleep(Turn):
+    """Keys every sleep alike."""
+
+    def sleep_base(self, duration: str, name: str | None) -> str:
+        return "sleep"
+
+
+@fails("a-sleep-may-change-its-duration")
+class ComparesDurations(Turn):
+    """Takes a sleep that was given another duration for another sleep."""
+
+    def find(self, record: dict[str, Any]) -> Asked | None:
+        call = super().find(record)
+        return None if call and call.kind == "sleep" and call.name != record["name"] else call
+
+
+@fails(
+    "an-event-is-keyed-by-its-name",
+    "a-finished-workflow-completes",
+    "a-plain-event-reaches-the-code",
+    "event-data-reaches-the-code",
+    "the-first-called-suspension-is-answered",
+    "timed-out-wait-returns-null",
+    "turns-of-different-instances-do-not-mix",
+)
+class KeysEventsLikeSteps(Turn):
+    """Leaves `event:` out of the key."""
+
+    def event_base(self, event: str) -> str:
+        return event

@@ -1,0 +1,221 @@
+"""Runners that get the replay of steps wrong."""
+
+import asyncio
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from runner_protocol.kit.step import StepInfo
+
+from ..reference import Asked, Turn
+from . import fails
+
+
+@fails(
+    "the-first-turn-runs-the-first-step",
+    "a-completed-step-says-when-it-ran",
+    "a-failed-step-answers-fail",
+    "a-missing-mode-means-advance",
+    "a-name-that-looks-like-a-key-is-refused",
+    "a-named-sleep-is-keyed-by-its-name",
+    "a-pause-cannot-be-swallowed",
+    "a-plain-failure-names-its-step",
+    "a-recorded-step-never-runs-again",
+    "a-second-step-runs-after-the-first",
+    "a-step-can-ask-for-a-later-retry",
+    "a-step-can-have-its-own-number-of-retries",
+    "a-step-can-refuse-retries",
+    "a-step-gets-its-idempotency-key",
+    "a-wait-carries-its-timeout",
+    "an-answer-is-one-json-object",
+    "an-event-is-keyed-by-its-name",
+    "an-output-that-is-no-json-is-a-failure",
+    "an-unnamed-sleep-is-keyed-sleep",
+    "big-integers-and-doubles-survive",
+    "broken-workflow-code-fails-without-step-name",
+    "every-text-survives",
+    "gathered-steps-run-one-a-turn",
+    "keys-are-given-at-the-call",
+    "names-in-unicode",
+    "random-numbers-repeat",
+    "repeated-names-get-numbered-keys",
+    "same-request-same-answer",
+    "sleep-is-not-asked-again",
+    "steps-come-before-suspensions",
+    "turns-at-once-do-not-mix",
+    "turns-of-different-instances-do-not-mix",
+    "unknown-request-fields-are-ignored",
+)
+class WarmsUp(Turn):
+    """Is not ready for the first turn."""
+
+    async def answer(self) -> dict[str, Any]:
+        if not self.request["completed_steps"]:
+            return {"action": "defer", "retry_after": "1s", "reason": "warming up"}
+        return await super().answer()
+
+
+@fails(
+    "a-second-step-runs-after-the-first",
+    "a-failed-attempt-is-run-again",
+    "a-final-failure-can-be-caught",
+    "a-history-of-a-thousand-records",
+    "a-plain-event-reaches-the-code",
+    "a-recorded-step-never-runs-again",
+    "a-retried-failure-of-a-renamed-step-is-no-divergence",
+    "a-step-gets-its-idempotency-key",
+    "attempt-number-counts-failures-of-its-key",
+    "gathered-steps-run-one-a-turn",
+    "keys-are-given-at-the-call",
+    "recorded-outputs-reach-the-code",
+    "records-are-handed-out-in-recorded-order",
+    "repeated-names-get-numbered-keys",
+    "turns-of-different-instances-do-not-mix",
+)
+class StopsAfterTheFirstStep(Turn):
+    """Lets the call behind a step that has run throw, and answers that error in place of the step's result."""
+
+    async def run(self, call: Asked) -> dict[str, Any]:
+        action = await super().run(call)
+        return {"action": "fail", "error": "step not reached"} if self.handed_out else action
+
+
+@fails(
+    "a-second-step-runs-after-the-first",
+    "a-missing-mode-means-advance",
+    "a-recorded-step-never-runs-again",
+    "a-step-gets-its-idempotency-key",
+    "gathered-steps-run-one-a-turn",
+    "keys-are-given-at-the-call",
+    "repeated-names-get-numbered-keys",
+    "turns-at-once-do-not-mix",
+)
+class RunsToTheNextPause(Turn):
+    """Runs every step that it can, and answers the last."""
+
+    async def run(self, call: Asked) -> dict[str, Any]:
+        action = await super().run(call)
+        if action["action"] == "fail":
+            return action
+        call.future.set_result(action["output"])
+        await self.settle()
+        if pending := [other for other in self.calls if other.kind == "step" and not other.future.done()]:
+            return await self.run(pending[0])
+        return action
+
+
+@fails(
+    "a-finished-workflow-completes",
+    "a-final-failure-can-be-caught",
+    "a-lost-race-is-no-divergence",
+    "a-named-sleep-is-keyed-by-its-name",
+    "a-pause-cannot-be-swallowed",
+    "a-sleep-may-change-its-duration",
+    "an-event-is-keyed-by-its-name",
+    "big-integers-and-doubles-survive",
+    "each-turn-of-a-loop-gets-its-own-output",
+    "event-data-reaches-the-code",
+    "every-text-survives",
+    "gathered-steps-run-one-a-turn",
+    "keys-are-given-at-the-call",
+    "names-in-unicode",
+    "now-is-the-last-records-completed-at",
+    "random-numbers-repeat",
+    "record-fields-with-defaults-may-be-missing",
+    "recorded-outputs-reach-the-code",
+    "records-are-handed-out-in-recorded-order",
+    "sleep-is-not-asked-again",
+    "the-first-called-suspension-is-answered",
+    "timed-out-wait-returns-null",
+)
+class CompletesWithoutOutput(Turn):
+    """Forgets what the function returned."""
+
+    def complete(self, output: Any) -> dict[str, Any]:
+        return {"action": "complete"}
+
+
+def run_now(call: Asked) -> Any:
+    """Run a step's body where a coroutine cannot be awaited."""
+    output = call.body()
+    if asyncio.iscoroutine(output):
+        output.close()
+        return None
+    return output
+
+
+@fails(
+    "recorded-outputs-reach-the-code",
+    "a-recorded-step-never-runs-again",
+    "a-final-failure-can-be-caught",
+    "a-lost-race-is-no-divergence",
+    "big-integers-and-doubles-survive",
+    "each-turn-of-a-loop-gets-its-own-output",
+    "gathered-steps-run-one-a-turn",
+    "keys-are-given-at-the-call",
+    "names-in-unicode",
+    "record-fields-with-defaults-may-be-missing",
+    "records-are-handed-out-in-recorded-order",
+    "turns-of-different-instances-do-not-mix",
+)
+class RunsRecordedSteps(Turn):
+    """Runs a recorded step again and takes what it returns now."""
+
+    def output(self, call: Asked, record: dict[str, Any]) -> Any:
+        return run_now(call) if call.kind == "step" else super().output(call, record)
+
+
+@fails("a-recorded-step-never-runs-again")
+class RunsRecordedStepsInVain(Turn):
+    """Runs a recorded step again, though it takes the recorded output."""
+
+    def output(self, call: Asked, record: dict[str, Any]) -> Any:
+        run_now(call)
+        return super().output(call, record)
+
+
+@fails("record-fields-with-defaults-may-be-missing")
+class NeedsEveryField(Turn):
+    """Reads an output that is not there."""
+
+    def output(self, call: Asked, record: dict[str, Any]) -> Any:
+        return record["output"]
+
+
+@fails("a-completed-step-says-when-it-ran")
+class HasNoWatch(Turn):
+    """Leaves the times out."""
+
+    def times(self, started_at: datetime) -> dict[str, Any]:
+        return {}
+
+
+@fails("a-step-gets-its-idempotency-key", "turns-at-once-do-not-mix")
+class KeysStepsByPosition(Turn):
+    """Gives a step the request's idempotency key, which is that of the position."""
+
+    def info(self, call: Asked) -> StepInfo:
+        info = super().info(call)
+
+        class Positioned(StepInfo):
+            idempotency_key = self.request["idempotency_key"]
+
+        return Positioned(**{field.name: getattr(info, field.name) for field in fields(info)})
+
+
+@fails("gathered-steps-run-one-a-turn", "keys-are-given-at-the-call")
+class RunsTheLastCalled(Turn):
+    """Of several pending steps runs the one called last."""
+
+    def choose(self, pending: list[Asked]) -> Asked:
+        steps = [call for call in pending if call.kind == "step"]
+        return steps[-1] if steps else super().choose(pending)
+
+
+@fails("records-are-handed-out-in-recorded-order")
+class HandsOutInOrderOfCalls(Turn):
+    """Hands the first call its record first, whichever step was recorded first."""
+
+    def records(self) -> list[dict[str, Any]]:
+        first = {call.key: number for number, call in enumerate(self.calls)}
+        return sorted(super().records(), key=lambda record: first.get(record["key"], 99))

@@ -1,0 +1,259 @@
+"""Runners that get HTTP or JSON wrong."""
+
+import asyncio
+import json
+import struct
+import unicodedata
+from typing import Any
+
+from runner_protocol.conformance.exchange import Call, Reply
+from runner_protocol.strict_json import encode_parsed
+
+from ..reference import Asked, Front, MalformedError, Turn
+from . import fails
+
+
+@fails("get-is-405")
+class AnswersAnyMethod(Front):
+    """Shows a friendly page to whoever does not POST."""
+
+    async def reply(self, call: Call) -> Reply:
+        return await super().reply(call) if call.method == "POST" else Reply(200, {}, b"a runner lives here")
+
+
+@fails("malformed-json-is-4xx")
+class FailsOnMalformedJson(Front):
+    """Answers an action to what it cannot read, so that a broken proxy fails workflows."""
+
+    async def reply(self, call: Call) -> Reply:
+        try:
+            json.loads(call.body or b"{}")["workflow_id"]
+        except (ValueError, TypeError):
+            return self.encode({"action": "fail", "error": "bad request"})
+        except KeyError:
+            pass
+        return await super().reply(call)
+
+
+@fails("missing-field-is-named")
+class FillsInMissingFields(Front):
+    """Takes a missing field for an empty one."""
+
+    def check_field(self, request: dict[str, Any], name: str, kind: type) -> None:
+        super().check_field({name: kind(), **request}, name, kind)
+        request.setdefault(name, kind())
+
+
+@fails("missing-field-is-named", "a-field-of-a-wrong-type-is-named", "a-bad-record-is-named", "another-mode-is-refused")
+class NamesNoField(Front):
+    """Refuses without saying why."""
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        try:
+            return super().read(body)
+        except MalformedError:
+            raise MalformedError("bad request") from None
+
+
+@fails("a-field-of-a-wrong-type-is-named")
+class CoercesTypes(Front):
+    """Makes of a field what it would like to have."""
+
+    def check_field(self, request: dict[str, Any], name: str, kind: type) -> None:
+        if name in request:
+            request[name] = kind(request[name])
+        super().check_field(request, name, kind)
+
+
+@fails("a-bad-record-is-named")
+class TrustsRecords(Front):
+    """Looks at no record before it uses it."""
+
+    def check_record(self, record: dict[str, Any]) -> None:
+        pass
+
+
+@fails("unknown-request-fields-are-ignored")
+class RefusesUnknownFields(Front):
+    """Refuses what a newer engine adds."""
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        request = super().read(body)
+        if unknown := [name for name in ("hologram", "vars") if name in request]:
+            raise MalformedError(f"{unknown[0]} is not known")
+        return request
+
+
+@fails("unknown-request-fields-are-ignored")
+class RefusesUnknownRecordFields(Front):
+    """Refuses what a newer engine adds to a record."""
+
+    def check_record(self, record: dict[str, Any]) -> None:
+        super().check_record(record)
+        if "usage" in record:
+            raise MalformedError("usage is not known")
+
+
+@fails("another-mode-is-refused")
+class IgnoresTheMode(Front):
+    """Advances the workflow whatever was asked."""
+
+    def check_mode(self, request: dict[str, Any]) -> None:
+        pass
+
+
+@fails("a-missing-mode-means-advance")
+class DemandsAMode(Front):
+    """Has no default for the mode."""
+
+    def check_mode(self, request: dict[str, Any]) -> None:
+        super().check_mode({"mode": None, **request})
+
+
+@fails("unknown-workflow-is-deferred")
+class FailsUnknownWorkflows(Front):
+    """Ends an instance because one process was deployed without its workflow."""
+
+    def unknown(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"action": "fail", "error": f"unknown workflow '{request['workflow_name']}'"}
+
+
+@fails("an-answer-is-one-json-object")
+class AnswersPlainText(Front):
+    """Says that its JSON is text."""
+
+    def encode(self, action: dict[str, Any]) -> Reply:
+        return Reply(200, {"content-type": "text/plain"}, encode_parsed(action))
+
+
+@fails("big-integers-and-doubles-survive")
+class HasShortNumbers(Front):
+    """Keeps numbers in 32 bits."""
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        super().parse(body)
+        request: dict[str, Any] = json.loads(body, parse_float=self.shorten)
+        return request
+
+    def shorten(self, text: str) -> float:
+        number = float(text)
+        return number if abs(number) > 1e38 else struct.unpack("f", struct.pack("f", number))[0]
+
+
+@fails("big-integers-and-doubles-survive")
+class HasNoLargeIntegers(Front):
+    """Cuts integers to 32 bits."""
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        super().parse(body)
+        request: dict[str, Any] = json.loads(body, parse_int=lambda text: int(text) & 0x7FFFFFFF)
+        return request
+
+
+@fails("every-text-survives")
+class NormalisesText(Front):
+    """Composes characters, so that texts that were different are equal."""
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        request = super().parse(body)
+        return super().parse(unicodedata.normalize("NFC", json.dumps(request, ensure_ascii=False)).encode())
+
+
+@fails("every-text-survives", "names-in-unicode")
+class KnowsLatin1(Front):
+    """Writes a question mark for what its code page lacks."""
+
+    def encode(self, action: dict[str, Any]) -> Reply:
+        reply = super().encode(action)
+        return Reply(200, reply.headers, reply.body.decode().encode("latin-1", "replace").decode("latin-1").encode())
+
+
+@fails("an-output-that-is-no-json-is-a-failure")
+class WritesNullForNan(Turn):
+    """Makes null of what JSON does not have, as JSON.stringify does."""
+
+    async def run_body(self, call: Asked) -> Any:
+        output = await super().run_body(call)
+        return None if isinstance(output, float) and output != output else output  # noqa: PLR0124
+
+
+@fails(
+    "same-request-same-answer",
+    "random-numbers-repeat",
+    "a-name-that-looks-like-a-key-is-refused",
+    "a-step-gets-its-idempotency-key",
+    "gathered-steps-run-one-a-turn",
+    "now-is-the-last-records-completed-at",
+)
+class AnswersOnce(Front):
+    """Takes a turn that is asked again for a mistake."""
+
+    def __init__(self) -> None:
+        self.answered: set[tuple[str, int]] = set()
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        turn = (request["workflow_id"], len(request["completed_steps"]))
+        if turn in self.answered:
+            return {"action": "defer", "retry_after": "1s", "reason": "this turn has been answered"}
+        self.answered.add(turn)
+        return await super().answer(request)
+
+
+@fails(
+    "turns-of-different-instances-do-not-mix",
+    "a-wait-carries-its-timeout",
+    "attempt-number-counts-failures-of-its-key",
+    "big-integers-and-doubles-survive",
+    "turns-at-once-do-not-mix",
+)
+class KeepsTheInput(Front):
+    """Keeps the input of a workflow from one turn to the next."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Any] = {}
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        request["input"] = self.inputs.setdefault(request["workflow_name"], request["input"])
+        return await super().answer(request)
+
+
+@fails(
+    "turns-of-different-instances-do-not-mix",
+    "a-lost-race-is-no-divergence",
+    "attempt-number-counts-failures-of-its-key",
+    "big-integers-and-doubles-survive",
+    "random-numbers-repeat",
+    "records-are-handed-out-in-recorded-order",
+)
+class KeepsTheHistory(Front):
+    """Remembers how far a workflow has come, and goes on from there."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[dict[str, Any]]] = {}
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        longest = self.records.setdefault(request["workflow_name"], request["completed_steps"])
+        if len(longest) > len(request["completed_steps"]):
+            request["completed_steps"] = longest
+        self.records[request["workflow_name"]] = request["completed_steps"]
+        return await super().answer(request)
+
+
+@fails("turns-at-once-do-not-mix")
+class KeepsOneAnswer(Front):
+    """Has one variable for the answers of all turns."""
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.latest = await super().answer(request)
+        await asyncio.sleep(0.01)
+        return self.latest
+
+
+@fails("a-history-of-a-thousand-records")
+class ReadsSmallBodies(Front):
+    """Reads no more than 100 kB, as web frameworks do unless they are told."""
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        if len(body) > 100_000:
+            raise MalformedError("the request is too large")
+        return super().parse(body)
