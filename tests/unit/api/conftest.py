@@ -1,0 +1,32 @@
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fake_engine import FakeEngine
+from starlette.types import ASGIApp
+
+from pylon_workflows.api.app import create_app
+from pylon_workflows.definitions import WorkflowDefinition
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    engine = FakeEngine()
+    engine.register(WorkflowDefinition("onboarding", version="7", description="Welcome"))
+    return engine
+
+
+@pytest.fixture
+def app(engine: FakeEngine) -> ASGIApp:
+    return create_app(engine)
+
+
+@pytest.fixture
+async def client(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        yield client
+
+
+@pytest.fixture
+async def instance_id(engine: FakeEngine) -> str:
+    return (await engine.start_or_find("onboarding", {"user": "alice"}, id="wf_alice")).id
