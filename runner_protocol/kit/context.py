@@ -44,7 +44,7 @@ class HelperCall(Call, Coroutine[Any, Any, Any]):
         self._calls.awaited(self)
         try:
             return (yield from self.future.__await__())
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             self._calls.dropped(self)
             raise
 
@@ -65,6 +65,7 @@ class HelperCall(Call, Coroutine[Any, Any, Any]):
 
     def close(self) -> None:
         """As a coroutine's."""
+        self._calls.dropped(self)
         if self._coroutine is not None:
             self._coroutine.close()
 
