@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _ENVELOPE = 1
 _PARSED_ON_THE_LOOP = 64 * 1024
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 async def read_body(request: Request, model: type[Model]) -> Model:

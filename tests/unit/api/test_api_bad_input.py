@@ -29,6 +29,7 @@ DEEP = "[" * 65 + "]" * 65
         (f'{{"name":"onboarding","input":{DEEP}}}'.encode(), "too-deep", "input: nested deeper than 64"),
         (f'{{"input":[{{}}],"id":{DEEP},"name":"x"}}'.encode(), "too-deep", "id: nested deeper than 64"),
         (b"[]" * 1000, "malformed-json", "the body: not JSON"),
+        (b'\\"' * 300_000 + b"[" * 70, "too-deep", "the body: nested deeper than 64"),
         (b"[" * 100_000, "too-deep", "the body: nested deeper than 64"),
         (b"null", "invalid-input", "the body: should be a JSON object"),
         (b'["onboarding"]', "invalid-input", "the body: should be a JSON object"),

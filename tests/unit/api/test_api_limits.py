@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fake_engine import FakeEngine
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from pylon_workflows.api.app import create_app
-from pylon_workflows.api.limits import Limits
+from pylon_workflows.api.limits import LimitBody, Limits
 
 LIMIT = 1024 * 1024
 
@@ -69,7 +69,31 @@ async def test_a_dripping_body_is_no_faster_than_a_silent_one(engine: FakeEngine
     assert sent[0]["status"] == 408
 
 
-async def test_a_read_after_the_body_waits_for_the_end_of_the_connection(engine: FakeEngine) -> None:
+async def test_the_time_is_for_the_body_and_not_for_what_comes_after() -> None:
+    limited = LimitBody(_reads_twice, Limits(body_timeout_s=0.02))
+    messages: list[Message] = [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop(0)
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await limited({"type": "http", "headers": []}, receive, send)
+    assert [message["type"] for message in sent] == ["http.request", "http.disconnect"]
+
+
+async def _reads_twice(scope: Scope, receive: Receive, send: Send) -> None:
+    await send(await receive())
+    await send(await receive())
+
+
+async def test_a_body_in_one_piece_is_read_for_the_end_of_the_connection(engine: FakeEngine) -> None:
     messages: list[Message] = [
         {"type": "http.request", "body": b'{"name":"onboarding"}', "more_body": False},
         {"type": "http.disconnect"},
