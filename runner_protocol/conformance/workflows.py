@@ -81,6 +81,8 @@ async def _fail(ctx: Any, input: Any) -> Any:
             raise RetryAfter("30s", "the bank is closed")
         if input["how"] == "not json":
             return float("nan")
+        if input["how"] == "too large":
+            return "x" * (5 * 1024 * 1024)
         raise RuntimeError("card declined")
 
     return await ctx.step("charge", charge, retries=input.get("retries"))

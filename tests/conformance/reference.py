@@ -16,7 +16,7 @@ from runner_protocol.conformance.exchange import Call, Reply
 from runner_protocol.conformance.workflows import WORKFLOWS
 from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
 from runner_protocol.kit.step import StepInfo, running_step
-from runner_protocol.messages import format_timestamp, parse_timestamp
+from runner_protocol.messages import MAX_ANSWER_BYTES, format_timestamp, parse_timestamp
 from runner_protocol.strict_json import JsonError, encode, encode_parsed, parse
 
 HOPS = 4
@@ -190,7 +190,8 @@ class Turn:
         started_at = datetime.now(UTC)
         try:
             output = await self.run_body(call)
-            encode(output)
+            if len(encode(output)) > MAX_ANSWER_BYTES:
+                raise ValueError("the output is too large")
         except (Exception, asyncio.CancelledError) as error:
             return self.fail_step(call, error)
         return self.complete_step(call, output, self.times(started_at))

@@ -1,5 +1,6 @@
 """Runners that get failures and retries wrong."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from runner_protocol.conformance.exchange import Reply
@@ -30,6 +31,7 @@ class ThrowsNothing(Turn):
     "a-step-can-refuse-retries",
     "an-uncaught-final-failure-fails-without-step-name",
     "broken-workflow-code-fails-without-step-name",
+    "a-failed-branch-fails-the-workflow",
 )
 class WritesErrorsAsText(Turn):
     """Writes an error as a text, without its type."""
@@ -46,6 +48,7 @@ class WritesErrorsAsText(Turn):
     "a-step-can-have-its-own-number-of-retries",
     "a-step-can-refuse-retries",
     "an-output-that-is-no-json-is-a-failure",
+    "an-answer-that-is-too-large-is-a-failure",
 )
 class NamesNoFailedStep(Turn):
     """Does not say which step has failed."""
@@ -89,7 +92,11 @@ class CountsToTwo(Turn):
         return min(super().failures(call), 1)
 
 
-@fails("a-final-failure-can-be-caught", "an-uncaught-final-failure-fails-without-step-name")
+@fails(
+    "a-final-failure-can-be-caught",
+    "an-uncaught-final-failure-fails-without-step-name",
+    "a-failed-branch-fails-the-workflow",
+)
 class FailsTheWorkflow(Turn):
     """Ends the workflow on a final failure, whether the code would catch it or not."""
 
@@ -98,7 +105,11 @@ class FailsTheWorkflow(Turn):
         return {"action": "fail", "error": final[0]["error"], "retryable": False} if final else await super().replay()
 
 
-@fails("a-final-failure-can-be-caught", "an-uncaught-final-failure-fails-without-step-name")
+@fails(
+    "a-final-failure-can-be-caught",
+    "an-uncaught-final-failure-fails-without-step-name",
+    "a-failed-branch-fails-the-workflow",
+)
 class ThrowsNothingUseful(Turn):
     """Throws an error that does not say what happened."""
 
@@ -106,7 +117,7 @@ class ThrowsNothingUseful(Turn):
         await super().hand_out(call, {**record, "error": "a step has failed"})
 
 
-@fails("an-uncaught-final-failure-fails-without-step-name")
+@fails("an-uncaught-final-failure-fails-without-step-name", "a-failed-branch-fails-the-workflow")
 class RetriesWhatIsFinal(Turn):
     """Lets the engine try again what has failed for good."""
 
@@ -118,6 +129,7 @@ class RetriesWhatIsFinal(Turn):
     "an-uncaught-final-failure-fails-without-step-name",
     "broken-workflow-code-fails-without-step-name",
     "a-name-that-looks-like-a-key-is-refused",
+    "a-failed-branch-fails-the-workflow",
 )
 class BlamesAStep(Turn):
     """Names a step for what the workflow's own code did."""
@@ -157,3 +169,14 @@ class RetriesAsOftenAsItLikes(Turn):
 
     def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
         return {**super().fail_step(call, error), "max_retries": None}
+
+
+@fails("a-failed-branch-fails-the-workflow")
+class FinishesOtherBranches(Turn):
+    """Runs the steps that other branches wait for although the function has ended."""
+
+    def ending(self) -> dict[str, Any]:
+        waiting = [call for call in self.calls if call.kind == "step" and not call.future.done()]
+        if self.task.exception() and waiting:
+            return self.complete_step(waiting[0], waiting[0].body(), self.times(datetime.now(UTC)))
+        return super().ending()

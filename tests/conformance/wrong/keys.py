@@ -1,6 +1,8 @@
 """Runners that get names and keys wrong."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
+from functools import cached_property
 from typing import Any
 
 from ..reference import Asked, Turn
@@ -19,6 +21,8 @@ from . import fails
     "keys-are-given-at-the-call",
     "record-fields-with-defaults-may-be-missing",
     "records-are-handed-out-in-recorded-order",
+    "falsy-values-survive",
+    "keys-of-all-kinds-are-one-space",
 )
 class NumbersNoKeys(Turn):
     """Gives all calls of a name one key."""
@@ -39,6 +43,8 @@ class NumbersNoKeys(Turn):
     "keys-are-given-at-the-call",
     "record-fields-with-defaults-may-be-missing",
     "records-are-handed-out-in-recorded-order",
+    "falsy-values-survive",
+    "keys-of-all-kinds-are-one-space",
 )
 class NumbersFromOne(Turn):
     """Counts from `name#1`."""
@@ -56,6 +62,7 @@ class NumbersFromOne(Turn):
     "keys-are-given-at-the-call",
     "record-fields-with-defaults-may-be-missing",
     "records-are-handed-out-in-recorded-order",
+    "falsy-values-survive",
 )
 class LooksUpByName(Turn):
     """Finds a record by its name, so that a loop sees the first output for ever."""
@@ -90,7 +97,7 @@ class Lazy:
         return self.make().__await__()
 
 
-@fails("keys-are-given-at-the-call")
+@fails("keys-are-given-at-the-call", "keys-of-all-kinds-are-one-space")
 class GivesKeysWhenAwaited(Turn):
     """Gives a key when the result is awaited."""
 
@@ -110,6 +117,7 @@ class GivesKeysWhenAwaited(Turn):
     "sleep-is-not-asked-again",
     "the-first-called-suspension-is-answered",
     "turns-of-different-instances-do-not-mix",
+    "keys-of-all-kinds-are-one-space",
 )
 class KeysSleepsByDuration(Turn):
     """Makes the duration a part of the key."""
@@ -149,3 +157,31 @@ class KeysEventsLikeSteps(Turn):
 
     def event_base(self, event: str) -> str:
         return event
+
+
+@fails("keys-of-all-kinds-are-one-space")
+class NumbersEachKindAlone(Turn):
+    """Gives a sleep a key that a step has."""
+
+    def call(
+        self, kind: str, name: str, base: str, fields: dict[str, Any], body: Callable[[], Any] = lambda: None
+    ) -> Awaitable[Any]:
+        used, self.used = self.used, self.numbers_of.setdefault(kind, Counter())
+        try:
+            return super().call(kind, name, base, fields, body)
+        finally:
+            self.used = used
+
+    @cached_property
+    def numbers_of(self) -> dict[str, Counter[str]]:
+        return {}
+
+
+@fails("names-in-unicode")
+class CountsUtf16Units(Turn):
+    """Measures a name as JavaScript measures a string."""
+
+    def check_name(self, name: str) -> None:
+        super().check_name(name)
+        if len(name.encode("utf-16-le")) > 2 * 128:
+            raise ValueError("the name is too long")

@@ -45,6 +45,9 @@ from . import fails
     "turns-at-once-do-not-mix",
     "turns-of-different-instances-do-not-mix",
     "unknown-request-fields-are-ignored",
+    "an-answer-that-is-too-large-is-a-failure",
+    "falsy-values-survive",
+    "keys-of-all-kinds-are-one-space",
 )
 class WarmsUp(Turn):
     """Is not ready for the first turn."""
@@ -127,6 +130,7 @@ class RunsToTheNextPause(Turn):
     "sleep-is-not-asked-again",
     "the-first-called-suspension-is-answered",
     "timed-out-wait-returns-null",
+    "falsy-values-survive",
 )
 class CompletesWithoutOutput(Turn):
     """Forgets what the function returned."""

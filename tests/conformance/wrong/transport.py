@@ -205,6 +205,8 @@ class AnswersOnce(Front):
     "attempt-number-counts-failures-of-its-key",
     "big-integers-and-doubles-survive",
     "turns-at-once-do-not-mix",
+    "falsy-values-survive",
+    "names-in-unicode",
 )
 class KeepsTheInput(Front):
     """Keeps the input of a workflow from one turn to the next."""
@@ -224,6 +226,7 @@ class KeepsTheInput(Front):
     "big-integers-and-doubles-survive",
     "random-numbers-repeat",
     "records-are-handed-out-in-recorded-order",
+    "names-in-unicode",
 )
 class KeepsTheHistory(Front):
     """Remembers how far a workflow has come, and goes on from there."""
@@ -257,3 +260,30 @@ class ReadsSmallBodies(Front):
         if len(body) > 100_000:
             raise MalformedError("the request is too large")
         return super().parse(body)
+
+
+@fails("an-answer-that-is-too-large-is-a-failure")
+class AnswersAtAnyLength(Turn):
+    """Sends what the engine will not read."""
+
+    async def run(self, call: Asked) -> dict[str, Any]:
+        action = await super().run(call)
+        if action["action"] == "fail" and "too large" in action["error"]["message"]:
+            return self.complete_step(call, await self.run_body(call), {})
+        return action
+
+
+@fails("falsy-values-survive", "big-integers-and-doubles-survive")
+class DropsWhatIsFalsy(Turn):
+    """Takes what is false or empty for nothing."""
+
+    def output(self, call: Asked, record: dict[str, Any]) -> Any:
+        return super().output(call, record) or None
+
+
+@fails("falsy-values-survive")
+class AnswersNothingForFalse(Turn):
+    """Takes a step that returned false for one that returned nothing."""
+
+    def complete_step(self, call: Asked, output: Any, times: dict[str, Any]) -> dict[str, Any]:
+        return super().complete_step(call, output or None, times)
