@@ -1,0 +1,182 @@
+"""A transition as the columns of its history row, and back.
+
+`type` is the class's name and `at` a column of its own. `body` is a JSON object of all other fields but one: the field
+named `*_json`, where a class has one, is the `payload`, stored as the bytes it is. Times are integers, microseconds
+since 1970 in UTC; durations are integers, microseconds.
+
+Reading is strict: whatever was not written by `encode` raises CorruptDatabaseError with the instance and revision.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from pydantic_core import from_json, to_json
+
+from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.errors import CorruptDatabaseError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MISSING = object()
+
+
+class Encoded(NamedTuple):
+    """The columns of a transition; `at` in microseconds."""
+
+    type: str
+    at: int
+    body: str
+    payload: bytes | None
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970; raises TypeError for a time without a zone."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The time in UTC; raises OverflowError beyond the years 1 to 9999."""
+    return _EPOCH + timedelta(0, 0, microseconds)
+
+
+def duration_to_microseconds(duration: timedelta) -> int:
+    """Microseconds, exactly."""
+    return duration // _MICROSECOND
+
+
+def _policy_to_json(policy: RetryPolicy) -> dict[str, int]:
+    return {
+        "max_retries": policy.max_retries,
+        "initial_backoff": duration_to_microseconds(policy.initial_backoff),
+        "maximum_backoff": duration_to_microseconds(policy.maximum_backoff),
+    }
+
+
+def _policy_from_json(values: dict[str, Any]) -> RetryPolicy:
+    if values.keys() != {"max_retries", "initial_backoff", "maximum_backoff"}:
+        raise ValueError("policy has other fields than it should")
+    if any(type(value) is not int for value in values.values()):
+        raise ValueError("policy holds something else than whole numbers")
+    return RetryPolicy(
+        max_retries=values["max_retries"],
+        initial_backoff=timedelta(0, 0, values["initial_backoff"]),
+        maximum_backoff=timedelta(0, 0, values["maximum_backoff"]),
+    )
+
+
+class _Kind(NamedTuple):
+    """How a field's type stands in the body: as `stored`, written by `write`, read by `read` (None: as it is)."""
+
+    stored: type
+    write: Callable[[Any], Any] | None = None
+    read: Callable[[Any], Any] | None = None
+
+
+_KINDS: dict[type, _Kind] = {
+    str: _Kind(str),
+    int: _Kind(int),
+    datetime: _Kind(int, to_microseconds, from_microseconds),
+    timedelta: _Kind(int, duration_to_microseconds, lambda value: timedelta(0, 0, value)),
+    RetryPolicy: _Kind(dict, _policy_to_json, _policy_from_json),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a transition's class looks like, taken from its annotations once."""
+
+    transition: type[Any]
+    payload: str | None
+    takes_no_payload: bool
+    names: tuple[str, ...]
+    allowed: tuple[tuple[str, frozenset[type]], ...]
+    writers: tuple[tuple[str, Callable[[Any], Any]], ...]
+    readers: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+
+def _shape(transition: type[Any]) -> _Shape:
+    hints = get_type_hints(transition)
+    payload = next((field.name for field in fields(transition) if field.name.endswith("_json")), None)
+    names = tuple(field.name for field in fields(transition) if field.name not in ("at", payload))
+    kinds = {}
+    allowed = []
+    for name in names:
+        types = get_args(hints[name]) or (hints[name],)
+        kinds[name] = next(_KINDS[each] for each in types if each is not type(None))
+        allowed.append((name, frozenset({kinds[name].stored, *(each for each in types if each is type(None))})))
+    return _Shape(
+        transition=transition,
+        payload=payload,
+        takes_no_payload=payload is None or type(None) in get_args(hints[payload]),
+        names=names,
+        allowed=tuple(allowed),
+        writers=tuple((name, kind.write) for name, kind in kinds.items() if kind.write is not None),
+        readers=tuple((name, kind.read) for name, kind in kinds.items() if kind.read is not None),
+    )
+
+
+_SHAPES: dict[type[Any], _Shape] = {transition: _shape(transition) for transition in get_args(Transition)}
+_SHAPES_BY_NAME = {transition.__name__: shape for transition, shape in _SHAPES.items()}
+
+
+def encode(transition: Transition) -> Encoded:
+    """The columns of a transition."""
+    kind = type(transition)
+    shape = _SHAPES[kind]
+    values = {name: getattr(transition, name) for name in shape.names}
+    for name, write in shape.writers:
+        value = values[name]
+        if value is not None:
+            values[name] = write(value)
+    payload = None if shape.payload is None else getattr(transition, shape.payload)
+    return Encoded(kind.__name__, to_microseconds(transition.at), to_json(values).decode(), payload)
+
+
+def decode_history(
+    instance_id: str, rows: Iterable[tuple[int, str, int, str, bytes | None]], *, revision: int
+) -> list[Transition]:
+    """The transitions of an instance at `revision`, from its rows of (revision, type, at, body, payload) in order.
+
+    Raises:
+        CorruptDatabaseError: a row that cannot be read, is missing, or is one too many.
+    """
+    history: list[Transition] = []
+    expected = 1
+    for number, name, at, body, payload in rows:
+        if number != expected:
+            raise CorruptDatabaseError(f"instance {instance_id}: its history has no revision {expected}")
+        try:
+            history.append(_decode(name, at, body, payload))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise CorruptDatabaseError(f"instance {instance_id}, revision {number}: unreadable: {error}") from error
+        expected += 1
+    if expected != revision + 1:
+        raise CorruptDatabaseError(f"instance {instance_id}: {expected - 1} transitions, but revision {revision}")
+    return history
+
+
+def _decode(name: str, at: int, body: str, payload: bytes | None) -> Transition:
+    shape = _SHAPES_BY_NAME.get(name)
+    if shape is None:
+        raise ValueError(f"{name!r} is no transition")
+    if type(at) is not int:
+        raise ValueError("at is no whole number")
+    values = from_json(body)
+    if type(values) is not dict or len(values) != len(shape.names):
+        raise ValueError(f"not the fields of {name}")
+    for key, allowed in shape.allowed:
+        if type(values.get(key, _MISSING)) not in allowed:
+            raise ValueError(f"{key} is missing or of another type")
+    for key, read in shape.readers:
+        value = values[key]
+        if value is not None:
+            values[key] = read(value)
+    if shape.payload is not None:
+        values[shape.payload] = payload
+    if not (shape.takes_no_payload if payload is None else shape.payload is not None and type(payload) is bytes):
+        raise ValueError("the payload is not what its type has")
+    transition: Transition = shape.transition(at=from_microseconds(at), **values)
+    return transition

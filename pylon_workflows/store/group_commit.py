@@ -1,0 +1,236 @@
+"""One thread owns the connection that writes; whatever is handed in while it commits is committed together next.
+
+It knows nothing of workflows. Work is an item of an `Operation`: a function that does many items in as few statements
+as it can. The items of one operation keep the order in which they were handed in; the operations of one batch run in
+the order in which they were declared.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from pylon_workflows.errors import StoreError
+from pylon_workflows.store.failures import concerns_the_file, is_corruption, is_io_error, translate
+
+MAX_BATCH_ROWS = 512
+IDLE_S = 1.0
+CHECKPOINT_PAGES = 2_000
+PAGES_A_COMMIT = 6
+
+Operation = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""Does all items and returns their results in order. When it raises, everything is rolled back, and it is called again
+with each item alone."""
+
+logger = logging.getLogger("pylon_workflows.store")
+
+
+class _Work(NamedTuple):
+    rank: int
+    item: Any
+    rows: int
+    future: asyncio.Future[Any]
+
+
+class _Outcome(NamedTuple):
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class GroupCommit:
+    """The writer of one database file, from `open` to `close`, once.
+
+    `connect` opens the connection, in autocommit mode, on the writer's thread; after an I/O error it is called again.
+    `operations` are all there are, in the order in which they run within a batch.
+    """
+
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], operations: Sequence[Operation], *, name: str
+    ) -> None:
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
+        self._damage: BaseException | None = None
+        self._operations = tuple(operations)
+        self._ranks = {operation: rank for rank, operation in enumerate(operations)}
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._pages = 0
+        self._is_open = False
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name=name)
+
+    async def open(self) -> None:
+        """Start the thread and connect; raises what `connect` raises."""
+        self._thread.start()
+        try:
+            await self._opened
+        except BaseException:
+            await self.close()
+            raise
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Commit what was handed in, checkpoint, and end the thread."""
+        self._is_open = False
+        self._queue.put(None)
+        await asyncio.shield(self._closed)
+        self._thread.join()
+
+    def submit(self, operation: Operation, item: Any, *, rows: int = 1) -> asyncio.Future[Any]:
+        """Queue an item that writes about so many rows; the future has its result once that is durable.
+
+        Cancelling the future does not cancel the write. Raises StoreError when the writer is not open.
+        """
+        if not self._is_open:
+            raise StoreError("the database is not open")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put(_Work(self._ranks[operation], item, rows, future))
+        return future
+
+    def _run(self) -> None:
+        try:
+            self._connection = self._connect()
+            self._tell([_Outcome(self._opened)])
+            while batch := self._next_batch():
+                self._tell(self._commit(batch))
+                if self._pages >= CHECKPOINT_PAGES:
+                    self._checkpoint("PASSIVE")
+            self._checkpoint("TRUNCATE")
+        except Exception as error:
+            self._tell([_Outcome(self._opened, error=error)])
+        finally:
+            self._disconnect()
+            self._tell([_Outcome(self._closed)])
+
+    def _next_batch(self) -> list[_Work]:
+        """What is waiting, up to the cap, in the order of operations; waits for the first. Nothing is the end."""
+        while True:
+            try:
+                work = self._queue.get(timeout=IDLE_S)
+            except Empty:
+                if not threading.main_thread().is_alive():
+                    return []  # the program ended without closing: waiting on would hang it
+                if self._pages:
+                    self._checkpoint("PASSIVE")
+            else:
+                break
+        batch: list[_Work] = []
+        rows = 0
+        while work is not None:
+            batch.append(work)
+            rows += work.rows
+            if rows >= MAX_BATCH_ROWS:
+                break
+            try:
+                work = self._queue.get_nowait()
+            except Empty:
+                break
+        else:
+            self._queue.put(None)  # the end is not for this batch, but for the next
+            if not batch:
+                return batch
+        batch.sort(key=lambda each: each.rank)
+        self._pages += PAGES_A_COMMIT + rows
+        return batch
+
+    def _commit(self, batch: list[_Work]) -> list[_Outcome]:
+        try:
+            if self._damage is not None:
+                raise self._damage
+            if self._connection is None:
+                self._connection = self._connect()
+            try:
+                return self._do_together(self._connection, batch)
+            except Exception as error:
+                if concerns_the_file(error):
+                    raise
+                self._connection.execute("ROLLBACK")
+                return self._do_one_by_one(self._connection, batch)
+        except Exception as error:
+            logger.warning("a batch of %d writes failed: %s", len(batch), error)
+            self._recover(error)
+            return [_Outcome(work.future, error=translate(error)) for work in batch]
+
+    def _do_together(self, connection: sqlite3.Connection, batch: list[_Work]) -> list[_Outcome]:
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes: list[_Outcome] = []
+        first = 0
+        for last, work in enumerate(batch, 1):
+            if last < len(batch) and batch[last].rank == work.rank:
+                continue
+            results = self._operations[work.rank](connection, [each.item for each in batch[first:last]])
+            outcomes += [_Outcome(each.future, result) for each, result in zip(batch[first:last], results, strict=True)]
+            first = last
+        connection.execute("COMMIT")
+        return outcomes
+
+    def _do_one_by_one(self, connection: sqlite3.Connection, batch: list[_Work]) -> list[_Outcome]:
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes: list[_Outcome] = []
+        for work in batch:
+            connection.execute("SAVEPOINT item")
+            try:
+                (result,) = self._operations[work.rank](connection, [work.item])
+                outcomes.append(_Outcome(work.future, result))
+            except Exception as error:
+                if concerns_the_file(error):
+                    raise
+                connection.execute("ROLLBACK TO item")
+                outcomes.append(_Outcome(work.future, error=translate(error)))
+            connection.execute("RELEASE item")
+        connection.execute("COMMIT")
+        return outcomes
+
+    def _recover(self, error: BaseException) -> None:
+        """Leave no transaction open; drop a connection that may not be trusted; never write to a damaged file again."""
+        if is_corruption(error):
+            self._damage = error
+        try:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._disconnect()
+        if is_io_error(error):
+            self._disconnect()
+
+    def _checkpoint(self, mode: str) -> None:
+        """Move what was committed from the WAL into the file. Failing loses nothing; it is tried again later."""
+        self._pages = 0
+        if self._connection is None or self._damage is not None:
+            return
+        try:
+            is_busy, in_wal, moved = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            logger.warning("checkpoint (%s) failed: %s", mode, error)
+        else:
+            level = logging.WARNING if is_busy else logging.DEBUG
+            logger.log(level, "checkpoint (%s): %d of %d pages, busy %d", mode, moved, in_wal, is_busy)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                logger.warning("closing the database failed: %s", error)
+
+    def _tell(self, outcomes: list[_Outcome]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_resolve, outcomes)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            logger.debug("%d writes ended after their event loop", len(outcomes))
+
+
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue  # its caller was cancelled, which does not undo the write
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

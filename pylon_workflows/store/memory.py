@@ -1,0 +1,222 @@
+"""The store in memory: for tests, ours and our users'. What it holds lives as long as the object, opened or closed."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from pylon_workflows.core.instance import FINISHED, Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.ports import InstanceSummary
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Stored:
+    key: int
+    idempotency_key: str | None
+    history: list[Transition]
+    summary: InstanceSummary
+    is_unannounced: bool = False
+
+    @property
+    def is_runnable(self) -> bool:
+        return self.summary.due_at is None and self.summary.status in (Status.PENDING, Status.RUNNING)
+
+
+class MemoryStore:
+    """A `Store` that writes to no disk."""
+
+    def __init__(self) -> None:
+        self._instances: dict[str, _Stored] = {}
+        self._by_idempotency_key: dict[str, str] = {}
+        self._definitions: dict[str, WorkflowDefinition] = {}
+        self._last_key = 0
+        self._is_open = False
+
+    async def open(self) -> None:
+        """See `Store`."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """See `Store`."""
+        self._is_open = False
+
+    async def create(self, instance: Instance) -> str | None:
+        """See `Store`."""
+        self._check_open()
+        origin, key = instance.origin, instance.origin.idempotency_key
+        if origin.id in self._instances:
+            return origin.id
+        if key is not None:
+            if key in self._by_idempotency_key:
+                return self._by_idempotency_key[key]
+            self._by_idempotency_key[key] = origin.id
+        self._last_key += 1
+        self._instances[origin.id] = _Stored(self._last_key, key, [origin], _summary(instance))
+        return None
+
+    def append(
+        self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
+    ) -> Awaitable[None]:
+        """See `Store`."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        found = self._instances.get(instance.id)
+        if found is None or found.summary.revision != instance.revision - len(transitions):
+            done.set_exception(CorruptDatabaseError(f"instance {instance.id}: not at the expected revision"))
+            return done
+        found.history.extend(transitions)
+        found.summary = _summary(instance)
+        found.is_unannounced = is_to_announce
+        loop.call_soon(_acknowledge, done)
+        return done
+
+    async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
+        """See `Store`."""
+        self._check_open()
+        return {stored.summary.id: list(stored.history) for stored in self._those(instance_ids)}
+
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """See `Store`."""
+        self._check_open()
+        found = self._instances.get(instance_id)
+        return None if found is None else found.summary
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> Sequence[InstanceSummary]:
+        """See `Store`."""
+        self._check_open()
+        before = self._last_key + 1 if after is None else self._key_of(after)
+        return _first(
+            limit,
+            (
+                stored.summary
+                for stored in reversed(self._instances.values())
+                if stored.key < before
+                and (not statuses or stored.summary.status in statuses)
+                and name in (None, stored.summary.name)
+            ),
+        )
+
+    async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        self._check_open()
+        start = 0 if after is None else self._key_of(after)
+        runnable = (stored for stored in self._instances.values() if stored.key > start and stored.is_runnable)
+        return _first(limit, (stored.summary.id for stored in runnable))
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        self._check_open()
+        due = sorted(found for found in self._due_times() if found[0] <= now)
+        return [instance_id for _, _, instance_id in due[:limit]]
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """See `Store`."""
+        self._check_open()
+        return min((due_at for due_at, _, _ in self._due_times() if due_at > after), default=None)
+
+    async def unannounced(self, *, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        self._check_open()
+        return _first(limit, (stored.summary.id for stored in self._instances.values() if stored.is_unannounced))
+
+    async def mark_announced(self, instance_ids: Sequence[str]) -> None:
+        """See `Store`."""
+        self._check_open()
+        for stored in self._those(instance_ids):
+            stored.is_unannounced = False
+
+    async def delete(self, instance_ids: Sequence[str]) -> int:
+        """See `Store`."""
+        self._check_open()
+        finished = [stored for stored in self._those(instance_ids) if stored.summary.status in FINISHED]
+        for stored in finished:
+            del self._instances[stored.summary.id]
+            if stored.idempotency_key is not None:
+                del self._by_idempotency_key[stored.idempotency_key]
+        return len(finished)
+
+    async def expired(self, *, completed_before: datetime | None, keep: int | None, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        self._check_open()
+        finished = sorted(
+            (stored.summary.completed_at, stored.key, stored)
+            for stored in self._instances.values()
+            if stored.summary.completed_at is not None
+        )
+        beyond_newest = 0 if keep is None else len(finished) - keep
+        expired = (
+            stored
+            for rank, (completed_at, _, stored) in enumerate(finished)
+            if rank < beyond_newest or (completed_before is not None and completed_at < completed_before)
+        )
+        return _first(limit, (stored.summary.id for stored in expired if not stored.is_unannounced))
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """See `Store`."""
+        self._check_open()
+        self._definitions[definition.name] = definition
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """See `Store`."""
+        self._check_open()
+        return sorted(self._definitions.values(), key=lambda definition: definition.name)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreError("the database is not open")
+
+    def _key_of(self, instance_id: str) -> int:
+        found = self._instances.get(instance_id)
+        return 0 if found is None else found.key
+
+    def _those(self, instance_ids: Sequence[str]) -> list[_Stored]:
+        return [self._instances[each] for each in dict.fromkeys(instance_ids) if each in self._instances]
+
+    def _due_times(self) -> Iterator[tuple[datetime, int, str]]:
+        for stored in self._instances.values():
+            if stored.summary.due_at is not None:
+                yield stored.summary.due_at, stored.key, stored.summary.id
+
+
+def _acknowledge(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _first(limit: int, found: Iterable[_T]) -> list[_T]:
+    return list(islice(found, limit))
+
+
+def _summary(instance: Instance) -> InstanceSummary:
+    return InstanceSummary(
+        id=instance.id,
+        name=instance.name,
+        version=instance.version,
+        run=instance.run,
+        revision=instance.revision,
+        status=instance.status,
+        current_step=instance.current_step,
+        waiting_for=instance.waiting_for,
+        due_at=instance.due_at,
+        error=instance.error,
+        blocked_reason=instance.blocked_reason,
+        max_retries=instance.max_retries,
+        created_at=instance.created_at,
+        started_at=instance.started_at,
+        completed_at=instance.completed_at,
+    )

@@ -1,0 +1,95 @@
+"""The file's schema: checked before anything is written, then created or brought up to date in one transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
+from pylon_workflows.store.failures import translate
+
+APPLICATION_ID = 0x50594C57
+"""`PYLW`: how the file says whose it is."""
+
+OLDEST_SQLITE = (3, 35, 0)
+_HEADER = b"SQLite format 3\x00"
+
+
+def migrations() -> Sequence[str]:
+    """The SQL that leads from each version to the next, in order."""
+    folder = files("pylon_workflows.store") / "migrations"
+    found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [entry.read_text("utf-8") for entry in found]
+
+
+def uri(path: Path, mode: str) -> str:
+    """The name by which SQLite opens the file in a mode: `ro`, `rw`, `rwc`."""
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
+def check(path: Path, scripts: Sequence[str]) -> int:
+    """The version of the file, 0 for none or an empty one; nothing is written.
+
+    Raises:
+        NewerDatabaseError: written by a newer release.
+        CorruptDatabaseError: no database, or damaged.
+        StoreError: a database of another program, or a SQLite that is too old.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {needed} or later is needed")
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_HEADER))
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    if not header:
+        return 0
+    if header != _HEADER:
+        raise CorruptDatabaseError(f"{path} is no SQLite database, or damaged: restore a backup, or name another file")
+    try:
+        with closing(sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)) as connection:
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise translate(error, str(path)) from error
+    if application_id != APPLICATION_ID:
+        if objects or version or application_id:
+            raise StoreError(f"{path} is the database of another program: name another file")
+        return 0
+    if version > len(scripts):
+        raise NewerDatabaseError(
+            f"{path} was written by a newer release (schema {version}, this release knows {len(scripts)}): "
+            "upgrade pylon-workflows, or restore a backup made with this release"
+        )
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, path: Path, version: int, scripts: Sequence[str]) -> None:
+    """Lead the file from a version to the newest in one transaction; an older file is first copied beside itself."""
+    if version == len(scripts):
+        return
+    if version > 0:
+        with closing(sqlite3.connect(f"{path}.schema-{version}.bak")) as copy:
+            connection.backup(copy)
+    try:
+        connection.executescript(
+            "\n".join(
+                (
+                    "BEGIN IMMEDIATE;",
+                    *scripts[version:],
+                    f"PRAGMA application_id = {APPLICATION_ID};",
+                    f"PRAGMA user_version = {len(scripts)};",
+                    "COMMIT;",
+                )
+            )
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,134 @@
+"""What is asked of the tables, over connections that cannot write.
+
+There are two: one for whole histories, which may be long, and one for everything else, which then never waits for them.
+Each call is one hop to a connection's thread and one statement.
+"""
+
+# ruff: noqa: S608  only column names and fixed terms are put into statements; values are always parameters
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from pylon_workflows.core.instance import Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.store.codec import decode_history
+from pylon_workflows.store.failures import translate
+from pylon_workflows.store.migrations import uri
+from pylon_workflows.store.rows import DEFINITION, SUMMARY
+
+Rows = Sequence[Any]
+
+SUMMARY_OF = f"SELECT {', '.join(SUMMARY)} FROM instances WHERE id = ?"
+DUE = "SELECT id FROM instances WHERE due_at <= ? ORDER BY due_at, key LIMIT ?"
+NEXT_DUE = "SELECT min(due_at) FROM instances WHERE due_at > ?"
+UNANNOUNCED = "SELECT id FROM instances WHERE is_unannounced = 1 ORDER BY key LIMIT ?"
+COMPLETED_BEFORE = (
+    "SELECT id FROM instances WHERE completed_at < ? AND is_unannounced = 0 ORDER BY completed_at, key LIMIT ?"
+)
+BEYOND_NEWEST = """
+SELECT id FROM instances WHERE (completed_at, key) <= (
+    SELECT completed_at, key FROM instances WHERE completed_at IS NOT NULL
+    ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET ?
+) AND is_unannounced = 0 ORDER BY completed_at, key LIMIT ?
+"""
+DEFINITIONS = f"SELECT {', '.join(DEFINITION)} FROM definitions ORDER BY name"
+_RUNNABLE = "SELECT id FROM instances WHERE status IN ('pending', 'running') AND due_at IS NULL"
+_HISTORIES = """
+SELECT instances.id, instances.revision, history.revision, history.type, at, body, payload
+FROM json_each(?) AS wanted
+CROSS JOIN instances ON instances.id = wanted.value
+LEFT JOIN history ON history.instance = instances.key
+"""
+
+
+class Reader:
+    """One connection in read-only mode; every statement sees what had been committed when it began."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: aiosqlite.Connection | None = None
+
+    async def open(self) -> None:
+        """Connect to a file that exists."""
+        self._connection = await aiosqlite.connect(uri(self._path, "ro"), uri=True, isolation_level=None)
+
+    async def close(self) -> None:
+        """Disconnect, after the calls that are under way."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def rows(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+        """All rows of a statement. Raises StoreError."""
+        if self._connection is None:
+            raise StoreError("the database is not open")
+        try:
+            found = await self._connection.execute_fetchall(statement, parameters)
+        except (sqlite3.Error, ValueError) as error:
+            raise translate(error, str(self._path)) from error
+        return [*found]
+
+    async def ids(self, statement: str, parameters: Sequence[Any] = ()) -> list[str]:
+        """The first column of all rows of a statement. Raises StoreError."""
+        return [row[0] for row in await self.rows(statement, parameters)]
+
+
+async def histories(
+    reader: Reader, instance_ids: Sequence[str]
+) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
+    """`Store.histories`; damage in one instance's pages costs that instance alone."""
+    try:
+        rows = await reader.rows(_HISTORIES, (json.dumps(list(instance_ids)),))
+    except CorruptDatabaseError as error:
+        if len(instance_ids) == 1:
+            return {instance_ids[0]: error}
+        found: dict[str, Sequence[Transition] | CorruptDatabaseError] = {}
+        for instance_id in instance_ids:
+            found.update(await histories(reader, [instance_id]))
+        return found
+    return {
+        instance_id: _history(instance_id, list(its_rows)) for instance_id, its_rows in groupby(rows, key=itemgetter(0))
+    }
+
+
+def _history(instance_id: str, rows: list[tuple[Any, ...]]) -> Sequence[Transition] | CorruptDatabaseError:
+    transitions = sorted((row[2:] for row in rows if row[2] is not None), key=itemgetter(0))
+    try:
+        return decode_history(instance_id, transitions, revision=rows[0][1])
+    except CorruptDatabaseError as error:
+        return error
+
+
+def list_statement(
+    *, statuses: Sequence[Status], name: str | None, after: str | None, limit: int
+) -> tuple[str, list[Any]]:
+    """The statement for `Store.list`: a walk down one index, or down one for each status, merged."""
+    walks = []
+    parameters: list[Any] = []
+    for status in dict.fromkeys(statuses) or [None]:
+        terms = {
+            "status = ?": None if status is None else status.value,
+            "name = ?": name,
+            "key < (SELECT key FROM instances WHERE id = ?)": after,
+        }
+        terms = {term: value for term, value in terms.items() if value is not None}
+        parameters += terms.values()
+        where = f" WHERE {' AND '.join(terms)}" if terms else ""
+        walks.append(f"SELECT key, {', '.join(SUMMARY)} FROM instances{where}")
+    return f"{' UNION ALL '.join(walks)} ORDER BY key DESC LIMIT ?", [*parameters, limit]
+
+
+def runnable_statement(*, after: str | None, limit: int) -> tuple[str, list[Any]]:
+    """The statement for `Store.runnable`: a walk up the index of the runnable, from the front after an unknown id."""
+    if after is None:
+        return f"{_RUNNABLE} ORDER BY key LIMIT ?", [limit]
+    start = "coalesce((SELECT key FROM instances WHERE id = ?), 0)"
+    return f"{_RUNNABLE} AND key > {start} ORDER BY key LIMIT ?", [after, limit]

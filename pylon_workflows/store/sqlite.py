@@ -1,0 +1,175 @@
+"""The store in one SQLite file: a thread that writes (`group_commit`, `writes`) and two connections that read."""
+
+import sqlite3
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.store import migrations, reads, writes
+from pylon_workflows.store.codec import from_microseconds, to_microseconds
+from pylon_workflows.store.failures import translate
+from pylon_workflows.store.group_commit import GroupCommit
+from pylon_workflows.store.rows import appended_rows, created_row, definition_from, definition_row, summary_from
+
+_BUSY_TIMEOUT_S = 5.0
+_CACHED_STATEMENTS = 64
+
+
+class SqliteStore:
+    """A `Store` in the file at `path`, which is created when there is none.
+
+    With `synchronous="full"` what a call has returned survives a power cut, with "normal" the end of the program (P1,
+    P2). One store at a time may have a file open: `ownership` sees to that.
+    """
+
+    def __init__(self, path: str | Path, *, synchronous: Literal["full", "normal"] = "full") -> None:
+        self._path = Path(path).absolute()
+        self._synchronous = synchronous
+        self._writer: GroupCommit | None = None
+        self._histories = reads.Reader(self._path)
+        self._states = reads.Reader(self._path)
+
+    async def open(self) -> None:
+        """See `Store`."""
+        operations = (
+            writes.create,
+            writes.append,
+            writes.mark_announced,
+            writes.save_definition,
+            writes.delete,
+        )
+        writer = GroupCommit(self._connect, operations, name=f"pylon-workflows-writer {self._path.name}")
+        await writer.open()
+        self._writer = writer
+        try:
+            await self._histories.open()
+            await self._states.open()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, str(self._path)) from error
+            raise
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self._histories.close()
+        await self._states.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        """The connection that writes, to a file that has been checked and is up to date."""
+        scripts = migrations.migrations()
+        version = migrations.check(self._path, scripts)
+        try:
+            connection = sqlite3.connect(
+                migrations.uri(self._path, "rwc"),
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                cached_statements=_CACHED_STATEMENTS,
+            )
+        except sqlite3.Error as error:
+            raise translate(error, str(self._path)) from error
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            migrations.migrate(connection, self._path, version, scripts)
+            connection.executescript(writes.VIEWS)
+        except sqlite3.Error as error:
+            connection.close()
+            raise translate(error, str(self._path)) from error
+        return connection
+
+    @property
+    def _open_writer(self) -> GroupCommit:
+        if self._writer is None:
+            raise StoreError("the database is not open")
+        return self._writer
+
+    async def create(self, instance: Instance) -> str | None:
+        """See `Store`."""
+        taken_by: str | None = await self._open_writer.submit(writes.create, created_row(instance))
+        return taken_by
+
+    def append(
+        self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
+    ) -> Awaitable[None]:
+        """See `Store`."""
+        rows = appended_rows(instance, transitions, is_to_announce=is_to_announce)
+        return self._open_writer.submit(writes.append, rows, rows=len(rows))
+
+    async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
+        """See `Store`."""
+        return await reads.histories(self._histories, instance_ids)
+
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """See `Store`."""
+        rows = await self._states.rows(reads.SUMMARY_OF, (instance_id,))
+        return summary_from(rows[0]) if rows else None
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> Sequence[InstanceSummary]:
+        """See `Store`."""
+        rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))
+        return [summary_from(row[1:]) for row in rows]
+
+    async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        return await self._states.ids(*reads.runnable_statement(after=after, limit=limit))
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        return await self._states.ids(reads.DUE, (to_microseconds(now), limit))
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """See `Store`."""
+        ((due_at,),) = await self._states.rows(reads.NEXT_DUE, (to_microseconds(after),))
+        return None if due_at is None else from_microseconds(due_at)
+
+    async def unannounced(self, *, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        return await self._states.ids(reads.UNANNOUNCED, (limit,))
+
+    async def mark_announced(self, instance_ids: Sequence[str]) -> None:
+        """See `Store`."""
+        await self._open_writer.submit(writes.mark_announced, list(instance_ids), rows=len(instance_ids))
+
+    async def delete(self, instance_ids: Sequence[str]) -> int:
+        """See `Store`."""
+        deleted: int = await self._open_writer.submit(writes.delete, list(instance_ids), rows=len(instance_ids))
+        return deleted
+
+    async def expired(self, *, completed_before: datetime | None, keep: int | None, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        expired: list[str] = []
+        if completed_before is not None:
+            expired = await self._states.ids(reads.COMPLETED_BEFORE, (to_microseconds(completed_before), limit))
+        if keep is not None:
+            beyond = await self._states.ids(reads.BEYOND_NEWEST, (keep, limit))
+            expired = max(expired, beyond, key=len)  # both begin with the oldest: the longer one holds the other
+        return expired
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """See `Store`."""
+        await self._open_writer.submit(writes.save_definition, definition_row(definition))
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """See `Store`."""
+        rows = await self._states.rows(reads.DEFINITIONS)
+        return [definition_from(row) for row in rows]

@@ -1,0 +1,137 @@
+"""What the writer does to the tables: each a function over many items, in as few statements as can be.
+
+A statement costs more than its rows, for with a busy event loop every execution may have to wait for the interpreter's
+lock. So a batch of any size is one INSERT into a view of the connection's own, whose triggers write the tables
+(docs/decisions/0002-one-statement-a-batch.md). Such a statement has a power of two of rows, so that the sizes are few
+and stay prepared; the triggers skip the rows left over, which are null.
+"""
+
+# ruff: noqa: S608  only column names and fixed terms are put into statements; values are always parameters
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
+
+from pylon_workflows.core.instance import FINISHED
+from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.store.rows import APPENDED, CREATED, DEFINITION, ORIGIN, STATE, TRANSITION, Row
+
+MAX_ROWS = 512
+_IS_FINISHED = f"status IN ({', '.join(repr(status.value) for status in sorted(FINISHED))})"
+_IN_LIST = "IN (SELECT value FROM json_each(?))"
+
+
+def _new(*names: str) -> str:
+    return ", ".join(f"NEW.{name}" for name in names)
+
+
+_INSERT_TRANSITION = f"""
+    INSERT INTO history (instance, revision, {", ".join(TRANSITION)})
+    SELECT key, {_new("revision", *TRANSITION)} FROM instances WHERE id = NEW.id;
+"""
+
+VIEWS = f"""
+CREATE TEMP VIEW appended AS SELECT {", ".join(f"NULL AS {name}" for name in APPENDED)};
+CREATE TEMP VIEW created AS SELECT {", ".join(f"NULL AS {name}" for name in CREATED)};
+
+CREATE TEMP TRIGGER append_transition INSTEAD OF INSERT ON appended WHEN NEW.id IS NOT NULL BEGIN
+    {_INSERT_TRANSITION}
+END;
+
+CREATE TEMP TRIGGER append_state INSTEAD OF INSERT ON appended WHEN NEW.status IS NOT NULL BEGIN
+    UPDATE instances SET revision = NEW.revision, {", ".join(f"{name} = NEW.{name}" for name in STATE)}
+    WHERE id = NEW.id AND revision = NEW.former_revision;
+    SELECT RAISE(ABORT, 'not at the expected revision') WHERE changes() != 1;
+END;
+
+CREATE TEMP TRIGGER create_instance INSTEAD OF INSERT ON created WHEN NEW.id IS NOT NULL BEGIN
+    INSERT INTO instances (id, revision, {", ".join(ORIGIN)}, {", ".join(STATE)})
+    VALUES ({_new("id", "revision", *ORIGIN, *STATE)});
+    {_INSERT_TRANSITION}
+END;
+"""
+"""What the writing connection needs besides the file's own tables; none of it is stored in the file."""
+
+
+def create(connection: sqlite3.Connection, instances: Sequence[Row]) -> Sequence[str | None]:
+    """Insert rows of CREATED; for each whose id or idempotency key is taken, the id of the instance that has it."""
+    key_column = CREATED.index("idempotency_key")
+    ids = [row[0] for row in instances]
+    keys = [row[key_column] for row in instances if row[key_column] is not None]
+    found = connection.execute(
+        f"SELECT id, idempotency_key FROM instances WHERE id {_IN_LIST} OR idempotency_key {_IN_LIST}",
+        (json.dumps(ids), json.dumps(keys)),
+    ).fetchall()
+    taken_ids = {instance_id for instance_id, _ in found}
+    owners = {key: instance_id for instance_id, key in found if key is not None}
+    new: list[Row] = []
+    results: list[str | None] = []
+    for row in instances:
+        instance_id, key = row[0], row[key_column]
+        owner = instance_id if instance_id in taken_ids else owners.get(key)
+        results.append(owner)
+        if owner is None:
+            new.append(row)
+            taken_ids.add(instance_id)
+            if key is not None:
+                owners[key] = instance_id
+    _insert(connection, "created", new)
+    return results
+
+
+def append(connection: sqlite3.Connection, appends: Sequence[Sequence[Row]]) -> Sequence[None]:
+    """Insert rows of APPENDED, those of one append after those of another, and update their instances."""
+    try:
+        _insert(connection, "appended", list(chain.from_iterable(appends)))
+    except sqlite3.IntegrityError as error:
+        last = appends[0][-1]
+        raise CorruptDatabaseError(f"instance {last[0]}: not at the revision before {last[1]}: {error}") from error
+    return [None] * len(appends)
+
+
+def mark_announced(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]) -> Sequence[None]:
+    """Take the instances out of the unannounced ones."""
+    connection.execute(
+        f"UPDATE instances SET is_unannounced = 0 WHERE id {_IN_LIST} AND is_unannounced = 1",
+        (json.dumps(list(chain.from_iterable(instance_ids))),),
+    )
+    return [None] * len(instance_ids)
+
+
+def save_definition(connection: sqlite3.Connection, definitions: Sequence[Row]) -> Sequence[None]:
+    """Insert or replace rows of DEFINITION."""
+    connection.executemany(
+        f"INSERT OR REPLACE INTO definitions ({', '.join(DEFINITION)}) VALUES ({_marks(len(DEFINITION))})", definitions
+    )
+    return [None] * len(definitions)
+
+
+def delete(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]) -> Sequence[int]:
+    """Delete the finished ones of each list, with their histories; how many they were."""
+    counts = []
+    for ids in instance_ids:
+        among = (json.dumps(list(ids)),)
+        finished = f"FROM instances WHERE id {_IN_LIST} AND {_IS_FINISHED}"
+        connection.execute(f"DELETE FROM history WHERE instance IN (SELECT key {finished})", among)
+        counts.append(connection.execute(f"DELETE {finished}", among).rowcount)
+    return counts
+
+
+def _insert(connection: sqlite3.Connection, view: str, rows: Sequence[Row]) -> None:
+    for first in range(0, len(rows), MAX_ROWS):
+        some = rows[first : first + MAX_ROWS]
+        size = 1 << (len(some) - 1).bit_length()
+        values = [value for row in some for value in row]
+        values += [None] * ((size - len(some)) * len(some[0]))
+        connection.execute(_insert_statement(view, len(some[0]), size), values)
+
+
+@cache
+def _insert_statement(view: str, columns: int, rows: int) -> str:
+    return f"INSERT INTO {view} VALUES {', '.join([f'({_marks(columns)})'] * rows)}"
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
