@@ -7,6 +7,7 @@ into floats. So each door of the engine and of the kits reads with `parse` and w
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
@@ -111,11 +112,8 @@ def _refuse_surrogates(value: Any) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise JsonError(f"the key {key[:100]!r} stands twice in one object")
-            seen.add(key)
+        repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise JsonError(f"the key {repeated[:100]!r} stands twice in one object")
     return members
 
 

@@ -105,7 +105,14 @@ class Calls(Protocol):
 
 
 class Context:
-    """What a workflow's function is given: its helpers, and the facts of the instance."""
+    """What a workflow's function is given: its helpers, and the facts of the instance.
+
+    The function is run again from its beginning in every turn, with finished steps answered from memory. So it must ask
+    for the same steps each time: what it decides by comes from its input, from steps and events, and from `now`,
+    `random` and `uuid`; what it does to the world it does in steps. `finally` blocks run at each pause. Concurrent
+    branches (`gather`, `TaskGroup`) await nothing but helpers between two helpers. A timeout of asyncio's around a
+    helper bounds nothing: what the step returns is recorded all the same; to race an event use `timeout=`.
+    """
 
     def __init__(self, request: TurnRequest, calls: Calls) -> None:
         self._request = request

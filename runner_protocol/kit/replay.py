@@ -105,10 +105,13 @@ class Replay(Generic[CallT]):
         """The calls that the code waits for, first called first."""
         return (call for call in self._open.values() if not call.is_dropped)
 
-    def choose(self) -> CallT | None:
-        """What comes after the last record: the step called first; only when there is none, the first suspension."""
+    def choose(self) -> CallT:
+        """What comes after the last record: the step called first; only when there is none, the first suspension.
+
+        Ask only while some call is `waiting`.
+        """
         steps = (call for call in self.open_calls() if call.kind == "step")
-        return next(steps, None) or next(self.open_calls(), None)
+        return next(steps, None) or next(self.open_calls())
 
     def failures(self, key: str) -> Sequence[StepRecord]:
         """The failed attempts that are tried again, oldest first."""

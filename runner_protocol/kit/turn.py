@@ -97,8 +97,7 @@ class Turn:
                 return self._ending(self._ended)
             match self._replay.hand_out():
                 case None:
-                    if (chosen := self._replay.choose()) is not None:
-                        return chosen
+                    return self._replay.choose()
                 case (call, record):
                     self._deliver(call, record)
                 case diverged:
@@ -130,7 +129,7 @@ class Turn:
             self._stirred.set_result(None)
 
     def _deliver(self, call: HelperCall, record: StepRecord) -> None:
-        if call.future.done():
+        if call.future.done():  # cancelled in this very pass of the loop: the code is about to drop it
             return
         if record.status != "failed":
             call.future.set_result(None if call.kind == "sleep" else record.output)

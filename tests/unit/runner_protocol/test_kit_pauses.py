@@ -15,6 +15,7 @@ from playing import Play, ask, completed, record, request_for
 
 from runner_protocol import Context, NonRetryableError, Runner, StepFailedError, current_step, workflow
 from runner_protocol.durations import DurationError
+from runner_protocol.kit.context import HelperCall
 
 
 async def echo(value: Any) -> Any:
@@ -349,6 +350,48 @@ def test_nested_branches_keep_their_outputs_apart_on_uvloop() -> None:
 
 async def test_turns_at_once_do_not_mix() -> None:
     await asyncio.gather(*(play_branches() for _ in range(10)))
+
+
+async def test_a_record_for_a_call_cancelled_just_now_is_passed_over() -> None:
+    @workflow("just now")
+    async def just_now(ctx: Context, _: Any) -> Any:
+        call = ctx.step("a", echo, 1)
+        assert isinstance(call, HelperCall)
+        call.future.cancel()
+        return await ctx.step("b", echo, 2)
+
+    assert await ask(just_now, completed(("a", 1), ("b", 2))) == {"action": "complete", "output": 2}
+
+
+async def test_an_error_that_cannot_be_shown_is_a_failure_all_the_same() -> None:
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        @property
+        def __notes__(self) -> list[str]:
+            raise RuntimeError
+
+    @workflow("unspeakable")
+    async def unspeakable(ctx: Context, _: Any) -> Any:
+        def work() -> None:
+            raise UnspeakableError
+
+        await ctx.step("work", work)
+
+    answer = await ask(unspeakable)
+    assert answer["error"]["message"] == "UnspeakableError, whose text cannot be shown"
+    assert answer["error"]["stack"] == ""
+
+
+async def test_an_error_may_quote_what_utf8_cannot_hold() -> None:
+    @workflow("quoting")
+    async def quoting(ctx: Context, _: Any) -> Any:
+        raise ValueError("bytes \udcff" + "!" * 20_000)
+
+    message = (await ask(quoting))["error"]["message"]
+    assert message.startswith("bytes \\udcff!")
+    assert len(message) == 10_000
 
 
 async def test_a_helper_is_closed_and_thrown_into_like_a_coroutine() -> None:

@@ -161,8 +161,6 @@ def test_steps_are_chosen_before_suspensions() -> None:
         if chosen.kind == "step":
             replay.drop(chosen)
     assert replay.choose() is sleep
-    replay.drop(sleep)
-    assert replay.choose() is None
 
 
 def test_dropping_twice_or_after_the_hand_out_changes_nothing() -> None:
