@@ -54,6 +54,8 @@ from runner_protocol.strict_json import encode_parsed
 
 MAX_UNREAD_EVENTS = 2_000
 
+_LONGEST_MS = 2**53 - 1
+
 
 def decide(instance: Instance, command: Command, now: datetime) -> list[Transition]:
     """What follows from a command.
@@ -67,7 +69,8 @@ def decide(instance: Instance, command: Command, now: datetime) -> list[Transiti
         case ApplyAction():
             if not instance.is_runnable:
                 return []
-            return _first_answer(instance, command.turn_started_at) + _apply(instance, command, now)
+            applied = _apply(instance, command, now)
+            return _first_answer(instance, command.turn_started_at) + applied if applied else []
         case FailTurn():
             if not instance.is_runnable:
                 return []
@@ -224,7 +227,7 @@ def _key(instance: Instance, given: str | None, name: str) -> str:
 def _times(action: StepComplete | Fail, turn_started_at: datetime, now: datetime) -> tuple[datetime, datetime, int]:
     started_at, completed_at = action.started_at or turn_started_at, action.completed_at or now
     if action.duration_ms is not None:
-        return started_at, completed_at, round(action.duration_ms)
+        return started_at, completed_at, round(min(action.duration_ms, _LONGEST_MS))
     return started_at, completed_at, max(0, milliseconds(completed_at - started_at))
 
 

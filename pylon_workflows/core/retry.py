@@ -18,4 +18,5 @@ class RetryPolicy:
 
     def delay(self, failures: int, jitter: float) -> timedelta:
         """The delay after failure number `failures` (from 1), for a `jitter` between 0 and 1."""
-        return min(self.initial_backoff * 2.0 ** min(failures - 1, 62), self.maximum_backoff) * jitter
+        doubled_s = self.initial_backoff.total_seconds() * 2.0 ** min(failures - 1, 62)
+        return timedelta(seconds=min(doubled_s, self.maximum_backoff.total_seconds())) * jitter
