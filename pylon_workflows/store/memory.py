@@ -184,7 +184,7 @@ class MemoryStore:
         found = self._instances.get(instance_id)
         return 0 if found is None else found.key
 
-    def _those(self, instance_ids: Sequence[str]) -> list[_Stored]:
+    def _those(self, instance_ids: Sequence[str]) -> Sequence[_Stored]:
         return [self._instances[each] for each in dict.fromkeys(instance_ids) if each in self._instances]
 
     def _due_times(self) -> Iterator[tuple[datetime, int, str]]:
