@@ -23,6 +23,7 @@ CallKind = Literal["step", "sleep", "event"]
 
 THE_END = "the end of the workflow"
 
+_OTHER_KINDS = frozenset({"sleep", "event", "approval", "child", "parallel", "map"})
 _FORBIDDEN = re.compile(r"[#\[\]/\ud800-\udfff]")
 
 
@@ -132,8 +133,8 @@ def check_name(kind: str, name: object) -> str:
 
 
 def _is_alike(called: CallKind, recorded: str) -> bool:
-    """A step may be recorded as any kind of work (`http`...), but never as a suspension, nor the other way round."""
-    return called == recorded or (called == "step" and recorded not in ("sleep", "event"))
+    """A step may be recorded as any kind of work (`http`...), but not as what another helper makes."""
+    return called == recorded or (called == "step" and recorded not in _OTHER_KINDS)
 
 
 def _diverged(record: StepRecord, expected: str, got: str) -> Diverged:
