@@ -68,8 +68,13 @@ def serve(*, token: str | None, **options: Any) -> None:
 
 
 @click.command("demo")
-def demo() -> None:
+@click.option("--runner", "kit", type=click.Choice(["python", "typescript"]), default="python", help="Which kit.")
+def demo(*, kit: str) -> None:
     """See a workflow run, retry, sleep and wait for an event; needs nothing."""
     from pylon_workflows.demo import run  # noqa: PLC0415 -- only this command needs it
 
-    sys.exit(run())
+    try:
+        went_well = run(kit, click.echo)
+    except InvalidInputError as error:
+        raise click.UsageError(str(error)) from None
+    sys.exit(0 if went_well else 1)
