@@ -22,7 +22,7 @@ MAX_RETRY_AFTER_S = 3600.0
 """A runner that asks for a longer pause is asked again after an hour: nobody means a year."""
 
 _SHOWN_BYTES = 200
-_PLAIN_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
+_PLAIN_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 
 
 def read_answer(

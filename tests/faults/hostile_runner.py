@@ -1,0 +1,316 @@
+"""A runner that misbehaves in one chosen way (PROMISES.md harness 4): a raw TCP server, so that each byte is chosen.
+
+`BEHAVIOURS` names every way, with what the engine must make of it. `HostileRunner(behaviour)` serves one in this loop;
+`hostile_process()` serves them all from a child process, for tests that want their own loop for themselves.
+"""
+
+import asyncio
+import json
+import socket
+import ssl as tls
+import struct
+import sys
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, Self
+
+ACTION = b'{"action":"step_complete","step_name":"charge","key":"charge","output":1}'
+HUNDRED_MB = 100 * 1024 * 1024
+_BLOCK = b"x" * 65536
+_NUMBER = b"1,"
+
+
+class Exchange:
+    """One connection, from the server's side."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.head = b""
+        self.body = b""
+        self.is_over = False
+
+    async def has_request(self) -> bool:
+        """Wait for the next request and read it whole; False when the caller has closed the connection."""
+        try:
+            self.head = await self._reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            return False
+        lines = self.head.lower().split(b"\r\n")
+        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+        self.body = await self._reader.readexactly(length)
+        return True
+
+    async def send(self, *parts: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(b"".join(parts))
+        await self._writer.drain()
+
+    async def answer(self, body: bytes, status: str = "200 OK", headers: bytes = b"") -> None:
+        """Send a proper HTTP answer; `headers` are whole lines."""
+        length = b"content-length: %d\r\n" % len(body)
+        await self.send(b"HTTP/1.1 ", status.encode(), b"\r\n", length, headers, b"\r\n", body)
+
+    async def until_gone(self) -> None:
+        """Wait until the caller has closed the connection."""
+        while await self._reader.read(65536):
+            pass
+
+    def close(self) -> None:
+        """Close the connection properly (FIN)."""
+        self.is_over = True
+        self._writer.close()
+
+    def reset(self) -> None:
+        """Break the connection (RST)."""
+        self.is_over = True
+        connection = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+
+Act = Callable[[Exchange], Awaitable[None]]
+Outcome = Literal["answered", "unavailable", "malformed", "timed out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a runner does with each request, and what the engine must make of it.
+
+    `act` None means that nobody listens; `is_deaf` that the request is not even read. `has_dropped_turn` None: either.
+    """
+
+    act: Act | None
+    outcome: Outcome
+    has_dropped_turn: bool | None = False
+    retry_after_s: float | None = None
+    is_deaf: bool = False
+
+
+def replies(body: bytes, status: str = "200 OK", headers: bytes = b"") -> Act:
+    """Answer with this status, these header lines and this body."""
+
+    async def act(exchange: Exchange) -> None:
+        await exchange.answer(body, status, headers)
+
+    return act
+
+
+def sends(*parts: bytes, then: Literal["close", "wait", "reset"] = "close") -> Act:
+    """Send exactly these bytes, then close, reset, or wait until the caller goes."""
+
+    async def act(exchange: Exchange) -> None:
+        await exchange.send(*parts)
+        if then == "wait":
+            await exchange.until_gone()
+        elif then == "reset":
+            exchange.reset()
+        if not exchange.is_over:
+            exchange.close()
+
+    return act
+
+
+def drips(head: bytes, rest: bytes, pause_s: float) -> Act:
+    """Send the head at once and the rest one byte at a time."""
+
+    async def act(exchange: Exchange) -> None:
+        await exchange.send(head)
+        for byte in rest:
+            await exchange.send(bytes([byte]))
+            await asyncio.sleep(pause_s)
+
+    return act
+
+
+def floods(head: bytes, block: bytes, size: int) -> Act:
+    """Send a head, then so many bytes of blocks, as fast as they are taken."""
+
+    async def act(exchange: Exchange) -> None:
+        await exchange.send(head)
+        for _ in range(size // len(block)):
+            await exchange.send(block)
+        exchange.close()
+
+    return act
+
+
+async def _never_reads(exchange: Exchange) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def _bomb(exchange: Exchange) -> None:
+    await exchange.answer(_gzip_bomb(), headers=b"content-encoding: gzip\r\n")
+
+
+@cache
+def _gzip_bomb() -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    packed = [packer.compress(bytes(1024 * 1024)) for _ in range(HUNDRED_MB // (1024 * 1024))]
+    return b"".join(packed) + packer.flush()
+
+
+def _head(length: int | bytes, status: bytes = b"200 OK") -> bytes:
+    shown = length if isinstance(length, bytes) else b"%d" % length
+    return b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\ncontent-length: " + shown + b"\r\n\r\n"
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+_WHOLE = _head(len(ACTION)) + ACTION
+_PAGE = b"<html><title>nginx</title></html>"
+
+BEHAVIOURS: Mapping[str, Behaviour] = {
+    # no connection, or a broken one
+    "refused": Behaviour(None, "unavailable"),
+    "reset at once": Behaviour(sends(then="reset"), "unavailable", has_dropped_turn=None, is_deaf=True),
+    "reset after the request": Behaviour(sends(then="reset"), "unavailable", has_dropped_turn=True),
+    "closed after the request": Behaviour(sends(), "unavailable", has_dropped_turn=True),
+    "truncated head": Behaviour(sends(_WHOLE[:30]), "unavailable", has_dropped_turn=True),
+    "truncated body": Behaviour(sends(_WHOLE[:-5]), "unavailable", has_dropped_turn=True),
+    "truncated chunks": Behaviour(sends(_CHUNKED, b"49\r\n", ACTION[:9]), "unavailable", has_dropped_turn=True),
+    # too slow
+    "half-open": Behaviour(sends(then="wait"), "timed out"),
+    "never reads": Behaviour(_never_reads, "timed out", is_deaf=True),
+    "one byte at a time": Behaviour(drips(b"", _WHOLE, 0.1), "timed out"),
+    "dripping body": Behaviour(drips(_head(len(ACTION)), ACTION, 0.1), "timed out"),
+    "length too long": Behaviour(sends(_head(len(ACTION) + 9), ACTION, then="wait"), "timed out"),
+    # not HTTP
+    "garbage": Behaviour(sends(b"\x00\xff\x16 hello\r\n\r\n"), "unavailable"),
+    "length no number": Behaviour(sends(_head(b"abc"), ACTION), "unavailable"),
+    "two lengths": Behaviour(sends(_head(b"5\r\ncontent-length: 73"), ACTION), "unavailable"),
+    "bad chunk size": Behaviour(sends(_CHUNKED, b"zz\r\n", ACTION), "unavailable"),
+    "header of 5 MB": Behaviour(floods(b"HTTP/1.1 200 OK\r\nx-a: ", b"a" * 65536, 5_000_000), "unavailable"),
+    "headers without end": Behaviour(floods(b"HTTP/1.1 200 OK\r\n", b"x-a: 1\r\n" * 999, 50_000_000), "unavailable"),
+    # statuses
+    "101": Behaviour(sends(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", then="wait"), "unavailable"),
+    "204": Behaviour(sends(b"HTTP/1.1 204 No Content\r\n\r\n"), "unavailable"),
+    "302": Behaviour(replies(b"", "302 Found", b"location: /elsewhere\r\n"), "unavailable"),
+    "307": Behaviour(replies(ACTION, "307 Temporary Redirect", b"location: /elsewhere\r\n"), "unavailable"),
+    "401": Behaviour(replies(ACTION, "401 Unauthorized", b"www-authenticate: Basic\r\n"), "unavailable"),
+    "408": Behaviour(replies(b"", "408 Request Timeout"), "unavailable"),
+    "425": Behaviour(replies(b"", "425 Too Early"), "unavailable"),
+    "429": Behaviour(replies(b"", "429 Too Many Requests", b"retry-after: 7\r\n"), "unavailable", retry_after_s=7.0),
+    "500 with an action": Behaviour(replies(ACTION, "500 Internal Server Error"), "answered"),
+    "500 without": Behaviour(replies(b"oops", "500 Internal Server Error"), "unavailable"),
+    "502": Behaviour(replies(_PAGE, "502 Bad Gateway", b"retry-after: soon\r\n"), "unavailable"),
+    "503": Behaviour(
+        replies(b"{}", "503 Service Unavailable", b"retry-after: 2\r\n"), "unavailable", retry_after_s=2.0
+    ),
+    # 200, and yet no action
+    "empty": Behaviour(replies(b""), "unavailable"),
+    "page of a proxy": Behaviour(replies(_PAGE), "unavailable"),
+    "length too short": Behaviour(sends(_head(9), ACTION), "unavailable"),
+    "compressed and silent about it": Behaviour(replies(zlib.compress(ACTION)), "unavailable"),
+    "gzip bomb": Behaviour(_bomb, "malformed"),
+    "100 MB": Behaviour(floods(_head(HUNDRED_MB) + b"[", _NUMBER * 9999, HUNDRED_MB), "malformed"),
+    "100 MB without a length": Behaviour(floods(b"HTTP/1.1 200 OK\r\n\r\n[", _NUMBER * 9999, HUNDRED_MB), "malformed"),
+    "length of an exabyte": Behaviour(sends(_head(10**18), _BLOCK, then="wait"), "malformed"),
+    "no action": Behaviour(replies(b'{"ok":true}'), "malformed"),
+    "no object": Behaviour(replies(b"[1,2]"), "malformed"),
+    "unknown action": Behaviour(replies(b'{"action":"explode"}'), "malformed"),
+    "wrong type": Behaviour(replies(b'{"action":"wait_event","event":7}'), "malformed"),
+    "NaN": Behaviour(replies(b'{"action":"complete","output":NaN}'), "malformed"),
+    "doubled key": Behaviour(replies(b'{"action":"complete","output":1,"output":2}'), "malformed"),
+    "negative duration": Behaviour(replies(b'{"action":"sleep","duration":"-5s"}'), "malformed"),
+    "huge duration": Behaviour(replies(b'{"action":"sleep","duration":"5000000w"}'), "malformed"),
+    "too deep": Behaviour(replies(b'{"action":"complete","output":' + b"[" * 99 + b"]" * 99 + b"}"), "malformed"),
+    # odd, and yet an action
+    "wrong content-type": Behaviour(replies(ACTION, headers=b"content-type: image/png\r\n"), "answered"),
+    "headers that are no text": Behaviour(replies(ACTION, headers=b"x-a: \xff\xfe\r\n"), "answered"),
+    "HTTP/1.0": Behaviour(sends(b"HTTP/1.0 200 OK\r\n\r\n", ACTION), "answered"),
+    "chunked": Behaviour(
+        sends(_CHUNKED, b"5;x=y\r\n", ACTION[:5], b"\r\n44\r\n", ACTION[5:], b"\r\n0\r\nx-a: 1\r\n\r\n"), "answered"
+    ),
+    "interim answers": Behaviour(
+        sends(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", _WHOLE), "answered"
+    ),
+    "bytes after the body": Behaviour(sends(_WHOLE, b"HTTP/1.1 200 OK\r\n\r\nmore"), "answered"),
+    "keep-alive closed early": Behaviour(sends(_WHOLE), "answered"),
+}
+HEALTHY = Behaviour(replies(ACTION, headers=b"content-type: application/json\r\n"), "answered")
+
+
+class HostileRunner:
+    """Serves one behaviour on a port that the system chooses: `async with HostileRunner(behaviour) as runner`."""
+
+    def __init__(self, behaviour: Behaviour, *, ssl: tls.SSLContext | None = None) -> None:
+        self._behaviour, self._ssl = behaviour, ssl
+        self._socket = socket.socket()
+        self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self.url = ""
+        self.requests = 0
+        self.connections = 0
+
+    async def __aenter__(self) -> Self:
+        self._socket.bind(("127.0.0.1", 0))  # kept bound, so that a refused port stays refused
+        scheme = "http" if self._ssl is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}/run"
+        if self._behaviour.act is not None:
+            self._server = await asyncio.start_server(self._accept, sock=self._socket, backlog=512, ssl=self._ssl)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        connections = list(self._connections.items())
+        for task, writer in connections:
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(
+            *(task for task, _ in connections),
+            *(writer.wait_closed() for _, writer in connections),
+            return_exceptions=True,
+        )
+        if self._server is not None:
+            await self._server.wait_closed()
+        self._socket.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.create_task(self._serve(Exchange(reader, writer), writer))
+        self._connections[task] = writer
+        task.add_done_callback(lambda done: self._connections.pop(done, None))
+
+    async def _serve(self, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
+        act = self._behaviour.act
+        assert act is not None
+        with suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            while not exchange.is_over and (self._behaviour.is_deaf or await exchange.has_request()):
+                self.requests += 1
+                await act(exchange)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def hostile_process() -> AsyncIterator[Mapping[str, str]]:
+    """Serve every behaviour, and `healthy`, from a child process; gives the URL of each by name."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(Path(__file__)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        yield json.loads(await child.stdout.readline())
+    finally:
+        child.stdin.close()
+        await child.wait()
+
+
+async def _serve_all() -> None:
+    runners = {name: HostileRunner(behaviour) for name, behaviour in {**BEHAVIOURS, "healthy": HEALTHY}.items()}
+    urls = {name: (await runner.__aenter__()).url for name, runner in runners.items()}
+    sys.stdout.write(json.dumps(urls) + "\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)  # ends with the parent, however that ends
+    for runner in runners.values():
+        await runner.__aexit__()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_all())

@@ -1,0 +1,207 @@
+"""LocalRunner keeps the runner's contract with a function, an object that handles, and an ASGI app."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.ports import Runner
+from pylon_workflows.runner.local import LocalRunner
+from runner_protocol.kit.runner import Runner as KitRunner
+from runner_protocol.messages import Complete
+from tests.contracts.runner_contract import HeaderContract, Reply, ReplyTo, WireContract, a_turn, never
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+DONE = b'{"action":"complete"}'
+
+
+async def respond(send: Send, reply: Reply) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    middle = len(reply.body) // 2
+    await send({"type": "http.response.body", "body": reply.body[:middle], "more_body": True})
+    await send({"type": "http.response.body", "body": reply.body[middle:]})
+
+
+class TestAFunction(WireContract):
+    @asynccontextmanager
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+        async def target(body: bytes) -> tuple[int, bytes]:
+            reply = await reply_to(body)
+            return reply.status, reply.body
+
+        async with LocalRunner(target) as runner:
+            yield runner
+
+
+class TestAnObjectThatHandles(WireContract):
+    @asynccontextmanager
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+        class Target:
+            async def handle(self, body: bytes) -> tuple[int, bytes]:
+                reply = await reply_to(body)
+                return reply.status, reply.body
+
+        async with LocalRunner(Target()) as runner:
+            yield runner
+
+
+class TestAnApp(HeaderContract):
+    @asynccontextmanager
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+        async def app(scope: Message, receive: Receive, send: Send) -> None:
+            message = await receive()
+            await respond(send, await reply_to(message["body"]))
+
+        async with LocalRunner(app) as runner:
+            yield runner
+
+
+async def test_what_the_target_raises_is_the_reason() -> None:
+    async def target(body: bytes) -> tuple[int, bytes]:
+        raise TimeoutError("the database did not answer")
+
+    with pytest.raises(RunnerUnavailableError, match="raised TimeoutError: the database did not answer"):
+        await LocalRunner(target).take_turn(a_turn())
+
+
+async def test_a_target_that_cancels_itself_does_not_cancel_the_caller() -> None:
+    async def target(body: bytes) -> tuple[int, bytes]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RunnerUnavailableError, match="cancelled itself"):
+        await LocalRunner(target).take_turn(a_turn())
+
+
+async def test_an_answer_of_the_wrong_kind_is_named() -> None:
+    async def target(body: bytes) -> tuple[int, bytes]:
+        return 200, {"action": "complete"}  # type: ignore[return-value]
+
+    with pytest.raises(RunnerUnavailableError, match=r"returned \(int, dict\), not \(int, bytes\)"):
+        await LocalRunner(target).take_turn(a_turn())
+
+
+async def test_a_target_that_swallows_the_deadline_has_timed_out_all_the_same() -> None:
+    async def target(body: bytes) -> tuple[int, bytes]:
+        with suppress(asyncio.CancelledError):
+            await never()
+        return 200, DONE
+
+    with pytest.raises(TurnTimedOutError, match=r"^timed out after 0\.05 s$"):
+        await LocalRunner(target).take_turn(a_turn(timeout_s=0.05))
+
+
+@pytest.mark.parametrize("target", [None, "http://localhost", object(), lambda: None, lambda a, b: None])
+def test_a_target_that_cannot_be_asked_is_refused(target: Any) -> None:
+    with pytest.raises(InvalidInputError, match="runner: should be"):
+        LocalRunner(target)
+
+
+async def test_a_kits_runner_answers_as_an_object_and_as_an_app() -> None:
+    kit = KitRunner([])
+    for target in (kit, kit.app):
+        async with LocalRunner(target) as runner:
+            with pytest.raises(RunnerUnavailableError, match="answered 400"):
+                await runner.take_turn(a_turn())
+
+
+async def test_an_app_sees_a_post_with_the_headers_of_a_turn() -> None:
+    seen: list[Message] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await respond(send, Reply(200, DONE))
+
+    turn = a_turn(idempotency_key="wf_1:1:näme")
+    await LocalRunner(app, path="/work/run").take_turn(turn)
+    (scope,) = seen
+    assert (scope["type"], scope["method"], scope["path"]) == ("http", "POST", "/work/run")
+    headers = dict(scope["headers"])
+    assert headers[b"content-type"] == b"application/json; charset=utf-8"
+    assert headers[b"content-length"] == str(len(turn.body)).encode()
+    assert headers[b"idempotency-key"] == b"wf_1:1:n%C3%A4me"
+
+
+async def test_an_app_whose_turn_is_given_up_hears_a_disconnect_and_may_finish() -> None:
+    asked, heard, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "http.request"
+        asked.set()
+        assert (await receive())["type"] == "http.disconnect"
+        heard.set()
+        with pytest.raises(OSError, match="gone"):
+            await respond(send, Reply(200, DONE))
+        finished.set()
+
+    async with LocalRunner(app) as runner:
+        turn = asyncio.ensure_future(runner.take_turn(a_turn()))
+        await asked.wait()
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+        async with asyncio.timeout(5):
+            await heard.wait()
+            await finished.wait()
+
+
+async def test_an_app_that_hears_nothing_is_cancelled_when_the_runner_closes() -> None:
+    was_cancelled = asyncio.Event()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            await never()
+        except asyncio.CancelledError:
+            was_cancelled.set()
+            raise
+
+    async with LocalRunner(app) as runner:
+        with pytest.raises(TurnTimedOutError):
+            await runner.take_turn(a_turn(timeout_s=0.05))
+        assert not was_cancelled.is_set()
+    assert was_cancelled.is_set()
+
+
+async def test_an_app_may_go_on_after_its_answer_and_its_troubles_then_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    may_go_on = asyncio.Event()
+    has_logged = asyncio.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            has_logged.set()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await respond(send, Reply(200, DONE))
+        assert (await receive())["type"] == "http.request"
+        assert (await receive())["type"] == "http.disconnect"
+        await may_go_on.wait()
+        raise RuntimeError("in the background")
+
+    runner = LocalRunner(app)
+    assert await runner.take_turn(a_turn()) == Complete()
+    watch, logger = Watch(), logging.getLogger("pylon_workflows.runner.local")
+    logger.addHandler(watch)
+    try:
+        may_go_on.set()
+        async with asyncio.timeout(5):
+            await has_logged.wait()
+    finally:
+        logger.removeHandler(watch)
+    assert "wf_1: after its turn the app raised RuntimeError: in the background" in caplog.text
+    await runner.close()
+
+
+async def test_an_app_that_returns_without_an_answer_is_unavailable() -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    with pytest.raises(RunnerUnavailableError, match="ended without an answer"):
+        await LocalRunner(app).take_turn(a_turn())
