@@ -26,7 +26,7 @@ _STEP_TAKES = timedelta(milliseconds=500)
 _STEP_TIMEOUT = timedelta(seconds=30)
 _HEADERS = {
     "content-type": "application/json; charset=utf-8",
-    "accept": "application/x-ndjson, application/json",
+    "accept": "application/json",
 }
 
 
@@ -74,7 +74,7 @@ def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
         "deadline": format_timestamp(datetime.now(UTC) + _STEP_TIMEOUT),
         "now": taken[-1]["completed_at"] if taken else format_timestamp(STARTED_AT),
         "seed": SEED,
-        "history": {"steps": len(taken), "bytes": len(encode_parsed(records)) if records else 0},
+        "history": {"steps": len(records), "bytes": len(encode_parsed(records)) if records else 0},
     }
     return _replace(request, turn.request)
 

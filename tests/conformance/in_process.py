@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from runner_protocol.conformance.exchange import Call, Exchange, ExchangeError, Reply
 
-from .reference import Front
+Answerer = Callable[[Call], Awaitable[Reply]]
 
 
 class Loop:
@@ -18,12 +19,12 @@ class Loop:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
-    def exchange_with(self, front: Front) -> Exchange:
+    def exchange_with(self, answer: Answerer) -> Exchange:
         """Let the checker call this runner; what it raises is a connection that breaks."""
 
         def exchange(call: Call) -> Reply:
             try:
-                return asyncio.run_coroutine_threadsafe(front.reply(call), self._loop).result(timeout=30)
+                return asyncio.run_coroutine_threadsafe(_as_coroutine(answer(call)), self._loop).result(timeout=30)
             except Exception as error:
                 raise ExchangeError(f"the runner died: {error!r}") from error
 
@@ -34,6 +35,30 @@ class Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _as_coroutine(reply: Awaitable[Reply]) -> Reply:
+    return await reply
+
+
+def asgi_answerer(app: Any) -> Answerer:
+    """Call an ASGI application as a server would, without the server."""
+
+    async def answer(call: Call) -> Reply:
+        asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        asked.put_nowait({"type": "http.request", "body": call.body, "more_body": False})
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(name.encode(), value.encode()) for name, value in call.headers.items()]
+        await app({"type": "http", "method": call.method, "path": "/run", "headers": headers}, asked.get, send)
+        start, body = sent
+        names = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Reply(start["status"], names, body["body"])
+
+    return answer
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A correct little runner without the kit, made to be broken: each wrong runner overrides one rule of it.
 
-`Front` is what HTTP sees and is made anew for each case; a `Turn` is one replay, and is the `ctx` of the workflows.
+A `Turn` is one replay, and is the `ctx` of the workflows; `front.py` has the HTTP side.
 """
 
 import asyncio
@@ -12,27 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from runner_protocol.conformance.exchange import Call, Reply
 from runner_protocol.conformance.workflows import WORKFLOWS
 from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
 from runner_protocol.kit.step import StepInfo, running_step
 from runner_protocol.messages import MAX_ANSWER_BYTES, format_timestamp, parse_timestamp
-from runner_protocol.strict_json import JsonError, encode, encode_parsed, parse
+from runner_protocol.strict_json import encode
 
 HOPS = 4
 """So many passes of the event loop until every branch of the code waits again: two for each task and each gather."""
 
 END = "the end of the workflow"
-REQUEST_FIELDS: dict[str, type] = {
-    "workflow_id": str,
-    "workflow_name": str,
-    "current_step": int,
-    "completed_steps": list,
-}
-
-
-class MalformedError(Exception):
-    pass
 
 
 @dataclass(eq=False)
@@ -52,8 +41,7 @@ class Turn:
 
     fails: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, front: "Front", request: dict[str, Any]) -> None:
-        self.front = front
+    def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
         self.calls: list[Asked] = []
         self.by_key: dict[str, Asked] = {}
@@ -143,7 +131,11 @@ class Turn:
         return [record for record in self.request["completed_steps"] if record["position"] is not None]
 
     def find(self, record: dict[str, Any]) -> Asked | None:
-        return self.by_key.get(record["key"])
+        call = self.by_key.get(record["key"])
+        return call if call and self.is_alike(call, record) else None
+
+    def is_alike(self, call: Asked, record: dict[str, Any]) -> bool:
+        return bool(call.kind == record["kind"])
 
     async def hand_out(self, call: Asked, record: dict[str, Any]) -> None:
         self.handed_out.append(record)
@@ -237,64 +229,3 @@ class Turn:
         if isinstance(error, RetryAfter):
             reason["retry_after"] = error.delay.total_seconds()
         return reason
-
-
-class Front:
-    """The HTTP side."""
-
-    fails: ClassVar[frozenset[str]] = frozenset()
-    turn: type[Turn] = Turn
-
-    async def reply(self, call: Call) -> Reply:
-        if call.method != "POST":
-            return Reply(405, {"allow": "POST"}, b"")
-        try:
-            request = self.read(call.body)
-        except MalformedError as error:
-            return Reply(400, {"content-type": "text/plain"}, str(error).encode())
-        return self.encode(await self.answer(request))
-
-    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request["workflow_name"] not in WORKFLOWS:
-            return self.unknown(request)
-        return await self.turn(self, request).answer()
-
-    def unknown(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"action": "defer", "retry_after": "5s", "reason": f"unknown workflow '{request['workflow_name']}'"}
-
-    def read(self, body: bytes) -> dict[str, Any]:
-        request = self.parse(body)
-        for name, kind in REQUEST_FIELDS.items():
-            self.check_field(request, name, kind)
-        self.check_mode(request)
-        for record in request["completed_steps"]:
-            self.check_record(record)
-        return request
-
-    def parse(self, body: bytes) -> dict[str, Any]:
-        try:
-            request = parse(body)
-        except JsonError as error:
-            raise MalformedError(str(error)) from None
-        if not isinstance(request, dict):
-            raise MalformedError("the request is no object")
-        return request
-
-    def check_field(self, request: dict[str, Any], name: str, kind: type) -> None:
-        if name not in request:
-            raise MalformedError(f"{name} is missing")
-        if type(request[name]) is not kind:
-            raise MalformedError(f"{name} is of the wrong type")
-
-    def check_mode(self, request: dict[str, Any]) -> None:
-        if request.get("mode", "advance") != "advance":
-            raise MalformedError("mode is not known")
-
-    def check_record(self, record: dict[str, Any]) -> None:
-        if "name" not in record:
-            raise MalformedError("completed_steps: name is missing")
-        if record.get("status") not in ("completed", "failed", "skipped"):
-            raise MalformedError("completed_steps: status is not known")
-
-    def encode(self, action: dict[str, Any]) -> Reply:
-        return Reply(200, {"content-type": "application/json"}, encode_parsed(action))

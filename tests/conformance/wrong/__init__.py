@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
 
-from ..reference import Front, Turn
+from ..front import Front
+from ..reference import Turn
 
 Wrong = type[Front] | type[Turn]
 WrongT = TypeVar("WrongT", type[Front], type[Turn])

@@ -29,7 +29,11 @@ class WantsEveryRecordUsed(Turn):
         return self.diverged(left[0]) if left else super().ending()
 
 
-@fails("divergence-names-both-sides", "no-step-starts-before-all-records-are-handed-out")
+@fails(
+    "divergence-names-both-sides",
+    "no-step-starts-before-all-records-are-handed-out",
+    "a-record-of-another-kind-diverges",
+)
 class UsesWhateverIsRecorded(Turn):
     """Hands the next record to the next call, whatever its key."""
 
@@ -38,7 +42,11 @@ class UsesWhateverIsRecorded(Turn):
 
 
 @fails(
-    "divergence-names-both-sides", "a-shortened-workflow-diverges", "no-step-starts-before-all-records-are-handed-out"
+    "divergence-names-both-sides",
+    "a-shortened-workflow-diverges",
+    "no-step-starts-before-all-records-are-handed-out",
+    "a-change-is-found-before-an-error-of-the-code",
+    "a-record-of-another-kind-diverges",
 )
 class NamesOneSide(Turn):
     """Says that something is wrong, but not what."""
@@ -47,7 +55,7 @@ class NamesOneSide(Turn):
         return {**super().diverged(record), "got": "something else"}
 
 
-@fails("a-shortened-workflow-diverges")
+@fails("a-shortened-workflow-diverges", "a-change-is-found-before-an-error-of-the-code")
 class EndsWithRecordsLeft(Turn):
     """Does not look whether a record is left when the function has ended."""
 
@@ -65,3 +73,20 @@ class WantsFailuresAskedFor(Turn):
             if record["key"] not in self.by_key:
                 return {"action": "diverged", "position": len(self.handed_out), "expected": record["key"], "got": END}
         return await super().act(call)
+
+
+@fails("a-record-of-another-kind-diverges")
+class ComparesKeysOnly(Turn):
+    """Gives a step what a sleep has left."""
+
+    def is_alike(self, call: Asked, record: dict[str, Any]) -> bool:
+        return True
+
+
+@fails("a-change-is-found-before-an-error-of-the-code")
+class ReportsTheErrorFirst(Turn):
+    """Lets an error of the code hide that the code has changed."""
+
+    def ending(self) -> dict[str, Any]:
+        error = self.task.exception()
+        return self.fail_workflow(error) if error else super().ending()

@@ -5,7 +5,8 @@ from typing import Any
 
 from runner_protocol.conformance.exchange import Reply
 
-from ..reference import Asked, Front, Turn
+from ..front import Front
+from ..reference import Asked, Turn
 from . import fails
 
 
@@ -68,6 +69,7 @@ class NamesNoFailedStep(Turn):
     "divergence-names-both-sides",
     "no-step-starts-before-all-records-are-handed-out",
     "now-is-the-last-records-completed-at",
+    "a-change-is-found-before-an-error-of-the-code",
 )
 class TakesFailuresForResults(Turn):
     """Hands out a failed attempt as if it were final."""

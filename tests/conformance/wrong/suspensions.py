@@ -20,6 +20,7 @@ class PausedError(BaseException):
     "an-unnamed-sleep-is-keyed-sleep",
     "same-request-same-answer",
     "the-first-called-suspension-is-answered",
+    "a-record-of-another-kind-diverges",
 )
 class SleepsTwice(Turn):
     """Takes the record of a sleep for its beginning, and waits for another one at its end."""

@@ -9,7 +9,8 @@ from typing import Any
 from runner_protocol.conformance.exchange import Call, Reply
 from runner_protocol.strict_json import encode_parsed
 
-from ..reference import Asked, Front, MalformedError, Turn
+from ..front import Front, MalformedError
+from ..reference import Asked, Turn
 from . import fails
 
 
