@@ -2,17 +2,21 @@
 
 import asyncio
 import heapq
+import inspect
 import itertools
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pylon_workflows.errors import RunnerError
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.errors import RunnerError, TurnTimedOutError
 from pylon_workflows.ports import Runner, Turn
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.workflow_engine import WorkflowEngine
 from runner_protocol.messages import Action, TurnRequest, parse_request
+
+_POLL_S = 0.001
 
 Answer = Action | RunnerError | Awaitable[Action]
 
@@ -59,7 +63,10 @@ class FakeClock:
 
 
 class ScriptedRunner:
-    """Answers turns as the test says: `answer` gets each request and returns an action, or an error to raise."""
+    """Answers turns as the test says: `answer` gets each request and returns an action, or an error to raise.
+
+    It may return an awaitable too, which has the turn's `timeout_s`, in real seconds, to come to an action.
+    """
 
     def __init__(self, answer: Callable[[TurnRequest], Answer]) -> None:
         self._answer = answer
@@ -72,7 +79,16 @@ class ScriptedRunner:
         answer = self._answer(request)
         if isinstance(answer, RunnerError):
             raise answer
-        return await answer if isinstance(answer, Awaitable) else answer
+        if not isinstance(answer, Awaitable):
+            return answer
+        deadline = asyncio.timeout(turn.timeout_s)
+        try:
+            async with deadline:
+                return await answer
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise TurnTimedOutError(f"timed out after {turn.timeout_s:g} s") from None
 
 
 def script(*answers: Answer) -> Callable[[TurnRequest], Answer]:
@@ -103,7 +119,19 @@ def engine_in_memory(
 
 
 async def wait_until(condition: Callable[[], Any], *, timeout_s: float = 10.0) -> None:
-    """Let the event loop run until the condition holds. Raises TimeoutError."""
+    """Let the event loop run until the condition, plain or async, holds. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.001)
+        while not (await found if inspect.isawaitable(found := condition()) else found):  # noqa: ASYNC110 -- any condition
+            await asyncio.sleep(_POLL_S)
+
+
+async def wait_for_status(
+    engine: WorkflowEngine, instance_id: str, status: Status | str, *, timeout_s: float = 10.0
+) -> Instance:
+    """Let the event loop run until the instance has this status; returns it. Raises TimeoutError."""
+
+    async def has_status() -> bool:
+        return (await engine.get(instance_id)).status == status
+
+    await wait_until(has_status, timeout_s=timeout_s)
+    return await engine.get(instance_id)
