@@ -1,0 +1,88 @@
+"""What every benchmark needs around it: a runner's process, a folder on a disk, an event loop, an engine."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import uvloop
+
+from benchmarks.bare_runner import Arrival
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.workflow_engine import WorkflowEngine
+
+WORKFLOW = "order"
+INPUT = {"user": "alice", "items": [{"sku": "A-1", "count": 2}, {"sku": "B-7", "count": 1}], "coupon": None}
+FOLDER = Path("build")
+"""Where databases lie for the time of a benchmark; the working directory is on a disk, the system's folder may not."""
+
+_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to run: `is_quick` measures less, `is_tiny` only enough to show that the benchmark works."""
+
+    loop: str = "asyncio"
+    is_quick: bool = False
+    is_tiny: bool = False
+
+    def pick(self, full: T, quick: T, tiny: T) -> T:
+        """The one of three sizes that is asked for."""
+        return tiny if self.is_tiny else quick if self.is_quick else full
+
+
+def run_in(loop: str, main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in a new event loop of that name."""
+    with asyncio.Runner(loop_factory=_LOOPS[loop]) as runner:
+        return runner.run(main)
+
+
+@contextlib.contextmanager
+def folder_on_disk() -> Iterator[Path]:
+    """An empty folder that is removed afterwards."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=FOLDER) as folder:
+        yield Path(folder).absolute()
+
+
+@contextlib.contextmanager
+def bare_runner() -> Iterator[str]:
+    """A runner in a process of its own; gives its URL, without a path."""
+    command = [sys.executable, "-m", "benchmarks.bare_runner"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            process.terminate()
+
+
+def arrivals(url: str) -> list[Arrival]:
+    """When turns have arrived at a bare runner since it was asked last."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", "/arrivals")
+        return [(key, monotonic, unix) for key, monotonic, unix in json.loads(connection.getresponse().read())]
+
+
+def new_engine(runner: Any, database: Path, **options: Any) -> WorkflowEngine:
+    """An engine as it comes: default settings, `synchronous=FULL`, and one workflow."""
+    engine = WorkflowEngine(runner=runner, database=database, **options)
+    engine.register(WorkflowDefinition(WORKFLOW))
+    return engine
