@@ -15,6 +15,8 @@ from pylon_workflows.runner_health import RunnerHealth
 
 _log = logging.getLogger(__name__)
 
+_PAGE = 1000
+
 Drive = Callable[[str], Awaitable[float | None]]
 """Take turns for an instance until it has to wait; returns seconds to postpone it, or None."""
 
@@ -45,6 +47,7 @@ class Dispatcher:
         self._queued: set[str] = set()
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._postponed: list[tuple[float, str]] = []
+        self._postponed_ids: set[str] = set()
         self._has_backlog = False
         self._refill: asyncio.Task[None] | None = None
         self._alarm: asyncio.Task[None] | None = None
@@ -53,13 +56,13 @@ class Dispatcher:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether another instance waits for a place, so that one that has had its turn should step back."""
-        return bool(self._queue) or self._has_backlog
+        """Whether one that has had its turn should step back: another waits for a place, or no turn may begin."""
+        return bool(self._queue) or self._has_backlog or not self._is_open
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being driven or about to be."""
-        return not (self._queue or self._driving or self._postponed or self._has_backlog)
+        return not (self._queue or self._driving or self._postponed or self._has_backlog or self._refill)
 
     def open(self) -> None:
         """Begin with what the store holds."""
@@ -68,8 +71,10 @@ class Dispatcher:
         self._fill()
 
     def offer(self, instance_id: str) -> None:
-        """An instance has become runnable. One that is being driven goes on by itself."""
+        """An instance has become runnable. One that is being driven goes on by itself, a postponed one waits."""
         if not self._is_open or instance_id in self._queued or instance_id in self._driving:
+            return
+        if instance_id in self._postponed_ids:
             return
         if len(self._queue) >= self._max_queued:
             self._has_backlog = True
@@ -95,9 +100,9 @@ class Dispatcher:
             task.cancel()
         others = [task for task in (self._refill, self._alarm) if task is not None]
         await asyncio.gather(*driving, *others, return_exceptions=True)
-        self._queue.clear()
-        self._queued.clear()
-        self._postponed.clear()
+        self._refill = self._alarm = None
+        for held in (self._queue, self._queued, self._driving, self._postponed, self._postponed_ids):
+            held.clear()
 
     def _fill(self) -> None:
         while self._is_open and self._queue and len(self._driving) < self._room():
@@ -132,25 +137,29 @@ class Dispatcher:
             elif postpone_s is not None and self._is_open:
                 at = self._clock.monotonic() + postpone_s
                 heapq.heappush(self._postponed, (at, instance_id))
+                self._postponed_ids.add(instance_id)
                 self._set_alarm(at)
             self._fill()
 
     async def _fetch_backlog(self) -> None:
+        after: str | None = None
+        self._has_backlog = False  # an offer that finds no room, one of these or another, sets it again
         try:
-            after: str | None = None
-            while len(self._queue) < self._max_queued:
-                page = await self._backlog(after, 1000)
+            while not self._has_backlog:
+                page = await self._backlog(after, _PAGE)
                 for instance_id in page:
                     self.offer(instance_id)
-                if len(page) < 1000:
-                    self._has_backlog = False
+                if len(page) < _PAGE:
                     break
                 after = page[-1]
         except Exception:
             _log.exception("runnable instances could not be read; tried again")
+            self._has_backlog = True
             self._set_alarm(self._clock.monotonic() + 1.0)
-        finally:
             self._refill = None
+        else:
+            self._refill = None
+            self._fill()
 
     def _set_alarm(self, at: float) -> None:
         if self._alarm is not None:
@@ -165,7 +174,9 @@ class Dispatcher:
         self._alarm = None
         now = self._clock.monotonic()
         while self._postponed and self._postponed[0][0] <= now:
-            self.offer(heapq.heappop(self._postponed)[1])
+            instance_id = heapq.heappop(self._postponed)[1]
+            self._postponed_ids.discard(instance_id)
+            self.offer(instance_id)
         if self._postponed:
             self._set_alarm(self._postponed[0][0])
         self._fill()

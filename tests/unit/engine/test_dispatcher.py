@@ -1,0 +1,393 @@
+"""At most one turn per instance and so many in all; what does not fit waits in the store and is not forgotten."""
+
+import asyncio
+import logging
+
+import pytest
+
+from pylon_workflows.dispatcher import Dispatcher
+from pylon_workflows.errors import RunnerUnavailableError, StorageFullError
+from pylon_workflows.runner_health import RunnerHealth
+from pylon_workflows.testing import FakeClock, wait_until
+
+
+class Drives:
+    """Records who is driven; a drive lasts until the test ends it, or not at all when `is_instant`."""
+
+    def __init__(self, *, is_instant=False):
+        self.begun = []
+        self.cancelled = []
+        self.now = {}
+        self.most_at_once = 0
+        self.is_instant = is_instant
+        self.pauses = {}
+
+    async def __call__(self, instance_id):
+        assert instance_id not in self.now, "driven twice at once"
+        self.begun.append(instance_id)
+        end = self.now[instance_id] = asyncio.get_running_loop().create_future()
+        self.most_at_once = max(self.most_at_once, len(self.now))
+        try:
+            if self.is_instant:
+                await asyncio.sleep(0)
+                return self.pauses.pop(instance_id, None)
+            return await end
+        except asyncio.CancelledError:
+            self.cancelled.append(instance_id)
+            raise
+        finally:
+            del self.now[instance_id]
+
+    def end(self, instance_id, pause_s=None):
+        self.now[instance_id].set_result(pause_s)
+
+
+class Backlog:
+    """The runnable instances of a store, oldest first; one is `done` when it is runnable no more."""
+
+    def __init__(self, ids=()):
+        self.ids = list(ids)
+        self.done = set()
+        self.trouble = None
+        self.asked = 0
+
+    async def __call__(self, after, limit):
+        self.asked += 1
+        start = 0 if after is None else self.ids.index(after) + 1
+        page = [each for each in self.ids[start:] if each not in self.done][:limit]
+        await asyncio.sleep(0)
+        if self.trouble is not None:
+            raise self.trouble
+        return page
+
+
+class Setting:
+    def __init__(self, drives=None, ids=(), *, max_in_flight=100, max_queued=1000):
+        self.drives = drives or Drives()
+        self.backlog = Backlog(ids)
+        self.health = RunnerHealth()
+        self.clock = FakeClock()
+        self.dispatcher = Dispatcher(
+            self.drives,
+            self.backlog,
+            self.health,
+            self.clock,
+            max_in_flight=max_in_flight,
+            max_queued=max_queued,
+        )
+
+    async def __aenter__(self):
+        self.dispatcher.open()
+        await settled()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.dispatcher.drain(0)
+
+
+async def settled():
+    """Let everything that can go on without time passing go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_an_offered_instance_is_driven():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        assert it.drives.begun == ["a"]
+
+
+async def test_an_instance_that_is_being_driven_is_not_driven_twice():
+    async with Setting() as it:
+        for _ in range(3):
+            it.dispatcher.offer("a")
+            await settled()
+        assert it.drives.begun == ["a"]
+        it.drives.end("a")
+        await settled()
+        assert it.drives.begun == ["a"]
+        assert it.dispatcher.is_idle
+
+
+async def test_an_instance_may_be_offered_again_after_its_drive_has_ended():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        it.drives.end("a")
+        await settled()
+        it.dispatcher.offer("a")
+        await settled()
+        assert it.drives.begun == ["a", "a"]
+
+
+async def test_no_more_are_driven_at_a_time_than_allowed_and_they_come_in_order():
+    async with Setting(max_in_flight=2) as it:
+        for instance_id in "abcde":
+            it.dispatcher.offer(instance_id)
+        await settled()
+        assert it.drives.begun == ["a", "b"]
+        assert it.dispatcher.is_crowded
+        it.drives.end("b")
+        await settled()
+        assert it.drives.begun == ["a", "b", "c"]
+        for instance_id in "acde":
+            await wait_until(lambda each=instance_id: each in it.drives.now)
+            it.drives.end(instance_id)
+        await settled()
+        assert (it.drives.begun, it.drives.most_at_once) == (list("abcde"), 2)
+        assert not it.dispatcher.is_crowded
+
+
+async def test_one_that_steps_back_comes_again_after_those_that_wait():
+    async with Setting(max_in_flight=1) as it:
+        it.dispatcher.offer("a")
+        it.dispatcher.offer("b")
+        await settled()
+        it.drives.end("a", 0.0)
+        await settled()
+        it.drives.end("b")
+        await settled()
+        assert it.drives.begun == ["a", "b", "a"]
+
+
+async def test_what_the_store_holds_is_driven_from_the_start():
+    async with Setting(Drives(is_instant=True), ids=["a", "b", "c"]) as it:
+        await wait_until(lambda: it.dispatcher.is_idle)
+        assert it.drives.begun == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("count", [11, 500, 999, 1000, 1001, 3500])
+@pytest.mark.parametrize("max_queued", [1, 10, 999])
+async def test_a_backlog_beyond_the_queue_is_driven_to_its_end(count, max_queued):
+    async def drive(instance_id):
+        await drives(instance_id)
+        it.backlog.done.add(instance_id)
+
+    drives = Drives(is_instant=True)
+    it = Setting(drive, [f"wf_{number}" for number in range(count)], max_in_flight=7, max_queued=max_queued)
+    async with it:
+        await wait_until(lambda: it.dispatcher.is_idle)
+    assert len(it.backlog.done) == count
+    assert drives.most_at_once == 7
+
+
+async def test_what_is_refused_while_the_backlog_is_being_read_is_not_forgotten():
+    async with Setting(max_in_flight=1, max_queued=1) as it:
+        it.backlog.ids = ["a", "b", "c"]
+        for instance_id in "abc":  # there is no room for c: it stays in the store
+            it.dispatcher.offer(instance_id)
+        await settled()
+        asked = it.backlog.asked
+        it.backlog.done.add("a")
+        it.drives.end("a")
+        await wait_until(lambda: it.backlog.asked > asked)
+        it.backlog.ids += ["d", "e"]  # too late to be found by this reading
+        it.dispatcher.offer("d")
+        it.dispatcher.offer("e")
+        while not it.dispatcher.is_idle:
+            await settled()
+            for instance_id in list(it.drives.now):
+                it.backlog.done.add(instance_id)
+                it.drives.end(instance_id)
+        assert sorted(it.drives.begun) == list("abcde")
+
+
+async def test_a_postponed_instance_waits_its_time_and_then_comes_by_itself():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        it.drives.end("a", 5.0)
+        await settled()
+        it.clock.advance(4.9)
+        await settled()
+        assert it.drives.begun == ["a"]
+        assert not it.dispatcher.is_idle
+        it.clock.advance(0.2)
+        await settled()
+        assert it.drives.begun == ["a", "a"]
+
+
+async def test_the_sooner_of_two_postponed_instances_comes_first():
+    async with Setting() as it:
+        for instance_id, pause_s in (("late", 10.0), ("soon", 2.0)):
+            it.dispatcher.offer(instance_id)
+            await settled()
+            it.drives.end(instance_id, pause_s)
+            await settled()
+        it.clock.advance(2)
+        await settled()
+        assert it.drives.begun == ["late", "soon", "soon"]
+        it.clock.advance(8)
+        await settled()
+        assert it.drives.begun == ["late", "soon", "soon", "late"]
+
+
+async def test_an_offer_does_not_cut_a_postponement_short():
+    async with Setting(ids=["a"]) as it:
+        it.drives.end("a", 60.0)
+        await settled()
+        it.dispatcher.offer("a")
+        await settled()
+        assert it.drives.begun == ["a"]
+        it.clock.advance(60)
+        await settled()
+        assert it.drives.begun == ["a", "a"]
+
+
+async def test_reading_the_backlog_again_does_not_cut_a_postponement_short():
+    async with Setting(max_in_flight=1, max_queued=1) as it:
+        it.dispatcher.offer("a")
+        await settled()
+        it.drives.end("a", 60.0)
+        await settled()
+        for instance_id in "bcd":
+            it.dispatcher.offer(instance_id)
+        it.backlog.ids = ["a", "b", "c", "d"]
+        for instance_id in "bcd":
+            await wait_until(lambda each=instance_id: each in it.drives.now)
+            it.backlog.done.add(instance_id)
+            it.drives.end(instance_id)
+        await settled()
+        assert it.backlog.asked > 1
+        assert it.drives.begun == list("abcd")
+
+
+async def test_a_drive_that_raises_is_logged_and_tried_again_in_a_minute(caplog):
+    async def drive(instance_id):
+        begun.append(instance_id)
+        raise RuntimeError("a bug")
+
+    begun = []
+    it = Setting(drive)
+    async with it:
+        with caplog.at_level(logging.ERROR):
+            it.dispatcher.offer("a")
+            it.dispatcher.offer("b")
+            await settled()
+        assert "a: driving failed" in caplog.text
+        assert "a bug" in caplog.text
+        it.clock.advance(59)
+        await settled()
+        assert begun == ["a", "b"]
+        it.clock.advance(1)
+        await settled()
+        assert begun == ["a", "b", "a", "b"]
+
+
+async def test_a_backlog_that_cannot_be_read_is_read_again_a_second_later(caplog):
+    it = Setting(ids=["a"])
+    it.backlog.trouble = StorageFullError("the disk is full")
+    with caplog.at_level(logging.ERROR):
+        async with it:
+            assert it.backlog.asked == 1
+            it.backlog.trouble = None
+            it.clock.advance(1)
+            await settled()
+            assert it.drives.begun == ["a"]
+    assert "the disk is full" in caplog.text
+
+
+def bring_down(it):
+    for instance_id in ("x", "y", "z"):
+        error = RunnerUnavailableError("connection refused")
+        it.health.failed(instance_id, error, monotonic=it.clock.monotonic(), jitter=1.0)
+    assert it.health.is_down
+
+
+async def test_a_runner_that_is_down_is_probed_by_one_instance_at_a_time():
+    async with Setting() as it:
+        bring_down(it)
+        for instance_id in "abc":
+            it.dispatcher.offer(instance_id)
+        await settled()
+        assert it.drives.begun == []
+        it.clock.advance(it.health.seconds_until_probe(it.clock.monotonic()))
+        await settled()
+        assert it.drives.begun == ["a"]
+        it.health.failed("a", RunnerUnavailableError("refused"), monotonic=it.clock.monotonic(), jitter=1.0)
+        it.drives.end("a", 30.0)
+        await settled()
+        assert it.drives.begun == ["a"]
+        it.clock.advance(it.health.seconds_until_probe(it.clock.monotonic()))
+        await settled()
+        assert it.drives.begun == ["a", "b"]
+
+
+async def test_the_first_answer_lets_everybody_in_again():
+    async with Setting() as it:
+        bring_down(it)
+        for instance_id in "abc":
+            it.dispatcher.offer(instance_id)
+        it.clock.advance(1)
+        await settled()
+        assert it.drives.begun == ["a"]
+        it.health.answered("a")
+        it.drives.end("a")
+        await settled()
+        assert it.drives.begun == ["a", "b", "c"]
+
+
+async def test_draining_begins_nothing_more_and_waits_for_what_is_driven():
+    it = Setting(max_in_flight=1)
+    async with it:
+        it.dispatcher.offer("a")
+        it.dispatcher.offer("b")
+        await settled()
+        draining = asyncio.create_task(it.dispatcher.drain(10.0))
+        await settled()
+        it.dispatcher.offer("c")
+        it.drives.end("a", 0.0)
+        await draining
+        assert (it.drives.begun, it.drives.cancelled) == (["a"], [])
+
+
+async def test_draining_lets_a_drive_go_on_to_no_further_turn():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        assert not it.dispatcher.is_crowded
+        draining = asyncio.create_task(it.dispatcher.drain(10.0))
+        await settled()
+        assert it.dispatcher.is_crowded
+        it.drives.end("a")
+        await draining
+
+
+async def test_draining_cuts_off_what_does_not_end_in_time():
+    it = Setting()
+    async with it:
+        it.dispatcher.offer("a")
+        await settled()
+        await it.dispatcher.drain(0.01)
+        assert (it.drives.cancelled, it.drives.now) == (["a"], {})
+
+
+async def test_draining_ends_a_drive_that_has_not_even_begun():
+    it = Setting()
+    it.dispatcher.open()
+    it.dispatcher.offer("a")
+    await it.dispatcher.drain(0)
+    assert it.drives.begun in ([], ["a"])
+    assert it.dispatcher.is_idle or it.backlog.asked == 0
+
+
+async def test_nothing_is_offered_before_it_is_open():
+    it = Setting()
+    it.dispatcher.offer("a")
+    await settled()
+    assert it.drives.begun == []
+
+
+async def test_it_can_be_opened_again():
+    it = Setting(ids=["a"])
+    async with it:
+        it.drives.end("a", 3600.0)
+        await settled()
+    async with it:
+        assert it.drives.begun == ["a", "a"]
+        it.drives.end("a", 5.0)
+        await settled()
+        it.clock.advance(5)
+        await settled()
+        assert it.drives.begun == ["a", "a", "a"]
