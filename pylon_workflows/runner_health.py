@@ -17,11 +17,15 @@ _FAILING_INSTANCES_UNTIL_DOWN = 3
 
 @dataclass(slots=True)
 class _Trouble:
-    """The unanswered turns of one instance, since its last answer."""
+    """The unanswered turns of one instance, since its last answer.
+
+    `dropped_turns` counts broken connections, those with no answer to any instance in between as one: then the runner
+    is down for all. That it cannot be connected to, while it is being started again, changes nothing.
+    """
 
     failures: int = 0
     dropped_turns: int = 0
-    answers_before: int = 0
+    answers_at_drop: int = -1
 
 
 class RunnerHealth:
@@ -52,13 +56,16 @@ class RunnerHealth:
         self._answers += 1
         self._failing.clear()
         self._failed_probes = 0
+        self._probe_at = 0.0
         self._troubles.pop(instance_id, None)
 
     def failed(self, instance_id: str, error: RunnerUnavailableError, *, monotonic: float, jitter: float) -> float:
         """No answer came; returns the seconds after which this instance may be asked about again."""
-        trouble = self._troubles.setdefault(instance_id, _Trouble(answers_before=self._answers))
+        trouble = self._troubles.setdefault(instance_id, _Trouble())
         trouble.failures += 1
-        trouble.dropped_turns = trouble.dropped_turns + 1 if error.has_dropped_turn else 0
+        if error.has_dropped_turn and self._answers > trouble.answers_at_drop:
+            trouble.dropped_turns += 1
+            trouble.answers_at_drop = self._answers
         self._failing.add(instance_id)
         asked_for = error.retry_after_s or 0.0
         if self.is_down:
@@ -72,16 +79,11 @@ class RunnerHealth:
     def has_killed_runner(self, instance_id: str) -> bool:
         """Whether the runner keeps dying on this instance's step while it answers others."""
         trouble = self._troubles.get(instance_id)
-        return (
-            trouble is not None
-            and trouble.dropped_turns >= DROPPED_TURNS_UNTIL_BLOCKED
-            and self._answers > trouble.answers_before
-        )
+        return trouble is not None and trouble.dropped_turns >= DROPPED_TURNS_UNTIL_BLOCKED
 
     def forget(self, instance_id: str) -> None:
         """The instance is asked about no more."""
         self._troubles.pop(instance_id, None)
-        self._failing.discard(instance_id)
 
 
 def _backoff_s(failures: int, longest_s: float, jitter: float) -> float:

@@ -1,0 +1,142 @@
+"""Whether the runner answers (PROTOCOL.md section 4): nothing of it is written, nothing is hammered."""
+
+import pytest
+
+from pylon_workflows.errors import RunnerUnavailableError
+from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
+
+REFUSED = RunnerUnavailableError("connection refused")
+DROPPED = RunnerUnavailableError("connection lost", has_dropped_turn=True)
+
+
+@pytest.fixture
+def health():
+    return RunnerHealth()
+
+
+def fail(health, instance_id, error=REFUSED, *, now=0.0, jitter=1.0):
+    return health.failed(instance_id, error, monotonic=now, jitter=jitter)
+
+
+def test_one_instance_that_fails_alone_waits_alone_ever_longer_up_to_half_a_minute(health):
+    delays = [fail(health, "a") for _ in range(12)]
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
+    assert not health.is_down
+
+
+def test_it_fails_for_as_long_as_it_takes(health):
+    assert [fail(health, "a") for _ in range(5000)][-1] == 30.0
+
+
+def test_jitter_takes_up_to_half_of_the_delay(health):
+    assert fail(health, "a", jitter=0.0) == 0.05
+
+
+def test_an_answer_ends_the_trouble(health):
+    for _ in range(5):
+        fail(health, "a")
+    health.answered("a")
+    assert fail(health, "a") == 0.1
+
+
+def test_a_dropped_connection_is_tried_again_at_once_but_only_once(health):
+    assert fail(health, "a", DROPPED) == 0.0
+    assert fail(health, "a", DROPPED) == 0.2
+
+
+def test_when_three_instances_fail_and_none_is_answered_the_runner_is_down(health):
+    fail(health, "a")
+    fail(health, "b")
+    assert not health.is_down
+    fail(health, "c", now=100.0)
+    assert health.is_down
+    assert health.seconds_until_probe(100.0) == pytest.approx(0.1)
+
+
+def test_failures_with_answers_between_them_do_not_make_it_down(health):
+    for instance_id in "abcdef":
+        fail(health, instance_id)
+        health.answered("x")
+    assert not health.is_down
+
+
+def test_probes_come_ever_later_up_to_five_seconds(health):
+    for instance_id in "ab":
+        fail(health, instance_id)
+    waits = []
+    for number in range(9):
+        now = 1000.0 * number
+        fail(health, f"probe {number}", now=now)
+        waits.append(health.seconds_until_probe(now))
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
+
+
+def test_the_first_answer_ends_the_down_time(health):
+    for instance_id in "abc":
+        fail(health, instance_id)
+    health.answered("b")
+    assert not health.is_down
+    assert health.seconds_until_probe(0.0) <= 0
+
+
+def test_retry_after_is_obeyed_by_the_instance_and_by_the_probes(health):
+    asked_for = RunnerUnavailableError("503", retry_after_s=60.0)
+    assert fail(health, "a", asked_for) == 60.0
+    fail(health, "b", asked_for)
+    fail(health, "c", asked_for, now=5.0)
+    assert health.seconds_until_probe(5.0) == 60.0
+    fail(health, "d", REFUSED, now=6.0)
+    assert health.seconds_until_probe(6.0) == 59.0
+
+
+def test_retry_after_shorter_than_the_backoff_does_not_shorten_it(health):
+    for _ in range(5):
+        fail(health, "a")
+    assert fail(health, "a", RunnerUnavailableError("503", retry_after_s=1.0)) == 3.2
+
+
+def test_what_the_runner_asked_for_before_it_answered_is_over(health):
+    for instance_id in "abc":
+        fail(health, instance_id, RunnerUnavailableError("503", retry_after_s=3600.0))
+    health.answered("a")
+    for instance_id in "abc":
+        fail(health, instance_id, now=10.0)
+    assert health.seconds_until_probe(10.0) == pytest.approx(0.1)
+
+
+def test_a_runner_that_dies_on_one_step_while_it_answers_others_is_found_out(health):
+    for number in range(1, DROPPED_TURNS_UNTIL_BLOCKED + 1):
+        assert not health.has_killed_runner("a")
+        fail(health, "a", DROPPED)
+        fail(health, "a", REFUSED)  # while it is being started again
+        health.answered(f"other {number}")
+    assert health.has_killed_runner("a")
+    assert not health.has_killed_runner("other 1")
+
+
+def test_a_runner_that_is_down_for_all_does_not_die_on_any_step(health):
+    health.answered("x")
+    for _ in range(100):
+        for instance_id in "abcd":
+            fail(health, instance_id, DROPPED)
+    health.answered("x")
+    assert not any(health.has_killed_runner(instance_id) for instance_id in "abcd")
+    fail(health, "a", DROPPED)
+    assert not health.has_killed_runner("a")
+
+
+def test_an_answer_for_the_step_itself_acquits_it(health):
+    for _ in range(DROPPED_TURNS_UNTIL_BLOCKED - 1):
+        fail(health, "a", DROPPED)
+        health.answered("b")
+    health.answered("a")
+    fail(health, "a", DROPPED)
+    assert not health.has_killed_runner("a")
+
+
+def test_an_instance_that_is_asked_about_no_more_leaves_nothing_but_the_runner_stays_down(health):
+    for instance_id in "abc":
+        fail(health, instance_id)
+    health.forget("a")
+    assert health.is_down
+    assert fail(health, "a") == 0.1
