@@ -1,0 +1,152 @@
+"""The request's bytes are what `runner_protocol.messages` reads (PROTOCOL.md section 1)."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pylon_workflows.core.evolution import begin
+from pylon_workflows.core.instance import Status
+from pylon_workflows.core.records import Record, Records
+from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.core.transitions import InstanceStarted
+from pylon_workflows.turn_request import JoinedRecords, idempotency_key, record_json, request_body
+from runner_protocol.messages import parse_request
+from runner_protocol.strict_json import encode, parse
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    ['"', "\\", "\x00\x1f\x7f", "\u2028\u2029", "\ufeff", "😀", "é\u0301", "</script>", "\r\n\t"]
+)
+NAMES = TEXTS.filter(bool)
+TIMES = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59), timezones=st.just(UTC))  # noqa: DTZ001
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+RECORDS = st.builds(
+    Record,
+    key=NAMES,
+    name=NAMES,
+    kind=st.sampled_from(["step", "sleep", "event"]),
+    status=st.sampled_from(["completed", "failed", "skipped"]),
+    position=st.none() | st.integers(0, 10_000),
+    started_at=TIMES,
+    completed_at=TIMES,
+    duration_ms=st.integers(0, 2**53 - 1),
+    output_json=VALUES.map(encode),
+    error=st.none() | TEXTS,
+    retry_count=st.integers(0, 1_000_000),
+    final=st.booleans(),
+    timed_out=st.booleans(),
+)
+
+
+def an_instance(records: list[Record] = [], *, input: Any = None, **changes: Any):  # noqa: B006 -- never changed
+    started = InstanceStarted(
+        at=NOON,
+        id="wf_1",
+        name=changes.pop("name", "order"),
+        version=changes.pop("version", None),
+        input_json=encode(input),
+        idempotency_key=None,
+        seed="0123456789abcdef" * 2,
+        policy=RetryPolicy(max_retries=3),
+        step_timeout=timedelta(seconds=30),
+    )
+    return replace(begin(started), status=Status.RUNNING, records=Records(records), **changes)
+
+
+def request_of(instance, *, began_at=NOON, deadline=NOON):
+    return request_body(instance, JoinedRecords().json(instance), began_at=began_at, deadline=deadline)
+
+
+def to_milliseconds(moment):
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    records=st.lists(RECORDS, max_size=4),
+    name=NAMES,
+    version=st.none() | NAMES,
+    input=VALUES,
+    last_error=st.none() | TEXTS,
+    last_position_at=st.none() | TIMES,
+    started_at=st.none() | TIMES,
+)
+def test_whatever_the_records_hold_the_request_reads_as_it_was_meant(
+    *, records, name, version, input, last_error, last_position_at, started_at
+):
+    instance = an_instance(
+        records,
+        name=name,
+        version=version,
+        input=input,
+        last_error=last_error,
+        last_position_at=last_position_at,
+        started_at=started_at,
+        current_step=5,
+        failures_here=2,
+        history_bytes=77,
+    )
+    request = parse_request(request_of(instance, began_at=NOON, deadline=NOON + timedelta(seconds=30)))
+    run_started_at = to_milliseconds(started_at or NOON)
+    assert (request.workflow_id, request.workflow_name, request.workflow_version) == ("wf_1", name, version)
+    assert encode(request.input) == encode(input)
+    assert (request.protocol, request.mode, request.run, request.current_step) == (2, "advance", 1, 5)
+    assert (request.attempt.number, request.attempt.max, request.attempt.last_error) == (3, 4, last_error)
+    assert (request.idempotency_key, request.seed) == ("wf_1:1:5", "0123456789abcdef" * 2)
+    assert (request.history.steps, request.history.bytes) == (len(records), 77)
+    assert (request.started_at, request.deadline) == (run_started_at, NOON + timedelta(seconds=30))
+    assert request.now == (to_milliseconds(last_position_at) if last_position_at else run_started_at)
+    assert len(request.completed_steps) == len(records)
+    for index, (sent, record) in enumerate(zip(request.completed_steps, records, strict=True)):
+        assert sent.step_id == f"step_{index}"
+        assert encode(sent.output) == record.output_json
+        assert (sent.started_at, sent.completed_at) == (
+            to_milliseconds(record.started_at),
+            to_milliseconds(record.completed_at),
+        )
+        for field in ("key", "name", "kind", "status", "position", "duration_ms", "error", "retry_count"):
+            assert getattr(sent, field) == getattr(record, field)
+        assert (sent.final, sent.timed_out) == (record.final, record.timed_out)
+
+
+def test_numbers_stay_numbers_and_statuses_lower_case():
+    body = parse(request_of(an_instance([a_record("a")], current_step=1)))
+    assert body["current_step"] == 1
+    assert body["completed_steps"][0]["status"] == "completed"
+    assert body["attempt"] == {"number": 1, "max": 4}
+
+
+def test_bytes_of_outputs_are_sent_as_they_were_stored():
+    body = request_of(an_instance([replace(a_record("a"), output_json=b'{"z":1,"a":1.0}')]))
+    assert b'"output":{"z":1,"a":1.0}' in body
+
+
+def test_records_that_are_asked_for_again_cost_only_what_is_new():
+    joined = JoinedRecords()
+    first, second = a_record("a"), a_record("b")
+    assert parse(joined.json(an_instance())) == []
+    one = joined.json(an_instance([first]))
+    assert one == b"[%b]" % record_json(first, 0)
+    assert joined.json(an_instance([first])) == one
+    assert joined.json(an_instance([first, second])) == b"[%b,%b]" % (record_json(first, 0), record_json(second, 1))
+
+
+def test_a_repeated_turn_has_the_same_key_and_the_next_position_another():
+    assert idempotency_key(an_instance(current_step=3)) == "wf_1:1:3"
+    assert idempotency_key(an_instance(current_step=4, run=2)) == "wf_1:2:4"
+
+
+def a_record(key):
+    return Record(key=key, name=key, position=0, started_at=NOON, completed_at=NOON, duration_ms=0)
