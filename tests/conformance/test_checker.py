@@ -7,14 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from runner_protocol.conformance import __main__ as command
-from runner_protocol.conformance.cases import load_cases
-from runner_protocol.conformance.exchange import Call
+from runner_protocol.conformance.cases import choose_cases, load_cases
+from runner_protocol.conformance.checker import play
+from runner_protocol.conformance.exchange import Call, Reply
 
 from .front import Front
+from .in_process import Loop
 from .reference import Turn
 from .wrong.keys import NumbersNoKeys
 
@@ -129,6 +132,44 @@ def test_an_option_that_makes_no_sense_ends_with_status_2(capsys: Capture, argum
         command.main(arguments)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+class AnswersNoAction(Turn):
+    async def answer(self) -> dict[str, Any]:
+        return {"ok": True}
+
+
+class AnswersWith404(Front):
+    def encode(self, action: dict[str, Any]) -> Reply:
+        return Reply(404, {}, super().encode(action).body)
+
+
+class AnswersFailuresWith500(Front):
+    def encode(self, action: dict[str, Any]) -> Reply:
+        return Reply(500 if action["action"] == "fail" else 200, {}, super().encode(action).body)
+
+
+def played(loop: Loop, front: Front, name: str) -> str:
+    """Play one case and say what was wrong."""
+    (case,) = choose_cases(load_cases(), [name], "kit")
+    problem = play(case, loop.exchange_with(front.reply))
+    return "" if problem is None else " ".join(problem.wrong)
+
+
+def test_an_answer_that_is_no_action_is_named_as_the_engine_names_it(loop: Loop) -> None:
+    front = Front()
+    front.turn = AnswersNoAction
+    wrong = played(loop, front, "a-second-step-runs-after-the-first")
+    assert "the body is no proper action: action: the field is missing" in wrong
+
+
+def test_an_action_with_a_status_that_the_engine_does_not_read_is_wrong(loop: Loop) -> None:
+    wrong = played(loop, AnswersWith404(), "a-second-step-runs-after-the-first")
+    assert wrong == "status: expected 200, got 404"
+
+
+def test_a_failure_may_be_answered_with_500_as_runners_of_version_1_do(loop: Loop) -> None:
+    assert played(loop, AnswersFailuresWith500(), "a-plain-failure-names-its-step") == ""
 
 
 def test_an_address_where_nothing_listens_ends_with_status_2(capsys: Capture, nobody: str) -> None:
