@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import click
 
 DEFAULT_URL = "http://127.0.0.1:8765/api/workflows"
 TIMEOUT_S = 30.0
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class RefusedError(click.ClickException):
@@ -43,7 +46,7 @@ class Client:
     """Calls the API at `url`, with the token if there is one.
 
     Raises:
-        click.BadParameter: a URL that is none of HTTP's.
+        click.BadParameter: a URL that is none of HTTP's, a token that no header can carry.
     """
 
     def __init__(self, url: str, token: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -51,6 +54,8 @@ class Client:
         self._timeout_s = timeout_s
         self._headers = {"accept": "application/json", "user-agent": "pylon-workflows"}
         if token:
+            if not _TOKEN.fullmatch(token):
+                raise click.BadParameter("a token has visible ASCII characters and no spaces", param_hint="--token")
             self._headers["authorization"] = f"Bearer {token}"
         try:
             self._parts = urlsplit(self.url)

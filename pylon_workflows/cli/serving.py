@@ -68,13 +68,15 @@ def serve(*, token: str | None, **options: Any) -> None:
 
 
 @click.command("demo")
-@click.option("--runner", "kit", type=click.Choice(["python", "typescript"]), default="python", help="Which kit.")
-def demo(*, kit: str) -> None:
+@click.option("--runner", type=click.Choice(["python", "typescript"]), default="python", show_default=True,
+    help="Which kit runs the workflow.",
+)  # fmt: skip
+def demo(*, runner: str) -> None:
     """See a workflow run, retry, sleep and wait for an event; needs nothing."""
     from pylon_workflows.demo import run  # noqa: PLC0415 -- only this command needs it
 
     try:
-        went_well = run(kit, click.echo)
-    except InvalidInputError as error:
-        raise click.UsageError(str(error)) from None
-    sys.exit(0 if went_well else 1)
+        is_good = run(runner, click.echo)
+    except WorkflowError as error:
+        raise NotStartedError(str(error)) from None
+    sys.exit(0 if is_good else 1)

@@ -1,0 +1,224 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_server import LocalServer, Run
+
+from pylon_workflows.cli import commands
+
+
+def started(server: LocalServer, name: str, **options: Any) -> str:
+    return server.do(server.engine.start(name, **options))
+
+
+def ended(server: LocalServer, name: str, **options: Any) -> str:
+    instance_id = started(server, name, **options)
+    server.do(server.engine.wait(instance_id, 10))
+    return instance_id
+
+
+def blocked(server: LocalServer, run: Run) -> str:
+    result = run("start", "lost", "--wait", "--json", url=server.url)
+    instance_id: str = json.loads(result.output)["id"]
+    return instance_id
+
+
+class TestStart:
+    def test_it_tells_the_id(self, run: Run, server: LocalServer) -> None:
+        result = run("start", "echo", "--id", "e1", url=server.url)
+        assert (result.exit_code, result.output) == (0, "started e1\n")
+        again = run("start", "echo", "--id", "e1", url=server.url)
+        assert (again.exit_code, again.output) == (0, "had been started already: e1\n")
+
+    def test_it_prints_json(self, run: Run, server: LocalServer) -> None:
+        result = run("start", "echo", "--idempotency-key", "k", "--json", url=server.url)
+        again = run("start", "echo", "--idempotency-key", "k", "--json", url=server.url)
+        assert json.loads(result.output) == json.loads(again.output)
+
+    def test_the_input_is_a_text_a_file_or_standard_input(self, run: Run, server: LocalServer, tmp_path: Path) -> None:
+        file = tmp_path / "input.json"
+        file.write_text('{"é": 18446744073709551615}')
+        for given, stdin, expected in (
+            ('{"a": 1}', None, {"a": 1}),
+            (f"@{file}", None, {"é": 2**64 - 1}),
+            ("-", "[null]", [None]),
+            ("null", None, None),
+        ):
+            result = run("start", "echo", "--input", given, "--wait", "--json", url=server.url, input=stdin)
+            assert result.exit_code == 0
+            assert json.loads(result.output)["output"] == {"input": expected}
+
+    def test_wait_prints_what_came_of_it(self, run: Run, server: LocalServer) -> None:
+        result = run("start", "echo", "--id", "e2", "--input", "1", "--wait", url=server.url)
+        assert (result.exit_code, result.output) == (0, 'e2 completed {"input":1}\n')
+
+    def test_wait_exits_1_when_it_failed_or_is_blocked(self, run: Run, server: LocalServer) -> None:
+        failed = run("start", "broken", "--id", "b", "--wait", url=server.url)
+        assert (failed.exit_code, failed.output) == (1, "b failed declined\n")
+        stuck = run("start", "lost", "--id", "l", "--wait", url=server.url)
+        assert stuck.exit_code == 1
+        assert stuck.output.startswith("l blocked ")
+        assert "charge" in stuck.output
+
+    def test_wait_asks_until_it_has_ended(self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            commands.time, "sleep", lambda _: server.do(server.engine.send_event("o", "confirmed", event_id="1"))
+        )
+        result = run("start", "onboarding", "--id", "o", "--wait", url=server.url)
+        assert (result.exit_code, result.output) == (0, 'o completed {"input":{}}\n')
+
+    @pytest.mark.parametrize("given", ["{", "NaN", '{"a":1,"a":2}', "", "@/no/such/file", "1e999", "\ud800"])
+    def test_an_input_that_is_no_json_is_wrong_usage(self, run: Run, given: str) -> None:
+        result = run("start", "echo", "--input", given)
+        assert result.exit_code == 2
+        assert "--input" in result.output
+
+    def test_an_unknown_workflow_exits_1_with_the_servers_sentence(self, run: Run, server: LocalServer) -> None:
+        result = run("start", "nothing", url=server.url)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: no workflow is named 'nothing'")
+        assert result.stdout == ""
+
+
+class TestList:
+    def test_it_is_a_table_newest_first(self, run: Run, server: LocalServer) -> None:
+        ended(server, "echo", id="first")
+        ended(server, "broken", id="second")
+        started(server, "patient", id="third")
+        server.do(server.engine.send_event("third", "other"))
+        result = run("list", "--status", "completed", url=server.url)
+        title, line = result.output.splitlines()
+        assert title.split() == ["ID", "NAME", "STATUS", "STEPS", "CREATED"]
+        assert line.split()[:4] == ["first", "echo", "completed", "0"]
+        assert [row.split()[0] for row in run("list", url=server.url).output.splitlines()[1:]] == [
+            "third",
+            "second",
+            "first",
+        ]
+        assert "declined" in run("list", "--name", "broken", url=server.url).output
+
+    def test_it_prints_json_through_all_pages_up_to_the_limit(
+        self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(commands, "_PAGE", 2)
+        for number in range(5):
+            ended(server, "echo", id=f"i{number}")
+        for limit, expected in (("9", "i4 i3 i2 i1 i0"), ("3", "i4 i3 i2"), ("1", "i4")):
+            result = run("list", "--limit", limit, "--json", url=server.url)
+            assert " ".join(item["id"] for item in json.loads(result.output)) == expected
+
+    def test_a_pipe_gets_whole_lines(self, run: Run, server: LocalServer) -> None:
+        long = "x" * 128
+        ended(server, "echo", id=long)
+        assert long in run("list", url=server.url).output
+        assert long in run("show", long, url=server.url).output
+
+    def test_an_unknown_status_exits_1(self, run: Run, server: LocalServer) -> None:
+        result = run("list", "--status", "runing", url=server.url)
+        assert (result.exit_code, "'runing'" in result.stderr) == (1, True)
+
+    def test_a_limit_below_one_is_wrong_usage(self, run: Run) -> None:
+        assert run("list", "--limit", "0").exit_code == 2
+
+
+class TestShow:
+    def test_it_tells_the_story(self, run: Run, server: LocalServer) -> None:
+        started(server, "onboarding", input={"user": "alice"}, id="o")
+        server.do(server.engine.send_event("o", "confirmed", {"ok": True}, event_id="evt_1"))
+        server.do(server.engine.wait("o", 10))
+        result = run("show", "o", url=server.url)
+        assert result.exit_code == 0
+        head, created, titles, *lines = result.output.splitlines()
+        assert head == "o  onboarding  completed"
+        assert created.startswith("created ")
+        assert titles.split() == ["AT", "WHAT", "NAME", "TOOK"]
+        text = "\n".join(" ".join(line.split()) for line in lines)
+        for words in (
+            'started onboarding {"user":"alice"}',
+            'event confirmed evt_1 {"ok":true}',
+            "step create account",
+            "retry mail",
+            "attempt 1 failed: no route\\x1b[2J; retry in ",
+            "sleep settle 10 ms until ",
+            "event taken confirmed",
+            "completed ",
+        ):
+            assert words in text
+        assert all(line.startswith("+") for line in lines)
+
+    def test_it_tells_what_the_instance_waits_for(self, run: Run, server: LocalServer) -> None:
+        started(server, "patient", id="p")
+        server.do(server.engine.send_event("p", "other"))
+        while "waits for" not in (output := run("show", "p", url=server.url).output):
+            pass
+        assert output.splitlines()[-1].startswith("waits for the event paid until ")
+        assert output.endswith("(in 59m 59s)\n") or output.endswith("(in 1h)\n")
+
+    def test_it_prints_json(self, run: Run, server: LocalServer) -> None:
+        ended(server, "echo", input={"é": 1}, id="e")
+        value = json.loads(run("show", "e", "--json", url=server.url).output)
+        assert (value["id"], value["output"]) == ("e", {"input": {"é": 1}})
+        assert [entry["type"] for entry in value["history"]] == [
+            "instance_started",
+            "run_started",
+            "instance_completed",
+        ]
+
+    @pytest.mark.parametrize("id", ["nobody", "a/b", "a?b", "a b", "é", "%", ".."])
+    def test_an_unknown_instance_exits_1(self, run: Run, server: LocalServer, id: str) -> None:
+        result = run("show", id, url=server.url)
+        assert result.exit_code == 1
+        assert "no instance has the id" in result.stderr or "no path" in result.stderr
+
+
+class TestSteering:
+    def test_an_event_is_sent_once_per_id(self, run: Run, server: LocalServer) -> None:
+        started(server, "patient", id="p")
+        first = run("send-event", "p", "noted", "--data", '{"n": 1}', "--event-id", "1", url=server.url)
+        again = run("send-event", "p", "noted", "--event-id", "1", url=server.url)
+        as_json = run("send-event", "p", "noted", "--event-id", "1", "--json", url=server.url)
+        assert (first.output, again.output) == ("accepted\n", "had been accepted already\n")
+        assert json.loads(as_json.output) == {"ok": True, "duplicate": True}
+        [unread] = server.do(server.engine.get("p")).inbox
+        assert unread.data_json == b'{"n":1}'
+
+    def test_data_that_is_no_json_is_wrong_usage(self, run: Run) -> None:
+        assert run("send-event", "p", "noted", "--data", "x").exit_code == 2
+
+    def test_cancel_and_delete(self, run: Run, server: LocalServer) -> None:
+        started(server, "patient", id="p")
+        refused = run("delete", "p", url=server.url)
+        assert refused.exit_code == 1
+        assert run("cancel", "p", url=server.url).output == "cancelled p\n"
+        assert json.loads(run("cancel", "p", "--json", url=server.url).output) == {"cancelled": True}
+        assert run("delete", "p", url=server.url).output == "deleted p\n"
+        assert run("delete", "p", url=server.url).exit_code == 1
+
+    def test_resume_lets_a_blocked_one_go_on(self, run: Run, server: LocalServer) -> None:
+        instance_id = blocked(server, run)
+        assert run("resume", instance_id, url=server.url).output == f"resumed {instance_id}: running\n"
+        started(server, "patient", id="p")
+        refused = run("resume", "p", url=server.url)
+        assert (refused.exit_code, "not blocked" in refused.stderr) == (1, True)
+
+
+class TestTokens:
+    @pytest.fixture
+    def server(self) -> Any:
+        with LocalServer(token="s3cret") as server:
+            yield server
+
+    def test_the_token_comes_from_the_option_or_the_environment(
+        self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert run("list", "--token", "s3cret", url=server.url).exit_code == 0
+        monkeypatch.setenv("PYLON_WORKFLOW_TOKEN", "s3cret")
+        monkeypatch.setenv("PYLON_WORKFLOW_URL", server.url)
+        assert run("list").exit_code == 0
+
+    def test_without_it_the_answer_says_how_to_give_it(self, run: Run, server: LocalServer) -> None:
+        for more in ([], ["--token", "wrong"]):
+            result = run("list", *more, url=server.url)
+            assert result.exit_code == 1
+            assert "PYLON_WORKFLOW_TOKEN" in result.stderr

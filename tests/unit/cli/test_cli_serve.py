@@ -1,0 +1,134 @@
+import logging
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from local_server import Run
+
+from pylon_workflows import demo
+from pylon_workflows.cli import serving
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import DatabaseInUseError, InvalidInputError
+from pylon_workflows.server import ServeOptions
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[ServeOptions]:
+    """What `serve` would have run with."""
+    options: list[ServeOptions] = []
+    monkeypatch.setattr(serving, "run_server", lambda given, announce: options.append(given))
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    for name in ("PYLON_WORKFLOW_TOKEN", "PYLON_WORKFLOW_RUNNER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return options
+
+
+def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> None:
+    result = run(
+        "serve", "--runner", "http://127.0.0.1:1/run", "--db", "x.db", "--host", "0.0.0.0", "--port", "0",
+        "--workflow", "onboarding", "--workflow", "billing:5", "--workflow", "a:b", "--token", "t",
+        "--synchronous", "normal", "--loop", "asyncio", "--access-log",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert told == [
+        ServeOptions(
+            runner="http://127.0.0.1:1/run",
+            database="x.db",
+            host="0.0.0.0",
+            port=0,
+            token="t",
+            workflows=[
+                WorkflowDefinition("onboarding"),
+                WorkflowDefinition("billing", max_retries=5),
+                WorkflowDefinition("a:b"),
+            ],
+            synchronous="normal",
+            loop="asyncio",
+            has_access_log=True,
+        )
+    ]
+
+
+def test_serve_needs_to_be_told_nothing(run: Run, told: list[ServeOptions]) -> None:
+    assert run("serve").exit_code == 0
+    assert told == [ServeOptions(workflows=[])]
+
+
+def test_the_environment_names_runner_and_token(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYLON_WORKFLOW_TOKEN", "t")
+    monkeypatch.setenv("PYLON_WORKFLOW_RUNNER_URL", "http://127.0.0.1:2/run")
+    run("serve")
+    monkeypatch.setenv("PYLON_WORKFLOW_TOKEN", "")
+    run("serve")
+    assert [(options.token, options.runner) for options in told] == [
+        ("t", "http://127.0.0.1:2/run"),
+        (None, "http://127.0.0.1:2/run"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "set a token"),
+        (["--host", "::"], "set a token"),
+        (["--workflow", ""], "name"),
+        (["--workflow", "x" * 129], "name"),
+        (["--workflow", "x:9999999"], "max_retries"),
+        (["--workflow", ":3"], "name"),
+        (["--port", "65536"], "--port"),
+        (["--synchronous", "off"], "--synchronous"),
+    ],
+)
+def test_wrong_usage_exits_2_with_a_sentence(
+    run: Run, told: list[ServeOptions], arguments: list[str], said: str
+) -> None:
+    result = run("serve", *arguments)
+    assert (result.exit_code, told) == (2, [])
+    assert said in " ".join(result.stderr.split())
+
+
+def test_an_engine_that_refuses_to_start_exits_1_with_its_sentence(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_options: ServeOptions, announce: object) -> None:
+        raise DatabaseInUseError("x.db is in use by process 7")
+
+    monkeypatch.setattr(serving, "run_server", refuse)
+    result = run("serve")
+    assert (result.exit_code, result.stderr, told) == (1, "Error: x.db is in use by process 7\n", [])
+
+
+@pytest.mark.parametrize(("is_good", "status"), [(True, 0), (False, 1)])
+def test_the_demo_exits_0_when_it_went_well(
+    run: Run, monkeypatch: pytest.MonkeyPatch, *, is_good: bool, status: int
+) -> None:
+    def play(kit: str, say: Callable[[str], None]) -> bool:
+        say(f"with the {kit} kit")
+        return is_good
+
+    monkeypatch.setattr(demo, "run", play)
+    result = run("demo", "--runner", "typescript")
+    assert (result.exit_code, result.output) == (status, "with the typescript kit\n")
+
+
+def test_a_demo_that_cannot_start_exits_1_with_its_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_kit: str, _say: Callable[[str], None]) -> bool:
+        raise InvalidInputError("runner: the TypeScript example needs Node")
+
+    monkeypatch.setattr(demo, "run", refuse)
+    result = run("demo")
+    assert (result.exit_code, result.stderr) == (1, "Error: runner: the TypeScript example needs Node\n")
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert run("--version").output == f"pylon-workflows, version {project['version']}\n"
+
+
+def test_help_names_every_command(run: Run) -> None:
+    output = run("--help").output
+    for command in ("serve", "demo", "list", "show", "start", "send-event", "cancel", "resume", "delete"):
+        assert f"  {command} " in output
