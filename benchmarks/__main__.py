@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import throughput
+from benchmarks import events, history_length, latency, sleepers, throughput, timers
 from benchmarks.report import Report, machine, show
 from benchmarks.surroundings import FOLDER, Options
 
@@ -21,6 +21,11 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "throughput": Benchmark(throughput.run, loops=("asyncio", "uvloop")),
+    "latency": Benchmark(latency.run),
+    "history_length": Benchmark(history_length.run),
+    "events": Benchmark(events.run),
+    "timers": Benchmark(timers.run),
+    "sleepers": Benchmark(sleepers.run),
 }
 
 

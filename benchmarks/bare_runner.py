@@ -7,8 +7,8 @@ position at the end of the `idempotency-key` header (`<workflow id>:<run>:<posit
 
     POST /steps/N   a step at each position below N, then the end of the workflow
     POST /wait/N    a wait for the event `go` at each position below N, then the end; notes when each turn arrived
-    POST /sleep     at position 0 a sleep until the time that ends the id (`...-<unix milliseconds>`), then the end; notes
-                    when each turn arrived
+    POST /sleep     at position 0 a sleep until the time in the id (`...-<unix milliseconds>`), then the end;
+                    notes when each turn arrived
     POST /noted/N   as /steps/N, and notes when each turn arrived
     GET  /arrivals  the notes so far, and forgets them: a JSON list of [key, monotonic ns, unix ns]
 """

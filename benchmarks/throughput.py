@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.bare_clients import Post, aiohttp_posts, post_all, pyreqwest_posts, turns_of
 from benchmarks.report import Figure, Report, median_figure
 from benchmarks.surroundings import INPUT, WORKFLOW, Options, bare_runner, folder_on_disk, new_engine, run_in
-from benchmarks.windows import Contender, Work, interleaved, ratios, sized
+from benchmarks.windows import Contender, Window, Work, interleaved, ratios, sized
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 STEPS = 10
@@ -20,7 +20,7 @@ AIOHTTP_AT = 64
 WANTED = {"asyncio": 0.35, "uvloop": 0.25}
 WANTED_OF_AIOHTTP = 0.7
 
-Rates = dict[str, list[float]]
+Windows = dict[str, list[Window]]
 
 
 def run(options: Options) -> Report:
@@ -28,8 +28,8 @@ def run(options: Options) -> Report:
     figures: list[Figure] = []
     with bare_runner() as runner, folder_on_disk() as folder:
         for at_a_time in options.pick((1, 64, 512), (64,), (2,)):
-            rates = run_in(options.loop, _measure(f"{runner}/steps/{STEPS}", folder, at_a_time, options))
-            figures += _figures(rates, at_a_time, options.loop)
+            found = run_in(options.loop, _measure(f"{runner}/steps/{STEPS}", folder, at_a_time, options))
+            figures += _figures(found, at_a_time, options.loop)
     return Report(
         name="throughput",
         title=f"durable steps a second, instances of {STEPS} steps, against bare clients",
@@ -39,7 +39,7 @@ def run(options: Options) -> Report:
     )
 
 
-async def _measure(url: str, folder: Path, at_a_time: int, options: Options) -> Rates:
+async def _measure(url: str, folder: Path, at_a_time: int, options: Options) -> Windows:
     turns = await turns_of(STEPS)
     window_s = options.pick(1.0, 0.7, 0.05)
 
@@ -69,27 +69,24 @@ async def drive(engine: WorkflowEngine, at_a_time: int, rounds: int, input: Any 
     return at_a_time * rounds * STEPS
 
 
-def _figures(rates: Rates, at_a_time: int, loop: str) -> list[Figure]:
+def _figures(found: Windows, at_a_time: int, loop: str) -> list[Figure]:
     where = f"{at_a_time} at a time"
     is_required = at_a_time == AIOHTTP_AT
-    figures = [
-        median_figure(f"durable steps, {where}", rates["engine"], "/s"),
-        median_figure(f"bare pyreqwest, {where}", rates["pyreqwest"], "/s"),
-        median_figure(
-            f"steps : pyreqwest requests, {where}",
-            ratios(rates["engine"], rates["pyreqwest"]),
-            "",
-            at_least=WANTED[loop] if is_required else None,
-        ),
+    rates = {name: [window.per_s for window in windows] for name, windows in found.items()}
+    figures = [median_figure(f"durable steps, {where}", rates["engine"], "/s")]
+    for client, at_least in (("pyreqwest", WANTED[loop]), ("aiohttp", WANTED_OF_AIOHTTP)):
+        if client in rates:
+            figures += [
+                median_figure(f"bare {client}, {where}", rates[client], "/s"),
+                median_figure(
+                    f"steps : {client} requests, {where}",
+                    ratios(rates["engine"], rates[client]),
+                    "",
+                    at_least=at_least if is_required else None,
+                ),
+            ]
+    figures += [
+        median_figure(f"CPU of all threads, {name}, {where}", [window.cpu_us for window in windows], "us each")
+        for name, windows in found.items()
     ]
-    if "aiohttp" in rates:
-        figures += [
-            median_figure(f"bare aiohttp, {where}", rates["aiohttp"], "/s"),
-            median_figure(
-                f"steps : aiohttp requests, {where}",
-                ratios(rates["engine"], rates["aiohttp"]),
-                "",
-                at_least=WANTED_OF_AIOHTTP if is_required else None,
-            ),
-        ]
     return figures

@@ -16,6 +16,13 @@ class Contender(NamedTuple):
     rounds: int
 
 
+class Window(NamedTuple):
+    """What one contender did in one window: how many a second, and this process's CPU time for each."""
+
+    per_s: float
+    cpu_us: float
+
+
 async def sized(work: Work, window_s: float) -> Contender:
     """Warm it up, and find how many rounds fill a window."""
     rounds = 1
@@ -28,16 +35,17 @@ async def sized(work: Work, window_s: float) -> Contender:
         rounds = max(rounds + 1, min(rounds * 10, round(rounds * window_s / took_s / 2)))
 
 
-async def interleaved(contenders: Mapping[str, Contender], *, windows: int) -> dict[str, list[float]]:
-    """What each does a second, window by window; every second one runs backwards, so that a drift favours none."""
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+async def interleaved(contenders: Mapping[str, Contender], *, windows: int) -> dict[str, list[Window]]:
+    """What each does, window by window; every second one runs backwards, so that a drift favours none."""
+    found: dict[str, list[Window]] = {name: [] for name in contenders}
     for window in range(windows):
         for name in list(contenders)[:: -1 if window % 2 else 1]:
             work, rounds = contenders[name]
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             done = await work(rounds)
-            rates[name].append(done / (time.perf_counter() - began))
-    return rates
+            took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+            found[name].append(Window(done / took_s, cpu_s / done * 1e6))
+    return found
 
 
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
