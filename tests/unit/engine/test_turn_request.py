@@ -73,7 +73,7 @@ def to_milliseconds(moment):
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     records=st.lists(RECORDS, max_size=4),
     name=NAMES,

@@ -1,0 +1,75 @@
+from datetime import timedelta
+
+import pytest
+
+from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.definitions import Definitions, WorkflowDefinition
+from pylon_workflows.errors import InvalidInputError, UnknownWorkflowError
+
+
+def test_a_definition_has_the_defaults_that_the_documentation_names():
+    definition = WorkflowDefinition("order")
+    assert (definition.max_retries, definition.step_timeout) == (3, timedelta(seconds=30))
+    assert definition.policy == RetryPolicy(
+        max_retries=3, initial_backoff=timedelta(seconds=1), maximum_backoff=timedelta(minutes=5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": ""}, "name: must have 1 to 128 characters, not 0"),
+        ({"name": "x" * 129}, "name: must have 1 to 128 characters, not 129"),
+        ({"version": ""}, "version: must have 1 to 128 characters, not 0"),
+        ({"max_retries": -1}, "max_retries: must be from 0 to 1,000,000, not -1"),
+        ({"max_retries": 1_000_001}, "max_retries: must be from 0"),
+        ({"step_timeout": timedelta(0)}, "step_timeout: must be positive"),
+        ({"step_timeout": timedelta(days=36526)}, "step_timeout: must be positive and at most 100 years"),
+        ({"initial_backoff": timedelta(seconds=-1)}, "initial_backoff: must not be negative"),
+        ({"initial_backoff": timedelta(minutes=6)}, "initial_backoff: must not be negative, nor beyond"),
+    ],
+)
+def test_a_definition_that_makes_no_sense_is_refused_with_the_field_named(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        WorkflowDefinition(**{"name": "order", **options})
+
+
+def test_the_limits_themselves_are_allowed():
+    WorkflowDefinition(
+        "x" * 128,
+        version="v" * 128,
+        max_retries=1_000_000,
+        step_timeout=timedelta(days=36525),
+        initial_backoff=timedelta(days=36525),
+        maximum_backoff=timedelta(days=36525),
+    )
+
+
+def test_a_definition_registered_in_code_wins_over_one_that_came_over_http():
+    definitions = Definitions()
+    mine, stored = WorkflowDefinition("order", max_retries=1), WorkflowDefinition("order", max_retries=9)
+    definitions.register(mine)
+    definitions.restore([stored, WorkflowDefinition("refund")])
+    assert definitions.get("order") is mine
+    assert [definition.name for definition in definitions] == ["order", "refund"]
+    assert next(iter(definitions)) is mine
+
+
+def test_the_last_definition_of_a_name_counts():
+    definitions = Definitions()
+    definitions.restore([WorkflowDefinition("order", max_retries=1)])
+    definitions.restore([WorkflowDefinition("order", max_retries=2)])
+    assert definitions.get("order").max_retries == 2
+    definitions.register(WorkflowDefinition("order", max_retries=3))
+    definitions.register(WorkflowDefinition("order", max_retries=4))
+    assert definitions.get("order").max_retries == 4
+
+
+def test_an_unknown_workflow_is_named_with_those_that_are_known():
+    definitions = Definitions()
+    with pytest.raises(UnknownWorkflowError, match="no workflow is named 'order'; registered: none"):
+        definitions.get("order")
+    definitions.register(WorkflowDefinition("refund"))
+    definitions.register(WorkflowDefinition("ship"))
+    with pytest.raises(UnknownWorkflowError, match="registered: refund, ship"):
+        definitions.get("order")
