@@ -1,5 +1,7 @@
 """How an instance changes, whoever asks for it: load -> decide -> evolve -> append -> tell. There is no other path."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from pylon_workflows.core.commands import Command, WakeUp
@@ -10,6 +12,8 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnknownInstanceError
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.ports import Clock, Store
+
+_log = logging.getLogger(__name__)
 
 
 class Changes:
@@ -92,9 +96,23 @@ class Changes:
             for live in entries.values():
                 self._live.release(live)
 
-    async def wake(self, instance_id: str) -> None:
-        """Do what is due, if anything is."""
-        await self.change(instance_id, WakeUp())
+    async def wake(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Do what is due; returns the ids for which it could not be done.
+
+        Raises:
+            StoreError: the file's trouble, and no single instance's.
+        """
+        await self.load_many(instance_ids)
+        wakes = (self.change(instance_id, WakeUp()) for instance_id in instance_ids)
+        outcomes = await asyncio.gather(*wakes, return_exceptions=True)
+        failed = []
+        for instance_id, outcome in zip(instance_ids, outcomes, strict=True):
+            if isinstance(outcome, StoreError) and not isinstance(outcome, CorruptDatabaseError):
+                raise outcome
+            if isinstance(outcome, Exception):
+                _log.error("%s: could not be woken: %r", instance_id, outcome)
+                failed.append(instance_id)
+        return failed
 
 
 def _folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError | None) -> Instance:

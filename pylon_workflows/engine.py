@@ -22,7 +22,6 @@ from pylon_workflows.errors import (
     TurnNotOpenError,
     TurnOpenError,
     UnknownInstanceError,
-    WorkflowError,
 )
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
@@ -33,8 +32,8 @@ from pylon_workflows.starts import Starts, checked_json, checked_text
 from pylon_workflows.timers import Timers
 from pylon_workflows.turns import Turns
 from pylon_workflows.waiters import Waiters
-from runner_protocol.messages import Action, MalformedMessageError, encode_message, parse_action
-from runner_protocol.strict_json import JsonError
+from runner_protocol.messages import Action, parse_action
+from runner_protocol.strict_json import MAX_DEPTH, encode
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class LocalEngine:
         self._jitter = jitter
         self._live = LiveInstances(settings.max_live_instances)
         self._changes = Changes(store, clock, self._live, self._committed)
-        self._timers = Timers(store, clock, self._wake)
+        self._timers = Timers(store, clock, self._changes.wake)
         self._announcements = Announcements(store, self._changes.read)
         self._retention = Retention(
             store,
@@ -127,6 +126,7 @@ class LocalEngine:
             service.cancel()
         await asyncio.gather(*self._services, *self._changing, return_exceptions=True)
         self._waiters.close()
+        self._live.clear()
         await self._store.close()
 
     def on_finished(self, callback: FinishedCallback) -> None:
@@ -217,8 +217,8 @@ class LocalEngine:
         """
         self._check_running()
         try:
-            checked = parse_action(encode_message(action))
-        except (MalformedMessageError, JsonError) as error:
+            checked = parse_action(encode(action.model_dump(), max_depth=MAX_DEPTH + 1))
+        except ValueError as error:
             raise InvalidInputError(f"action: {error}") from None
         return await self._to_its_end(self._apply(instance_id, checked))
 
@@ -234,18 +234,23 @@ class LocalEngine:
                 except MalformedAnswerError as error:
                     raise InvalidInputError(f"action: {error}") from None
                 instance = await self._changes.load(live, instance_id)
-                if not transitions:
+                if not transitions and not instance.is_runnable:
                     raise TurnNotOpenError(f"{instance_id} is {instance.status} and awaits no answer")
                 return instance
 
     async def delete(self, instance_id: str) -> None:
         """See `ports.Engine.delete`."""
         self._check_running()
-        instance = await self._changes.read(instance_id)
-        if not instance.is_finished:
-            raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
-        await self._to_its_end(self._store.delete([instance_id]))
-        self._live.drop(instance_id)
+        await self._to_its_end(self._delete(instance_id))
+
+    async def _delete(self, instance_id: str) -> None:
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                instance = await self._changes.load(live, instance_id)
+                if not instance.is_finished:
+                    raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
+                await self._store.delete([instance_id])
+                self._live.drop(instance_id)
 
     async def wait(self, instance_id: str, timeout_s: float | None = None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError; TimeoutError."""
@@ -271,18 +276,6 @@ class LocalEngine:
         elif instance.is_finished:
             self._announcements.announce(instance)
             self._waiters.finished(instance)
-
-    async def _wake(self, instance_ids: Sequence[str]) -> Sequence[str]:
-        await self._changes.load_many(instance_ids)
-        outcomes = await asyncio.gather(*map(self._changes.wake, instance_ids), return_exceptions=True)
-        failed = []
-        for instance_id, outcome in zip(instance_ids, outcomes, strict=True):
-            if isinstance(outcome, WorkflowError):
-                _log.error("%s: could not be woken: %s", instance_id, outcome)
-                failed.append(instance_id)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-        return failed
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Finish a change even when its caller is cancelled, so that memory and file stay one."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.turn_request import JoinedRecords
@@ -84,8 +85,11 @@ class LiveInstances:
         else:
             self._entries.move_to_end(instance_id)
         live.users += 1
-        if len(self._entries) > self._capacity:
-            self._drop_oldest_unused()
+        excess = len(self._entries) - self._capacity
+        if excess > 0:
+            unused = (known for known, entry in self._entries.items() if entry.users == 0)
+            for oldest in list(islice(unused, excess)):
+                del self._entries[oldest]
         return live
 
     def release(self, live: LiveInstance) -> None:
@@ -93,16 +97,14 @@ class LiveInstances:
         live.users -= 1
 
     def drop(self, instance_id: str) -> None:
-        """Forget an instance that has been deleted."""
-        live = self._entries.get(instance_id)
+        """Forget an instance that has been deleted; whoever has its id from now on has another entry."""
+        live = self._entries.pop(instance_id, None)
         if live is not None:
             live.forget()
 
+    def clear(self) -> None:
+        """Forget all, none of which is in use."""
+        self._entries.clear()
+
     def __len__(self) -> int:
         return len(self._entries)
-
-    def _drop_oldest_unused(self) -> None:
-        for instance_id, live in self._entries.items():
-            if live.users == 0:
-                del self._entries[instance_id]
-                return

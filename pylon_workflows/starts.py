@@ -72,4 +72,6 @@ def checked_text(value: str, field: str) -> str:
     """The text, when it has 1 to 128 characters. Raises InvalidInputError."""
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise InvalidInputError(f"{field}: must be a text of 1 to {MAX_NAME_LENGTH} characters")
+    if not value.isascii():
+        checked_json(value, field, limit=MAX_NAME_LENGTH * 8)
     return value

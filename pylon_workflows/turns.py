@@ -3,12 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import ApplyAction, Block, FailTurn
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.errors import MalformedAnswerError, RunnerUnavailableError, StoreError, TurnTimedOutError
+from pylon_workflows.errors import (
+    CorruptDatabaseError,
+    MalformedAnswerError,
+    RunnerUnavailableError,
+    StoreError,
+    TurnTimedOutError,
+    UnknownInstanceError,
+)
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.ports import Clock, Runner, Turn
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
@@ -18,6 +25,7 @@ from runner_protocol.messages import Defer
 _log = logging.getLogger(__name__)
 
 _STORE_TROUBLE_PAUSE_S = 1.0
+_UNREADABLE_PAUSE_S = 60.0
 _SHORTEST_DEFERRAL_S = 0.1
 _LONGEST_DEFERRAL_S = 300.0
 
@@ -65,11 +73,17 @@ class Turns:
                     pause_s = await self._take_turn(live, instance_id)
                     if pause_s is not None:
                         return pause_s
-                    if live.instance is None or not live.instance.is_runnable:
+                    if live.instance is not None and not live.instance.is_runnable:
                         self._forget(instance_id)
                         return None
                     if self._is_crowded():
                         return 0.0
+            except UnknownInstanceError:  # it has ended and been deleted since it was offered
+                self._forget(instance_id)
+                return None
+            except CorruptDatabaseError as error:
+                _log.error("%s: cannot be driven: %s", instance_id, error)
+                return _UNREADABLE_PAUSE_S
             except StoreError as error:
                 _log.warning("%s: could not be stored, tried again: %s", instance_id, error)
                 return _STORE_TROUBLE_PAUSE_S
@@ -83,15 +97,19 @@ class Turns:
                 await self._changes.execute(live, Block(reason=self._too_large(instance)))
                 return None
             turn = live.begin_turn()
+        began_at = self._clock.now()
         live.asking = asyncio.current_task()
         try:
-            answer = await self._ask(instance, live.records)
+            answer = await self._ask(instance, live.records, began_at)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if live.end_turn(turn) or task is None:
                 raise
             task.uncancel()
             return None
+        except Exception:
+            live.end_turn(turn)
+            raise
         finally:
             live.asking = None
         async with live.lock:
@@ -101,10 +119,11 @@ class Turns:
                 return None
             if isinstance(answer, float):
                 return answer
+            await self._changes.load(live, instance_id)  # a change that could not be stored has forgotten it
             try:
                 await self._changes.execute(live, answer)
             except MalformedAnswerError as error:
-                failure = FailTurn(error=str(error), turn_started_at=self._clock.now(), jitter=self._jitter())
+                failure = FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
                 await self._changes.execute(live, failure)
         return None
 
@@ -114,8 +133,7 @@ class Turns:
             f"the limits are {self._max_records} and {self._max_history_bytes}"
         )
 
-    async def _ask(self, instance: Instance, records: JoinedRecords) -> Answer:
-        began_at = self._clock.now()
+    async def _ask(self, instance: Instance, records: JoinedRecords, began_at: datetime) -> Answer:
         timeout = instance.origin.step_timeout
         turn = Turn(
             instance_id=instance.id,

@@ -23,9 +23,11 @@ class Waiters:
             instance = await self._read(instance_id)
             return instance if instance.is_finished else await asyncio.wait_for(future, timeout_s)
         finally:
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # heard, although the reading may have told its end first
             futures.discard(future)
-            if not futures:
-                self._futures.pop(instance_id, None)
+            if not futures and self._futures.get(instance_id) is futures:
+                del self._futures[instance_id]
 
     def finished(self, instance: Instance) -> None:
         """An instance has finished and that is committed."""
