@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import threading
@@ -124,14 +125,21 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
     )
     server = _Server(config, lambda: announce(f"listening on {_url(listener)}"))
     with _stopped_by_signals() as stop:
-        async with engine:
+        async with contextlib.AsyncExitStack() as server_outlives_engine, engine:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
+            server_outlives_engine.push_async_exit(functools.partial(_stop, server, serving))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-            # Leaving the engine drains it; the server stays up for that long, so that callers hear 503, not silence.
-        server.should_exit = True
-        stopping.cancel()
-        await serving
+            stopping.cancel()
+            # Leaving the engine drains it. The server is up for that long, so that callers hear 503, not silence.
+
+
+async def _stop(
+    server: uvicorn.Server, serving: asyncio.Task[None], kind: type[BaseException] | None, *_: object
+) -> None:
+    server.should_exit = True
+    server.force_exit = kind is not None
+    await serving
 
 
 @contextlib.contextmanager
