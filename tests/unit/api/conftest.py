@@ -2,22 +2,23 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fake_engine import FakeEngine
 from starlette.types import ASGIApp
+from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
 from pylon_workflows.definitions import WorkflowDefinition
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    engine = FakeEngine()
+async def engine() -> AsyncIterator[StillEngine]:
+    engine = StillEngine()
     engine.register(WorkflowDefinition("onboarding", version="7", description="Welcome"))
-    return engine
+    async with engine:
+        yield engine
 
 
 @pytest.fixture
-def app(engine: FakeEngine) -> ASGIApp:
+def app(engine: StillEngine) -> ASGIApp:
     return create_app(engine)
 
 
@@ -28,5 +29,5 @@ async def client(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def instance_id(engine: FakeEngine) -> str:
+async def instance_id(engine: StillEngine) -> str:
     return (await engine.start_or_find("onboarding", {"user": "alice"}, id="wf_alice")).id

@@ -1,6 +1,6 @@
 import httpx
 import pytest
-from fake_engine import FakeEngine
+from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.auth import is_loopback
@@ -10,7 +10,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 async def ask(
-    engine: FakeEngine,
+    engine: StillEngine,
     headers: Headers,
     *,
     token: str | None = None,
@@ -27,17 +27,17 @@ async def ask(
 
 
 class TestWithAToken:
-    async def test_the_token_opens(self, engine: FakeEngine) -> None:
+    async def test_the_token_opens(self, engine: StillEngine) -> None:
         for scheme in (b"Bearer", b"bearer", b"BEARER"):
             answer = await ask(engine, [(b"authorization", scheme + b" s3cret")], token="s3cret")
             assert answer.status_code == 200
 
-    async def test_it_opens_from_anywhere_and_through_proxies(self, engine: FakeEngine) -> None:
+    async def test_it_opens_from_anywhere_and_through_proxies(self, engine: StillEngine) -> None:
         headers = [(b"authorization", b"Bearer s3cret"), (b"x-forwarded-for", b"1.2.3.4"), (b"host", b"api.example")]
         answer = await ask(engine, headers, token="s3cret", peer=("10.0.0.7", 5))
         assert answer.status_code == 200
 
-    async def test_no_token_is_401_and_told_how(self, engine: FakeEngine) -> None:
+    async def test_no_token_is_401_and_told_how(self, engine: StillEngine) -> None:
         answer = await ask(engine, [], token="s3cret")
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
         assert answer.headers["www-authenticate"] == 'Bearer realm="pylon-workflows"'
@@ -59,7 +59,7 @@ class TestWithAToken:
             [b"Bearer s3cret", b"Bearer s3cret"],
         ],
     )
-    async def test_another_header_is_401(self, engine: FakeEngine, values: list[bytes]) -> None:
+    async def test_another_header_is_401(self, engine: StillEngine, values: list[bytes]) -> None:
         answer = await ask(engine, [(b"authorization", value) for value in values], token="s3cret")
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
@@ -79,15 +79,15 @@ class TestWithAToken:
             ("GET", "/nothing/here/at/all"),
         ],
     )
-    async def test_every_route_wants_it(self, engine: FakeEngine, method: str, path: str) -> None:
+    async def test_every_route_wants_it(self, engine: StillEngine, method: str, path: str) -> None:
         assert (await ask(engine, [], token="s3cret", method=method, path=path)).status_code == 401
 
-    async def test_a_probe_needs_none(self, engine: FakeEngine) -> None:
+    async def test_a_probe_needs_none(self, engine: StillEngine) -> None:
         answer = await ask(engine, [], token="s3cret", path="/healthz", peer=("10.0.0.7", 5))
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
     @pytest.mark.parametrize("token", ["", "two words", "tab\t", "é", "line\n"])
-    def test_a_token_that_no_header_can_carry_is_refused_at_once(self, engine: FakeEngine, token: str) -> None:
+    def test_a_token_that_no_header_can_carry_is_refused_at_once(self, engine: StillEngine, token: str) -> None:
         with pytest.raises(InvalidInputError, match="token:"):
             create_app(engine, token=token)
 
@@ -96,20 +96,20 @@ class TestWithoutAToken:
     @pytest.mark.parametrize(
         "host", ["localhost", "LOCALHOST:8765", "127.0.0.1", "127.0.0.1:8765", "127.9.9.9", "[::1]", "[::1]:8765"]
     )
-    async def test_a_loopback_host_is_answered(self, engine: FakeEngine, host: str) -> None:
+    async def test_a_loopback_host_is_answered(self, engine: StillEngine, host: str) -> None:
         assert (await ask(engine, [(b"host", host.encode())])).status_code == 200
 
     @pytest.mark.parametrize("peer", ["127.0.0.1", "127.0.0.53", "::1", "::ffff:127.0.0.1"])
-    async def test_a_loopback_peer_is_answered(self, engine: FakeEngine, peer: str) -> None:
+    async def test_a_loopback_peer_is_answered(self, engine: StillEngine, peer: str) -> None:
         assert (await ask(engine, [(b"host", b"localhost")], peer=(peer, 5))).status_code == 200
 
     @pytest.mark.parametrize("peer", ["10.0.0.7", "203.0.113.9", "::2", "::ffff:10.0.0.7", "testclient", ""])
-    async def test_another_peer_is_403(self, engine: FakeEngine, peer: str) -> None:
+    async def test_another_peer_is_403(self, engine: StillEngine, peer: str) -> None:
         answer = await ask(engine, [(b"host", b"localhost")], peer=(peer, 5))
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert "without a token" in answer.json()["detail"]
 
-    async def test_an_unknown_peer_is_403(self, engine: FakeEngine) -> None:
+    async def test_an_unknown_peer_is_403(self, engine: StillEngine) -> None:
         assert (await ask(engine, [(b"host", b"localhost")], peer=None)).status_code == 403
 
     @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ class TestWithoutAToken:
             " localhost",
         ],
     )
-    async def test_another_host_is_403(self, engine: FakeEngine, host: str) -> None:
+    async def test_another_host_is_403(self, engine: StillEngine, host: str) -> None:
         answer = await ask(engine, [(b"host", host.encode())])
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
     @pytest.mark.parametrize("headers", [[], [(b"host", b"localhost"), (b"host", b"localhost")]])
-    async def test_no_host_or_two_are_403(self, engine: FakeEngine, headers: Headers) -> None:
+    async def test_no_host_or_two_are_403(self, engine: StillEngine, headers: Headers) -> None:
         assert (await ask(engine, headers)).status_code == 403
 
     @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ class TestWithoutAToken:
         [b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-x", b"via",
          b"x-real-ip"],
     )  # fmt: skip
-    async def test_a_proxys_header_is_403(self, engine: FakeEngine, name: bytes) -> None:
+    async def test_a_proxys_header_is_403(self, engine: StillEngine, name: bytes) -> None:
         answer = await ask(engine, [(b"host", b"localhost"), (name, b"127.0.0.1")])
         assert answer.status_code == 403
         assert name.decode() in answer.json()["detail"]
@@ -150,19 +150,19 @@ class TestWithoutAToken:
     @pytest.mark.parametrize(
         "origin", [b"https://evil.example", b"null", b"file://", b"http://localhost.evil.example", b"http://[::2]"]
     )
-    async def test_a_page_of_another_site_is_403(self, engine: FakeEngine, origin: bytes) -> None:
+    async def test_a_page_of_another_site_is_403(self, engine: StillEngine, origin: bytes) -> None:
         headers = [(b"host", b"localhost"), (b"origin", origin), (b"content-type", b"text/plain")]
         answer = await ask(engine, headers, method="POST", path="/start")
         assert answer.status_code == 403
 
     @pytest.mark.parametrize("origin", [b"http://localhost:3000", b"https://127.0.0.1", b"http://[::1]:80"])
-    async def test_a_page_of_this_machine_is_answered(self, engine: FakeEngine, origin: bytes) -> None:
+    async def test_a_page_of_this_machine_is_answered(self, engine: StillEngine, origin: bytes) -> None:
         assert (await ask(engine, [(b"host", b"localhost"), (b"origin", origin)])).status_code == 200
 
-    async def test_the_probe_is_no_exception(self, engine: FakeEngine) -> None:
+    async def test_the_probe_is_no_exception(self, engine: StillEngine) -> None:
         assert (await ask(engine, [(b"host", b"localhost")], peer=("10.0.0.7", 5), path="/healthz")).status_code == 403
 
-    async def test_a_detail_quotes_bytes_that_are_no_text(self, engine: FakeEngine) -> None:
+    async def test_a_detail_quotes_bytes_that_are_no_text(self, engine: StillEngine) -> None:
         answer = await ask(engine, [(b"host", b"\xff\xfe")])
         assert answer.status_code == 403
         assert "ÿþ" in answer.json()["detail"]

@@ -2,12 +2,12 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from fake_engine import FakeEngine
+from still_engine import StillEngine
 
 from pylon_workflows.definitions import WorkflowDefinition
 
 
-async def test_definitions_are_listed_by_name(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+async def test_definitions_are_listed_by_name(client: httpx.AsyncClient, engine: StillEngine) -> None:
     engine.register(WorkflowDefinition("billing", max_retries=0, step_timeout=timedelta(milliseconds=1500)))
     assert (await client.get("/definitions")).json() == [
         {"name": "billing", "version": None, "description": None, "max_retries": 0, "step_timeout_s": 1.5},

@@ -1,12 +1,12 @@
 import httpx
 import pytest
-from fake_engine import FakeEngine
+from still_engine import StillEngine
 
 from pylon_workflows.core import decider
 from runner_protocol.messages import Complete
 
 
-async def test_an_event_is_accepted(client: httpx.AsyncClient, engine: FakeEngine, instance_id: str) -> None:
+async def test_an_event_is_accepted(client: httpx.AsyncClient, engine: StillEngine, instance_id: str) -> None:
     answer = await client.post(f"/{instance_id}/event", json={"event": "paid", "data": {"sum": 5}})
     assert (answer.status_code, answer.json()) == (200, {"ok": True, "duplicate": False})
     [unread] = (await engine.get(instance_id)).inbox
@@ -14,7 +14,7 @@ async def test_an_event_is_accepted(client: httpx.AsyncClient, engine: FakeEngin
 
 
 async def test_data_is_an_empty_object_when_absent_and_null_when_null(
-    client: httpx.AsyncClient, engine: FakeEngine, instance_id: str
+    client: httpx.AsyncClient, engine: StillEngine, instance_id: str
 ) -> None:
     await client.post(f"/{instance_id}/event", json={"event": "paid"})
     await client.post(f"/{instance_id}/event", json={"event": "paid", "data": None})
@@ -23,7 +23,7 @@ async def test_data_is_an_empty_object_when_absent_and_null_when_null(
 
 @pytest.mark.parametrize("header", ["webhook-id", "Idempotency-Key"])
 async def test_a_known_event_id_is_acknowledged_and_dropped(
-    client: httpx.AsyncClient, engine: FakeEngine, instance_id: str, header: str
+    client: httpx.AsyncClient, engine: StillEngine, instance_id: str, header: str
 ) -> None:
     first = await client.post(f"/{instance_id}/event", json={"event": "paid", "event_id": "evt_1"})
     again = await client.post(f"/{instance_id}/event", json={"event": "paid"}, headers={header: "evt_1"})
@@ -33,7 +33,7 @@ async def test_a_known_event_id_is_acknowledged_and_dropped(
 
 
 async def test_the_body_goes_before_webhook_id_and_that_before_idempotency_key(
-    client: httpx.AsyncClient, engine: FakeEngine, instance_id: str
+    client: httpx.AsyncClient, engine: StillEngine, instance_id: str
 ) -> None:
     headers = {"webhook-id": "from-webhook", "Idempotency-Key": "from-key"}
     await client.post(f"/{instance_id}/event", json={"event": "a", "event_id": "from-body"}, headers=headers)
@@ -42,7 +42,7 @@ async def test_the_body_goes_before_webhook_id_and_that_before_idempotency_key(
 
 
 async def test_a_finished_instance_takes_no_event_but_one_that_it_had_accepted(
-    client: httpx.AsyncClient, engine: FakeEngine, instance_id: str
+    client: httpx.AsyncClient, engine: StillEngine, instance_id: str
 ) -> None:
     await client.post(f"/{instance_id}/event", json={"event": "paid", "event_id": "evt_1"})
     await engine.apply(instance_id, Complete())
@@ -67,7 +67,7 @@ async def test_data_beyond_256_kib_is_413_and_named(client: httpx.AsyncClient, i
     assert answer.json()["detail"].startswith("data:")
 
 
-async def test_an_event_name_may_be_any_text(client: httpx.AsyncClient, engine: FakeEngine, instance_id: str) -> None:
+async def test_an_event_name_may_be_any_text(client: httpx.AsyncClient, engine: StillEngine, instance_id: str) -> None:
     name = 'päid/"now"\n\u0000'
     await client.post(f"/{instance_id}/event", json={"event": name})
     assert (await engine.get(instance_id)).inbox[0].event == name

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fake_engine import FakeEngine
 from starlette.types import Message, Receive, Scope, Send
+from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.limits import LimitBody, Limits
@@ -30,7 +30,7 @@ async def test_a_body_beyond_1_mib_is_413_with_and_without_content_length(
         assert answer.headers["connection"] == "close"
 
 
-async def test_a_declared_size_is_refused_before_anything_is_read(engine: FakeEngine) -> None:
+async def test_a_declared_size_is_refused_before_anything_is_read(engine: StillEngine) -> None:
     async def receive() -> Message:
         raise AssertionError("nothing may be read")
 
@@ -44,7 +44,7 @@ async def test_a_body_of_exactly_the_limit_is_read(client: httpx.AsyncClient) ->
     assert answer.status_code == 201
 
 
-async def test_a_body_that_does_not_come_in_time_is_408(engine: FakeEngine) -> None:
+async def test_a_body_that_does_not_come_in_time_is_408(engine: StillEngine) -> None:
     parts = [b'{"name":', b'"onboarding"']
 
     async def receive() -> Message:
@@ -60,7 +60,7 @@ async def test_a_body_that_does_not_come_in_time_is_408(engine: FakeEngine) -> N
     assert json.loads(sent[1]["body"])["detail"] == "the body did not arrive within 0.02 s"
 
 
-async def test_a_dripping_body_is_no_faster_than_a_silent_one(engine: FakeEngine) -> None:
+async def test_a_dripping_body_is_no_faster_than_a_silent_one(engine: StillEngine) -> None:
     async def receive() -> Message:
         await asyncio.sleep(0.005)
         return {"type": "http.request", "body": b" ", "more_body": True}
@@ -93,7 +93,7 @@ async def _reads_twice(scope: Scope, receive: Receive, send: Send) -> None:
     await send(await receive())
 
 
-async def test_a_body_in_one_piece_is_read_for_the_end_of_the_connection(engine: FakeEngine) -> None:
+async def test_a_body_in_one_piece_is_read_for_the_end_of_the_connection(engine: StillEngine) -> None:
     messages: list[Message] = [
         {"type": "http.request", "body": b'{"name":"onboarding"}', "more_body": False},
         {"type": "http.disconnect"},
@@ -107,7 +107,7 @@ async def test_a_body_in_one_piece_is_read_for_the_end_of_the_connection(engine:
 
 
 async def _post(
-    engine: FakeEngine,
+    engine: StillEngine,
     receive: object,
     *,
     limits: Limits | None = None,

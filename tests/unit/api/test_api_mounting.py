@@ -1,10 +1,10 @@
 import httpx
 import pytest
-from fake_engine import FakeEngine
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
+from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
 
@@ -29,7 +29,7 @@ def by_hand(api: ASGIApp) -> ASGIApp:
 
 
 @pytest.fixture(params=[in_starlette, in_fastapi, by_hand])
-def app(request: pytest.FixtureRequest, engine: FakeEngine) -> ASGIApp:
+def app(request: pytest.FixtureRequest, engine: StillEngine) -> ASGIApp:
     mounted: ASGIApp = request.param(create_app(engine))
     return mounted
 
@@ -46,7 +46,7 @@ async def test_it_works_under_any_prefix(client: httpx.AsyncClient) -> None:
     assert [item["id"] for item in page.json() + following.json()] == started[::-1]
 
 
-async def test_the_token_and_the_probe_work_under_a_prefix(engine: FakeEngine) -> None:
+async def test_the_token_and_the_probe_work_under_a_prefix(engine: StillEngine) -> None:
     app = in_starlette(create_app(engine, token="t"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
         assert (await client.get("/deep/api/workflows/healthz")).status_code == 200

@@ -3,9 +3,9 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from fake_engine import FakeEngine
 from starlette.applications import Starlette
 from starlette.routing import Route
+from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.openapi import OPERATIONS
@@ -26,7 +26,7 @@ def references(value: Any) -> list[str]:
 
 
 async def test_the_document_describes_every_route_and_no_other(client: httpx.AsyncClient) -> None:
-    app = create_app(FakeEngine())
+    app = create_app(StillEngine())
     assert isinstance(app, Starlette)
     paths = {route.path for route in app.routes if isinstance(route, Route)} - {"/{rest:path}"}
     assert {path for path, _ in OPERATIONS} == paths
@@ -63,7 +63,7 @@ def test_every_reference_leads_to_a_schema_and_every_schema_is_one(document: dic
 
 
 async def test_the_answers_are_what_the_document_says(
-    client: httpx.AsyncClient, engine: FakeEngine, document: dict[str, Any]
+    client: httpx.AsyncClient, engine: StillEngine, document: dict[str, Any]
 ) -> None:
     def check(answer: httpx.Response, path: str, method: str) -> None:
         responses = document["paths"][path][method]["responses"]

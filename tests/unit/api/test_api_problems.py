@@ -2,8 +2,8 @@ import logging
 
 import httpx
 import pytest
-from fake_engine import FakeEngine
 from starlette.types import Message, Receive, Scope, Send
+from still_engine import StillEngine, TroubledEngine
 
 from pylon_workflows import errors
 from pylon_workflows.api import refusals
@@ -36,8 +36,6 @@ async def test_a_problem_has_the_members_of_rfc_9457_and_a_code(client: httpx.As
     ],
 )
 async def test_our_own_trouble_is_told_without_internals_and_logged(
-    client: httpx.AsyncClient,
-    engine: FakeEngine,
     caplog: pytest.LogCaptureFixture,
     *,
     trouble: Exception,
@@ -45,21 +43,23 @@ async def test_our_own_trouble_is_told_without_internals_and_logged(
     code: str,
     retry_after: str | None,
 ) -> None:
-    engine.trouble = trouble
-    for method, path in (("GET", "/"), ("POST", "/start"), ("GET", "/wf_alice"), ("POST", "/wf_alice/cancel")):
-        answer = await client.request(method, path, json={"name": "onboarding"})
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
-        assert answer.headers.get("retry-after") == retry_after
-        assert "secret" not in answer.text
+    transport = httpx.ASGITransport(create_app(TroubledEngine(trouble)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for method, path in (("GET", "/"), ("POST", "/start"), ("GET", "/wf_alice"), ("POST", "/wf_alice/cancel")):
+            answer = await client.request(method, path, json={"name": "onboarding"})
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+            assert answer.headers.get("retry-after") == retry_after
+            assert "secret" not in answer.text
     assert "secret" in caplog.text
 
 
-async def test_an_engine_that_does_not_run_is_503_everywhere(client: httpx.AsyncClient, engine: FakeEngine) -> None:
-    engine.is_running = False
-    for path in ("/", "/wf_alice", "/definitions", "/healthz", "/wf_alice/history"):
-        answer = await client.get(path)
-        assert (answer.status_code, answer.json()["code"]) == (503, "engine-not-running")
-        assert answer.headers["retry-after"] == "1"
+async def test_an_engine_that_does_not_run_is_503_everywhere() -> None:
+    transport = httpx.ASGITransport(create_app(StillEngine()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for path in ("/", "/wf_alice", "/healthz", "/wf_alice/history"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "engine-not-running")
+            assert answer.headers["retry-after"] == "1"
 
 
 async def test_health_is_200_while_it_runs(client: httpx.AsyncClient) -> None:
@@ -75,7 +75,7 @@ async def test_head_has_the_headers_of_get_and_no_body(client: httpx.AsyncClient
 
 
 async def test_a_body_that_ends_before_its_time_is_no_error_of_ours(
-    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+    engine: StillEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[Message] = []
     waiting: list[Message] = [
@@ -114,7 +114,7 @@ async def test_an_error_after_the_answer_has_begun_is_logged_and_raised(caplog: 
     assert "half way" in caplog.text
 
 
-async def test_other_protocols_than_http_pass_untouched(engine: FakeEngine) -> None:
+async def test_other_protocols_than_http_pass_untouched(engine: StillEngine) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -1,10 +1,10 @@
 import json
 
 import httpx
-from fake_engine import FakeEngine
+from still_engine import StillEngine
 
 
-async def test_a_start_answers_201_with_the_id(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+async def test_a_start_answers_201_with_the_id(client: httpx.AsyncClient, engine: StillEngine) -> None:
     answer = await client.post("/start", json={"name": "onboarding", "input": {"user": "alice"}})
     assert answer.status_code == 201
     assert answer.headers["content-type"] == "application/json"
@@ -12,7 +12,7 @@ async def test_a_start_answers_201_with_the_id(client: httpx.AsyncClient, engine
 
 
 async def test_the_input_is_an_empty_object_when_absent_and_null_when_null(
-    client: httpx.AsyncClient, engine: FakeEngine
+    client: httpx.AsyncClient, engine: StillEngine
 ) -> None:
     absent = await client.post("/start", json={"name": "onboarding"})
     null = await client.post("/start", json={"name": "onboarding", "input": None})
@@ -83,6 +83,6 @@ async def test_a_value_may_nest_to_the_limit_whatever_the_envelope(client: httpx
     assert answer.status_code == 201
 
 
-async def test_a_large_body_is_read_whole(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+async def test_a_large_body_is_read_whole(client: httpx.AsyncClient, engine: StillEngine) -> None:
     answer = await client.post("/start", json={"name": "onboarding", "input": "é" * 100_000})
     assert (await engine.get(answer.json()["id"])).input == "é" * 100_000
