@@ -1,4 +1,6 @@
 import logging
+import runpy
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +128,15 @@ def test_a_demo_that_cannot_start_exits_1_with_its_sentence(run: Run, monkeypatc
 def test_the_version_is_the_packages(run: Run) -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert run("--version").output == f"pylon-workflows, version {project['version']}\n"
+
+
+def test_the_package_is_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["pylon-workflows", "--version"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module("pylon_workflows", run_name="__main__")
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith("pylon-workflows, version ")
+    assert runpy.run_module("pylon_workflows.__main__")["main"]
 
 
 def test_help_names_every_command(run: Run) -> None:
