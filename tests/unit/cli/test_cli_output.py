@@ -26,5 +26,5 @@ def test_a_pipe_gets_aligned_columns_of_any_width(capsys: pytest.CaptureFixture[
     print_table(["ID", "NAME", ""], [["wf_1", "x" * 500, "last"], ["wf_22", "y", ""]])
     title, first, second = capsys.readouterr().out.split("\n")[:3]
     assert first == f"wf_1   {'x' * 500}  last"
-    assert second == f"wf_22  y{' ' * 499}  "
+    assert second == "wf_22  y"
     assert title.startswith("ID     NAME")
