@@ -112,7 +112,7 @@ class LocalEngine:
         self._definitions.restore(await self._store.definitions())
         self._changes.has_announcements = self._announcements.has_callbacks
         self._is_running = True
-        services = (self._timers.run(), self._announcements.run(), self._retention.run())
+        services = (self._timers.run, self._announcements.run, self._retention.run)
         self._services = [asyncio.create_task(self._serve(service)) for service in services]
         if self._dispatcher is not None:
             self._dispatcher.open()
@@ -284,9 +284,9 @@ class LocalEngine:
         task.add_done_callback(self._changing.discard)
         return await asyncio.shield(task)
 
-    async def _serve(self, service: Coroutine[Any, Any, None]) -> None:
+    async def _serve(self, service: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await service
+            await service()
         except Exception:
             _log.exception("a part of the engine stopped; restart the process")
             raise

@@ -318,6 +318,24 @@ async def test_after_an_action_a_deferral_begins_anew():
         assert (await engine.wait("a", 5)).status is Status.COMPLETED
 
 
+async def test_a_cancelled_instance_leaves_no_memory_of_its_deferrals():
+    def answer(request):
+        return Defer(retry_after=timedelta(seconds=1)) if asked.count == {} else asked(request)
+
+    clock, asked = FakeClock(), Asked()
+    async with engine_with(answer, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        asked.count["a"] = 0
+        clock.advance(1)
+        await asked.until_asked("a")
+        turns = engine._engine._dispatcher._drive.__self__
+        assert list(turns._deferrals) == ["a"]
+        await engine.cancel("a")
+        await settled()
+        assert turns._deferrals == {}
+
+
 async def test_a_deferral_of_no_time_is_no_hot_loop():
     clock = FakeClock()
     runner = ScriptedRunner(lambda _: Defer(retry_after=timedelta(0)))
