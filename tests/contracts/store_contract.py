@@ -1,0 +1,485 @@
+"""What every `Store` does (ports.py): subclass `StoreContract` and say in `new_store` and `same_store` how one is made.
+
+An instance's states are folded from transitions, as the engine does it.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from pylon_workflows.core.evolution import begin, evolve
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.core.transitions import (
+    AttemptFailed,
+    EventReceived,
+    EventTaken,
+    InstanceBlocked,
+    InstanceCancelled,
+    InstanceCompleted,
+    InstanceFailed,
+    InstanceResumed,
+    InstanceStarted,
+    RunStarted,
+    SleepStarted,
+    StepFailed,
+    StepSucceeded,
+    Transition,
+    WaitStarted,
+    WaitTimedOut,
+    WokeUp,
+)
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.ports import Store
+
+BEGINNING = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    """So many seconds after the beginning of the test."""
+    return BEGINNING + timedelta(seconds=seconds)
+
+
+def new_instance(id: str = "wf_1", **changes: Any) -> Instance:
+    """An instance that has just been started; what is not named does not matter."""
+    fields: dict[str, Any] = {
+        "at": BEGINNING,
+        "id": id,
+        "name": "order",
+        "version": None,
+        "input_json": b'{"total":1}',
+        "idempotency_key": None,
+        "seed": "0" * 32,
+        "policy": RetryPolicy(),
+        "step_timeout": timedelta(seconds=30),
+    }
+    return begin(InstanceStarted(**{**fields, **changes}))
+
+
+def after(instance: Instance, *transitions: Transition) -> Instance:
+    """The state that the transitions lead to."""
+    for transition in transitions:
+        instance = evolve(instance, transition)
+    return instance
+
+
+RUN_STARTED = RunStarted(at=BEGINNING)
+
+
+def succeeded(position: int, output: bytes = b"null", name: str = "charge") -> StepSucceeded:
+    return StepSucceeded(
+        at=at(position + 1),
+        key=f"{name}#{position + 1}",
+        name=name,
+        position=position,
+        started_at=at(position),
+        completed_at=at(position + 0.5),
+        duration_ms=500,
+        output_json=output,
+    )
+
+
+def sleeping(until: float, position: int = 0) -> SleepStarted:
+    return SleepStarted(at=BEGINNING, key=f"sleep#{position + 1}", name="sleep", position=position, due_at=at(until))
+
+
+def completed(second: float = 10) -> InstanceCompleted:
+    return InstanceCompleted(at=at(second), output_json=b'"done"')
+
+
+_ATTEMPT = {"key": "pay", "name": "pay", "started_at": BEGINNING, "completed_at": BEGINNING, "duration_ms": 3}
+
+EVERY_KIND: tuple[Transition, ...] = (
+    RUN_STARTED,
+    succeeded(0, '{"text":"é\\u0000\\n𝄞","big":12345678901234567890}'.encode()),
+    AttemptFailed(at=at(2), failures=1, error='"no"\n', retry_at=at(2.000001), detail_json=b'{"a":1.5}', **_ATTEMPT),
+    WokeUp(at=at(3)),
+    StepFailed(at=at(4), failures=2, error="", position=1, **_ATTEMPT),
+    sleeping(60, position=2),
+    WokeUp(at=at(61)),
+    EventReceived(at=at(62), event="confirmed", event_id="evt_1", data_json=b"[]"),
+    WaitStarted(at=at(63), event="confirmed", key="event:confirmed", due_at=None),
+    EventTaken(at=at(63), source=9, key="event:confirmed", position=3, started_at=at(63)),
+    WaitStarted(at=at(64), event="paid", key="event:paid", due_at=at(65)),
+    WaitTimedOut(at=at(65), event="paid", key="event:paid", started_at=at(64), position=4),
+    InstanceBlocked(at=at(66), reason="too large"),
+    InstanceResumed(at=at(67)),
+)
+"""A transition of every kind but the first and the ends, such as an instance can have them."""
+
+
+class StoreContract(ABC):
+    """The clauses of `Store`."""
+
+    @abstractmethod
+    def new_store(self, folder: Path) -> Store:
+        """An empty store, closed."""
+
+    @abstractmethod
+    def same_store(self, store: Store) -> Store:
+        """What a restarted program would open, once `store` is closed."""
+
+    @pytest_asyncio.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
+        store = self.new_store(tmp_path)
+        await store.open()
+        yield store
+        await store.close()
+
+    async def reopen(self, store: Store) -> Store:
+        await store.close()
+        same = self.same_store(store)
+        await same.open()
+        return same
+
+    async def stored(self, store: Store, instance: Instance, *transitions: Transition, **options: bool) -> Instance:
+        """An instance in the store, with these transitions."""
+        assert await store.create(instance) is None
+        if transitions:
+            instance = after(instance, *transitions)
+            await store.append(instance, transitions, **options)
+        return instance
+
+    async def test_a_new_store_is_empty(self, store):
+        assert await store.list() == []
+        assert await store.runnable(limit=10) == []
+        assert await store.due(now=at(1e6), limit=10) == []
+        assert await store.next_due(after=at(-1e6)) is None
+        assert await store.unannounced(limit=10) == []
+        assert await store.expired(completed_before=at(1e6), keep=0, limit=10) == []
+        assert await store.definitions() == []
+        assert await store.summary("wf_1") is None
+        assert await store.histories(["wf_1"]) == {}
+
+    async def test_a_created_instance_has_its_origin_as_its_history(self, store):
+        instance = await self.stored(store, new_instance(version="7", idempotency_key="k", due_at=at(5)))
+        assert await store.histories(["wf_1"]) == {"wf_1": [instance.origin]}
+
+    async def test_a_taken_id_changes_nothing_and_is_returned(self, store):
+        await self.stored(store, new_instance(name="first"))
+        assert await store.create(new_instance(name="second")) == "wf_1"
+        assert [each.name for each in await store.list()] == ["first"]
+
+    async def test_a_taken_idempotency_key_leads_to_the_instance_that_has_it(self, store):
+        await self.stored(store, new_instance("wf_1", idempotency_key="signup"))
+        assert await store.create(new_instance("wf_2", idempotency_key="signup")) == "wf_1"
+        assert await store.summary("wf_2") is None
+
+    async def test_where_id_and_key_are_both_taken_the_id_counts(self, store):
+        await self.stored(store, new_instance("wf_1", idempotency_key="signup"))
+        await self.stored(store, new_instance("wf_2"))
+        assert await store.create(new_instance("wf_2", idempotency_key="signup")) == "wf_2"
+
+    async def test_instances_without_a_key_do_not_share_one(self, store):
+        await self.stored(store, new_instance("wf_1"))
+        await self.stored(store, new_instance("wf_2"))
+        assert len(await store.list()) == 2
+
+    async def test_of_simultaneous_creates_with_one_key_one_wins(self, store):
+        instances = [new_instance(f"wf_{number}", idempotency_key="signup") for number in range(20)]
+        owners = await asyncio.gather(*map(store.create, instances))
+        (winner,) = await store.list()
+        assert owners.count(None) == 1
+        assert set(owners) == {None, winner.id}
+
+    async def test_of_simultaneous_creates_with_one_id_one_wins(self, store):
+        owners = await asyncio.gather(*(store.create(new_instance(idempotency_key=f"k{n}")) for n in range(20)))
+        assert owners.count(None) == 1
+        assert set(owners) == {None, "wf_1"}
+        assert len(await store.list()) == 1
+
+    async def test_every_kind_of_transition_comes_back_equal(self, store):
+        instance = await self.stored(store, new_instance(), *EVERY_KIND)
+        store = await self.reopen(store)
+        assert await store.histories(["wf_1"]) == {"wf_1": [instance.origin, *EVERY_KIND]}
+        await store.close()
+
+    @pytest.mark.parametrize(
+        ("end", "status"),
+        [
+            (completed(), Status.COMPLETED),
+            (InstanceFailed(at=at(9), error="boom", detail_json=b"{}"), Status.FAILED),
+            (InstanceFailed(at=at(9), error="boom"), Status.FAILED),
+            (InstanceCancelled(at=at(9)), Status.CANCELLED),
+        ],
+    )
+    async def test_every_end_comes_back_equal(self, store, end, status):
+        await self.stored(store, new_instance(), RUN_STARTED, end)
+        history = (await store.histories(["wf_1"]))["wf_1"]
+        assert history[-1] == end
+        assert (await store.summary("wf_1")).status is status
+
+    async def test_times_come_back_to_the_microsecond(self, store):
+        origin = {"due_at": datetime.max.replace(tzinfo=UTC), "step_timeout": timedelta(microseconds=1)}
+        instance = await self.stored(store, new_instance(at=datetime(1970, 1, 1, tzinfo=UTC), **origin))
+        assert await store.histories(["wf_1"]) == {"wf_1": [instance.origin]}
+        assert (await store.summary("wf_1")).due_at == origin["due_at"]
+        assert await store.next_due(after=BEGINNING) == origin["due_at"]
+
+    async def test_histories_leave_unknown_ids_out_and_keep_instances_apart(self, store):
+        first = await self.stored(store, new_instance("wf_1"), RUN_STARTED, succeeded(0))
+        second = await self.stored(store, new_instance("wf_2"), RUN_STARTED)
+        found = await store.histories(["wf_2", "nobody", "wf_1"])
+        assert found == {"wf_1": [first.origin, RUN_STARTED, succeeded(0)], "wf_2": [second.origin, RUN_STARTED]}
+        assert await store.histories([]) == {}
+
+    async def test_five_hundred_histories_come_at_once(self, store):
+        ids = [f"wf_{number:03}" for number in range(500)]
+        await asyncio.gather(*(store.create(new_instance(id)) for id in ids))
+        found = await store.histories(ids)
+        assert set(found) == set(ids)
+        assert all(history[0].id == id and len(history) == 1 for id, history in found.items())
+
+    async def test_the_summary_is_the_state_that_was_appended_last(self, store):
+        instance = await self.stored(store, new_instance(version="7"), RUN_STARTED, succeeded(0))
+        await store.append(
+            after(instance, WaitStarted(at=at(3), event="paid", key="event:paid", due_at=at(9))),
+            [WaitStarted(at=at(3), event="paid", key="event:paid", due_at=at(9))],
+        )
+        summary = await store.summary("wf_1")
+        assert (summary.id, summary.name, summary.version, summary.run) == ("wf_1", "order", "7", 1)
+        assert (summary.revision, summary.status, summary.current_step) == (4, Status.WAITING_FOR_EVENT, 1)
+        assert (summary.waiting_for, summary.due_at, summary.max_retries) == ("paid", at(9), 3)
+        assert (summary.created_at, summary.started_at, summary.completed_at) == (BEGINNING, BEGINNING, None)
+        assert (summary.error, summary.blocked_reason) == (None, None)
+
+    async def test_a_summary_tells_the_error_and_the_reason_of_a_block(self, store):
+        await self.stored(store, new_instance("wf_1"), RUN_STARTED, InstanceFailed(at=at(9), error="boom"))
+        await self.stored(store, new_instance("wf_2"), InstanceBlocked(at=at(9), reason="too large"))
+        assert (await store.summary("wf_1")).error == "boom"
+        assert (await store.summary("wf_1")).completed_at == at(9)
+        assert (await store.summary("wf_2")).blocked_reason == "too large"
+
+    async def test_appends_that_are_not_awaited_keep_their_order(self, store):
+        instance = await self.stored(store, new_instance(), RUN_STARTED)
+        writes = []
+        for position in range(100):
+            instance = after(instance, succeeded(position))
+            writes.append(store.append(instance, [succeeded(position)]))
+        await writes[-1]
+        assert all([write.done() for write in writes])
+        history = (await store.histories(["wf_1"]))["wf_1"]
+        assert [each.position for each in history[2:]] == list(range(100))
+        assert (await store.summary("wf_1")).current_step == 100
+
+    async def test_an_append_needs_no_awaiting_to_be_written(self, store):
+        instance = await self.stored(store, new_instance())
+        store.append(after(instance, RUN_STARTED), [RUN_STARTED])
+        store = await self.reopen(store)
+        assert (await store.summary("wf_1")).status is Status.RUNNING
+        await store.close()
+
+    async def test_cancelling_whoever_awaits_does_not_cancel_the_write(self, store):
+        instance = await self.stored(store, new_instance())
+
+        async def write() -> None:
+            await store.append(after(instance, RUN_STARTED), [RUN_STARTED])
+
+        task = asyncio.create_task(write())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        store = await self.reopen(store)
+        assert len((await store.histories(["wf_1"]))["wf_1"]) == 2
+        await store.close()
+
+    async def test_an_append_to_another_revision_fails_and_changes_nothing(self, store):
+        instance = await self.stored(store, new_instance(), RUN_STARTED)
+        for wrong in (instance, replace(after(instance, succeeded(0)), revision=9)):
+            with pytest.raises(CorruptDatabaseError, match="wf_1"):
+                await store.append(wrong, [succeeded(0)])
+        assert len((await store.histories(["wf_1"]))["wf_1"]) == 2
+        assert (await store.summary("wf_1")).revision == 2
+
+    async def test_an_append_to_an_unknown_instance_fails(self, store):
+        with pytest.raises(CorruptDatabaseError, match="wf_9"):
+            await store.append(after(new_instance("wf_9"), RUN_STARTED), [RUN_STARTED])
+        assert await store.histories(["wf_9"]) == {}
+
+    async def test_a_bad_append_does_not_fail_its_neighbours(self, store):
+        instances = [await self.stored(store, new_instance(f"wf_{number}")) for number in range(9)]
+        states = [after(instance, RUN_STARTED) for instance in instances]
+        states[4] = replace(states[4], revision=7)
+        outcomes = await asyncio.gather(
+            *(store.append(state, [RUN_STARTED]) for state in states),
+            store.create(new_instance("wf_10")),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes.pop(4), CorruptDatabaseError)
+        assert outcomes == [None] * 9
+        assert [each.revision for each in await store.list()] == [1, 2, 2, 2, 2, 1, 2, 2, 2, 2]
+
+    async def test_runnable_are_those_pending_or_running_that_wait_for_no_time_oldest_first(self, store):
+        await self.stored(store, new_instance("pending"))
+        await self.stored(store, new_instance("delayed", due_at=at(9)))
+        await self.stored(store, new_instance("running"), RUN_STARTED, succeeded(0))
+        await self.stored(store, new_instance("between_attempts"), RUN_STARTED, EVERY_KIND[2])
+        await self.stored(store, new_instance("sleeping"), RUN_STARTED, sleeping(9))
+        await self.stored(store, new_instance("waiting"), RUN_STARTED, EVERY_KIND[8])
+        await self.stored(store, new_instance("blocked"), InstanceBlocked(at=at(1), reason="why"))
+        await self.stored(store, new_instance("finished"), RUN_STARTED, completed())
+        await self.stored(store, new_instance("awake"), RUN_STARTED, sleeping(9), WokeUp(at=at(9)))
+        assert await store.runnable(limit=10) == ["pending", "running", "awake"]
+
+    async def test_runnable_comes_in_pages(self, store):
+        ids = ["wf_c", "wf_a", "wf_b"]
+        for id in ids:
+            await self.stored(store, new_instance(id))
+        assert await store.runnable(limit=2) == ids[:2]
+        assert await store.runnable(after="wf_a", limit=2) == ids[2:]
+        assert await store.runnable(after="wf_b", limit=2) == []
+
+    async def test_a_page_of_runnable_may_begin_after_one_that_no_longer_is(self, store):
+        for id in ("wf_a", "wf_b"):
+            await self.stored(store, new_instance(id))
+        await self.stored(store, new_instance("wf_c"), InstanceCancelled(at=at(1)))
+        await self.stored(store, new_instance("wf_d"))
+        assert await store.runnable(after="wf_c", limit=9) == ["wf_d"]
+
+    async def test_runnable_after_a_deleted_instance_begins_at_the_front(self, store):
+        await self.stored(store, new_instance("wf_a"))
+        assert await store.runnable(after="deleted", limit=9) == ["wf_a"]
+
+    async def test_due_are_those_whose_time_has_come_the_longest_overdue_first(self, store):
+        for id, due in (("wf_late", 3), ("wf_last", 5), ("wf_first", 1), ("wf_tie", 3)):
+            await self.stored(store, new_instance(id, due_at=at(due)))
+        await self.stored(store, new_instance("wf_sleeping"), RUN_STARTED, sleeping(2))
+        await self.stored(store, new_instance("wf_runnable"))
+        assert await store.due(now=at(0.999999), limit=9) == []
+        assert await store.due(now=at(3), limit=9) == ["wf_first", "wf_sleeping", "wf_late", "wf_tie"]
+        assert await store.due(now=at(3), limit=2) == ["wf_first", "wf_sleeping"]
+
+    async def test_next_due_is_the_earliest_time_that_is_later(self, store):
+        for due in (3, 1, 5):
+            await self.stored(store, new_instance(f"wf_{due}", due_at=at(due)))
+        assert await store.next_due(after=at(0)) == at(1)
+        assert await store.next_due(after=at(1)) == at(3)
+        assert await store.next_due(after=at(4.999999)) == at(5)
+        assert await store.next_due(after=at(5)) is None
+
+    async def test_whoever_has_been_woken_is_due_no_more(self, store):
+        instance = await self.stored(store, new_instance(), RUN_STARTED, sleeping(9))
+        await store.append(after(instance, WokeUp(at=at(9))), [WokeUp(at=at(9))])
+        assert await store.due(now=at(100), limit=9) == []
+        assert await store.next_due(after=at(0)) is None
+
+    async def test_a_list_is_newest_first_and_comes_in_pages(self, store):
+        for id in ("wf_b", "wf_c", "wf_a"):
+            await self.stored(store, new_instance(id))
+        assert [each.id for each in await store.list()] == ["wf_a", "wf_c", "wf_b"]
+        assert [each.id for each in await store.list(limit=2)] == ["wf_a", "wf_c"]
+        assert [each.id for each in await store.list(after="wf_c", limit=2)] == ["wf_b"]
+        assert await store.list(after="wf_b") == []
+        assert await store.list(after="unknown") == []
+
+    async def test_a_list_filters_by_name_and_by_any_of_the_statuses(self, store):
+        await self.stored(store, new_instance("wf_1", name="a"), RUN_STARTED)
+        await self.stored(store, new_instance("wf_2", name="b"), RUN_STARTED)
+        await self.stored(store, new_instance("wf_3", name="a"))
+        await self.stored(store, new_instance("wf_4", name="a"), RUN_STARTED, sleeping(5))
+        await self.stored(store, new_instance("wf_5", name="b"), RUN_STARTED, completed())
+
+        async def listed(**filters: Any) -> list[str]:
+            return [each.id for each in await store.list(**filters)]
+
+        assert await listed(name="a") == ["wf_4", "wf_3", "wf_1"]
+        assert await listed(name="nobody's") == []
+        assert await listed(statuses=[Status.RUNNING]) == ["wf_2", "wf_1"]
+        assert await listed(statuses=[Status.RUNNING, Status.SLEEPING, Status.COMPLETED]) == [
+            "wf_5", "wf_4", "wf_2", "wf_1",
+        ]  # fmt: skip
+        assert await listed(statuses=list(Status), limit=3, after="wf_5") == ["wf_4", "wf_3", "wf_2"]
+        assert await listed(statuses=[Status.RUNNING, Status.RUNNING], name="a") == ["wf_1"]
+        assert await listed(statuses=[Status.PENDING, Status.SLEEPING], name="a", after="wf_4") == ["wf_3"]
+        assert await listed(statuses=[Status.FAILED]) == []
+
+    async def test_unannounced_are_those_to_announce_until_they_are_marked(self, store):
+        for id in ("wf_b", "wf_a"):
+            await self.stored(store, new_instance(id), RUN_STARTED, completed(), is_to_announce=True)
+        await self.stored(store, new_instance("wf_quiet"), RUN_STARTED, completed())
+        store = await self.reopen(store)
+        assert await store.unannounced(limit=9) == ["wf_b", "wf_a"]
+        assert await store.unannounced(limit=1) == ["wf_b"]
+        await store.mark_announced(["wf_b", "unknown"])
+        assert await store.unannounced(limit=9) == ["wf_a"]
+        await store.mark_announced(["wf_b", "wf_a"])
+        await store.mark_announced([])
+        assert await store.unannounced(limit=9) == []
+        await store.close()
+
+    async def test_only_finished_instances_are_deleted_and_each_with_its_history(self, store):
+        await self.stored(store, new_instance("wf_done", idempotency_key="k"), RUN_STARTED, completed())
+        await self.stored(store, new_instance("wf_failed"), RUN_STARTED, InstanceFailed(at=at(1), error="boom"))
+        await self.stored(store, new_instance("wf_running"), RUN_STARTED)
+        assert await store.delete(["wf_running", "wf_done", "unknown", "wf_done"]) == 1
+        assert await store.delete(["wf_done"]) == 0
+        assert await store.delete([]) == 0
+        assert sorted(await store.histories(["wf_done", "wf_failed", "wf_running"])) == ["wf_failed", "wf_running"]
+        assert [each.id for each in await store.list()] == ["wf_running", "wf_failed"]
+
+    async def test_a_deleted_instance_leaves_its_id_and_key_free(self, store):
+        await self.stored(store, new_instance(idempotency_key="k"), RUN_STARTED, completed())
+        await store.delete(["wf_1"])
+        fresh = await self.stored(store, new_instance(idempotency_key="k"))
+        assert await store.histories(["wf_1"]) == {"wf_1": [fresh.origin]}
+
+    async def test_expired_are_those_that_completed_before_oldest_first(self, store):
+        for id, second in (("wf_3", 3), ("wf_1", 1), ("wf_2", 2)):
+            await self.stored(store, new_instance(id), RUN_STARTED, completed(second))
+        await self.stored(store, new_instance("wf_running"), RUN_STARTED)
+
+        async def expired(before: float | None, keep: int | None, limit: int = 9) -> list[str]:
+            moment = None if before is None else at(before)
+            return list(await store.expired(completed_before=moment, keep=keep, limit=limit))
+
+        assert await expired(3, None) == ["wf_1", "wf_2"]
+        assert await expired(3, None, limit=1) == ["wf_1"]
+        assert await expired(None, None) == []
+        assert await expired(None, 1) == ["wf_1", "wf_2"]
+        assert await expired(None, 3) == []
+        assert await expired(None, 0) == ["wf_1", "wf_2", "wf_3"]
+        assert await expired(2, 2) == ["wf_1"]
+        assert await expired(2, 1) == ["wf_1", "wf_2"]
+        assert await expired(4, 2) == ["wf_1", "wf_2", "wf_3"]
+
+    async def test_what_is_still_to_be_announced_does_not_expire(self, store):
+        await self.stored(store, new_instance("wf_1"), RUN_STARTED, completed(1), is_to_announce=True)
+        assert await store.expired(completed_before=at(5), keep=0, limit=9) == []
+        await store.mark_announced(["wf_1"])
+        assert await store.expired(completed_before=at(5), keep=0, limit=9) == ["wf_1"]
+
+    async def test_definitions_are_kept_by_name_and_replaced(self, store):
+        first = WorkflowDefinition("b", version="1", description="é", step_timeout=timedelta(microseconds=1))
+        other = WorkflowDefinition("a", max_retries=0, initial_backoff=timedelta(0), maximum_backoff=timedelta(days=9))
+        for definition in (WorkflowDefinition("b"), other, first):
+            await store.save_definition(definition)
+        store = await self.reopen(store)
+        assert sorted(await store.definitions(), key=lambda each: each.name) == [other, first]
+        await store.close()
+
+    async def test_a_closed_store_refuses_and_can_be_opened_again(self, store):
+        instance = await self.stored(store, new_instance())
+        await store.close()
+        with pytest.raises(StoreError):
+            await store.create(new_instance("wf_2"))
+        with pytest.raises(StoreError):
+            await store.append(after(instance, RUN_STARTED), [RUN_STARTED])
+        with pytest.raises(StoreError):
+            await store.summary("wf_1")
+        with pytest.raises(StoreError):
+            await store.histories(["wf_1"])
+        await store.open()
+        assert (await store.summary("wf_1")).id == "wf_1"
+
+    async def test_closing_again_is_no_error(self, store):
+        await store.close()
+        await store.close()

@@ -1,0 +1,25 @@
+"""Both stores keep the contract of `ports.Store`."""
+
+from pathlib import Path
+
+from pylon_workflows.ports import Store
+from pylon_workflows.store.memory import MemoryStore
+from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.store_contract import StoreContract
+
+
+class TestSqliteStore(StoreContract):
+    def new_store(self, folder: Path) -> Store:
+        return SqliteStore(folder / "ünïcode ?#%.db")
+
+    def same_store(self, store: Store) -> Store:
+        assert isinstance(store, SqliteStore)
+        return SqliteStore(store._path)
+
+
+class TestMemoryStore(StoreContract):
+    def new_store(self, folder: Path) -> Store:
+        return MemoryStore()
+
+    def same_store(self, store: Store) -> Store:
+        return store
