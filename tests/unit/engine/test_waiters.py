@@ -109,10 +109,10 @@ async def test_an_engine_that_closes_while_the_end_is_being_read_leaves_no_error
 
 
 async def test_a_later_wait_for_the_same_id_is_not_forgotten_with_an_earlier_one(it):
-    earlier = it.wait()
+    earlier = it.wait(10)
     await settled()
     it.waiters.finished(FINISHED)
-    later = it.wait()  # the id has been given to another instance since
+    later = it.wait()  # before the earlier one has heard; the id has been given to another instance since
     await asyncio.sleep(0)
     await earlier
     await settled()
