@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,10 +55,10 @@ class WorkflowEngine:
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
         self._http_runner = HttpRunner(runner) if isinstance(runner, str) else None
-        self._guard = FileGuard(database) if store is None else None
+        self._guard = FileGuard(Path(database)) if store is None else None
         self._definitions = Definitions()
         self._engine = LocalEngine(
-            SqliteStore(database, synchronous=synchronous) if store is None else store,
+            SqliteStore(Path(database), synchronous=synchronous) if store is None else store,
             self._http_runner if isinstance(runner, str) else runner,
             SystemClock() if clock is None else clock,
             self._definitions,

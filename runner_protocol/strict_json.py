@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from typing import Any, NoReturn
 
+from pydantic_core import PydanticSerializationError, to_json
+
 MAX_DEPTH = 64
 """How deep arrays and objects may nest, counted from the value (an envelope around it does not count)."""
 
@@ -50,7 +52,7 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     except RecursionError:
         raise JsonError(f"nested deeper than {max_depth}") from None
     if "\\u" in text and _SURROGATE.search(text):
-        _refuse_surrogates(value)
+        _encode_scalars(value)
     return value
 
 
@@ -66,15 +68,12 @@ def encode(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
         _check(value, "$", max_depth)
     elif kind is not str and value is not None:
         _check_scalar(value, "$")
-    try:
-        return _ENCODER.encode(value).encode()
-    except UnicodeEncodeError:
-        raise JsonError("a string holds a lone surrogate, which is no Unicode character") from None
+    return _encode_scalars(value)
 
 
 def encode_parsed(value: Any) -> bytes:
     """Write a value that `parse` has read; nothing is checked again."""
-    return _ENCODER.encode(value).encode()
+    return to_json(value)
 
 
 def same_value(first: bytes, second: bytes) -> bool:
@@ -102,10 +101,10 @@ def check_depth(data: bytes, max_depth: int) -> None:
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _refuse_surrogates(value: Any) -> None:
+def _encode_scalars(value: Any) -> bytes:
     try:
-        _ENCODER.encode(value).encode()
-    except UnicodeEncodeError:
+        return encode_parsed(value)
+    except PydanticSerializationError:
         raise JsonError("a string holds a lone surrogate, which is no Unicode character") from None
 
 
@@ -137,7 +136,6 @@ def _constant(text: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 
 
 def _check(value: Any, path: str, depth_left: int) -> None:

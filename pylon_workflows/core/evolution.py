@@ -1,7 +1,7 @@
 """How transitions add up: `replay(history)` is the state, whichever way it was reached. Nothing is judged here."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -26,6 +26,10 @@ from pylon_workflows.core.transitions import (
     WaitTimedOut,
     WokeUp,
 )
+
+_FIELDS = [
+    (field.name, vars(Instance)[field.name].__get__, vars(Instance)[field.name].__set__) for field in fields(Instance)
+]
 
 
 def begin(started: InstanceStarted) -> Instance:
@@ -89,7 +93,7 @@ def evolve(instance: Instance, transition: Transition) -> Instance:
                 received_at=transition.at,
             )
             known = instance.event_ids
-            return replace(
+            return _changed(
                 instance,
                 revision=instance.revision + 1,
                 inbox=(*instance.inbox, unread),
@@ -102,12 +106,12 @@ def evolve(instance: Instance, transition: Transition) -> Instance:
         case WaitTimedOut():
             return _waited(instance, transition, transition.event, b"null", timed_out=True)
         case RunStarted():
-            return replace(instance, revision=instance.revision + 1, status=Status.RUNNING, started_at=transition.at)
+            return _changed(instance, revision=instance.revision + 1, status=Status.RUNNING, started_at=transition.at)
         case WokeUp():
             status = Status.PENDING if instance.started_at is None else Status.RUNNING
-            return replace(instance, revision=instance.revision + 1, status=status, due_at=None)
+            return _changed(instance, revision=instance.revision + 1, status=status, due_at=None)
         case WaitStarted():
-            return replace(
+            return _changed(
                 instance,
                 revision=instance.revision + 1,
                 status=Status.WAITING_FOR_EVENT,
@@ -127,7 +131,7 @@ def evolve(instance: Instance, transition: Transition) -> Instance:
         case InstanceCancelled():
             return _finished(instance, transition.at, status=Status.CANCELLED)
         case InstanceBlocked():
-            return replace(
+            return _changed(
                 instance,
                 revision=instance.revision + 1,
                 status=Status.BLOCKED,
@@ -136,15 +140,23 @@ def evolve(instance: Instance, transition: Transition) -> Instance:
             )
         case InstanceResumed():
             status = Status.PENDING if instance.started_at is None else Status.RUNNING
-            return replace(instance, revision=instance.revision + 1, status=status, blocked_reason=None)
+            return _changed(instance, revision=instance.revision + 1, status=status, blocked_reason=None)
         case InstanceStarted():
             return begin(transition)
         case _:
             assert_never(transition)
 
 
+def _changed(instance: Instance, **changes: Any) -> Instance:
+    """`dataclasses.replace` at a third of its price: every transition pays it."""
+    changed = object.__new__(Instance)
+    for name, read, write in _FIELDS:
+        write(changed, changes[name] if name in changes else read(instance))
+    return changed
+
+
 def _recorded(instance: Instance, record: Record, **changes: Any) -> Instance:
-    return replace(
+    return _changed(
         instance,
         revision=instance.revision + 1,
         records=instance.records.add(record),
@@ -189,7 +201,7 @@ def _waited(
 
 
 def _finished(instance: Instance, at: datetime, **changes: Any) -> Instance:
-    return replace(
+    return _changed(
         instance,
         revision=instance.revision + 1,
         completed_at=at,
