@@ -85,13 +85,14 @@ async def histories(
     reader: Reader, instance_ids: Sequence[str]
 ) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
     """`Store.histories`; damage in one instance's pages costs that instance alone."""
+    ids = list(dict.fromkeys(instance_ids))
     try:
-        rows = await reader.rows(_HISTORIES, (json.dumps(list(instance_ids)),))
+        rows = await reader.rows(_HISTORIES, (json.dumps(ids),))
     except CorruptDatabaseError as error:
-        if len(instance_ids) == 1:
-            return {instance_ids[0]: error}
+        if len(ids) == 1:
+            return {ids[0]: error}
         found: dict[str, Sequence[Transition] | CorruptDatabaseError] = {}
-        for instance_id in instance_ids:
+        for instance_id in ids:
             found.update(await histories(reader, [instance_id]))
         return found
     return {

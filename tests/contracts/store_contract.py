@@ -233,10 +233,10 @@ class StoreContract(ABC):
 
     async def test_five_hundred_histories_come_at_once(self, store):
         ids = [f"wf_{number:03}" for number in range(500)]
-        await asyncio.gather(*(store.create(new_instance(id)) for id in ids))
+        await asyncio.gather(*(store.create(new_instance(each)) for each in ids))
         found = await store.histories(ids)
         assert set(found) == set(ids)
-        assert all(history[0].id == id and len(history) == 1 for id, history in found.items())
+        assert all(history[0].id == owner and len(history) == 1 for owner, history in found.items())
 
     async def test_the_summary_is_the_state_that_was_appended_last(self, store):
         instance = await self.stored(store, new_instance(version="7"), RUN_STARTED, succeeded(0))
@@ -265,7 +265,7 @@ class StoreContract(ABC):
             instance = after(instance, succeeded(position))
             writes.append(store.append(instance, [succeeded(position)]))
         await writes[-1]
-        assert all([write.done() for write in writes])
+        assert all(write.done() for write in writes)
         history = (await store.histories(["wf_1"]))["wf_1"]
         assert [each.position for each in history[2:]] == list(range(100))
         assert (await store.summary("wf_1")).current_step == 100
@@ -332,15 +332,15 @@ class StoreContract(ABC):
 
     async def test_runnable_comes_in_pages(self, store):
         ids = ["wf_c", "wf_a", "wf_b"]
-        for id in ids:
-            await self.stored(store, new_instance(id))
+        for name in ids:
+            await self.stored(store, new_instance(name))
         assert await store.runnable(limit=2) == ids[:2]
         assert await store.runnable(after="wf_a", limit=2) == ids[2:]
         assert await store.runnable(after="wf_b", limit=2) == []
 
     async def test_a_page_of_runnable_may_begin_after_one_that_no_longer_is(self, store):
-        for id in ("wf_a", "wf_b"):
-            await self.stored(store, new_instance(id))
+        for name in ("wf_a", "wf_b"):
+            await self.stored(store, new_instance(name))
         await self.stored(store, new_instance("wf_c"), InstanceCancelled(at=at(1)))
         await self.stored(store, new_instance("wf_d"))
         assert await store.runnable(after="wf_c", limit=9) == ["wf_d"]
@@ -350,8 +350,8 @@ class StoreContract(ABC):
         assert await store.runnable(after="deleted", limit=9) == ["wf_a"]
 
     async def test_due_are_those_whose_time_has_come_the_longest_overdue_first(self, store):
-        for id, due in (("wf_late", 3), ("wf_last", 5), ("wf_first", 1), ("wf_tie", 3)):
-            await self.stored(store, new_instance(id, due_at=at(due)))
+        for name, due in (("wf_late", 3), ("wf_last", 5), ("wf_first", 1), ("wf_tie", 3)):
+            await self.stored(store, new_instance(name, due_at=at(due)))
         await self.stored(store, new_instance("wf_sleeping"), RUN_STARTED, sleeping(2))
         await self.stored(store, new_instance("wf_runnable"))
         assert await store.due(now=at(0.999999), limit=9) == []
@@ -373,8 +373,8 @@ class StoreContract(ABC):
         assert await store.next_due(after=at(0)) is None
 
     async def test_a_list_is_newest_first_and_comes_in_pages(self, store):
-        for id in ("wf_b", "wf_c", "wf_a"):
-            await self.stored(store, new_instance(id))
+        for name in ("wf_b", "wf_c", "wf_a"):
+            await self.stored(store, new_instance(name))
         assert [each.id for each in await store.list()] == ["wf_a", "wf_c", "wf_b"]
         assert [each.id for each in await store.list(limit=2)] == ["wf_a", "wf_c"]
         assert [each.id for each in await store.list(after="wf_c", limit=2)] == ["wf_b"]
@@ -403,8 +403,8 @@ class StoreContract(ABC):
         assert await listed(statuses=[Status.FAILED]) == []
 
     async def test_unannounced_are_those_to_announce_until_they_are_marked(self, store):
-        for id in ("wf_b", "wf_a"):
-            await self.stored(store, new_instance(id), RUN_STARTED, completed(), is_to_announce=True)
+        for name in ("wf_b", "wf_a"):
+            await self.stored(store, new_instance(name), RUN_STARTED, completed(), is_to_announce=True)
         await self.stored(store, new_instance("wf_quiet"), RUN_STARTED, completed())
         store = await self.reopen(store)
         assert await store.unannounced(limit=9) == ["wf_b", "wf_a"]
@@ -433,8 +433,8 @@ class StoreContract(ABC):
         assert await store.histories(["wf_1"]) == {"wf_1": [fresh.origin]}
 
     async def test_expired_are_those_that_completed_before_oldest_first(self, store):
-        for id, second in (("wf_3", 3), ("wf_1", 1), ("wf_2", 2)):
-            await self.stored(store, new_instance(id), RUN_STARTED, completed(second))
+        for name, second in (("wf_3", 3), ("wf_1", 1), ("wf_2", 2)):
+            await self.stored(store, new_instance(name), RUN_STARTED, completed(second))
         await self.stored(store, new_instance("wf_running"), RUN_STARTED)
 
         async def expired(before: float | None, keep: int | None, limit: int = 9) -> list[str]:
