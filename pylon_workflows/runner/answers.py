@@ -21,22 +21,34 @@ LARGE_ANSWER_BYTES = 64 * 1024
 MAX_RETRY_AFTER_S = 3600.0
 """A runner that asks for a longer pause is asked again after an hour: nobody means a year."""
 
-_SHOWN_BYTES = 200
+SHOWN_BYTES = 200
+"""How much of a body a message shows."""
+
 _PLAIN_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 
 
 def read_answer(
-    status: int, body: bytes, *, content_encoding: str | None = None, retry_after_s: float | None = None
+    status: int,
+    body: bytes,
+    *,
+    is_too_large: bool = False,
+    content_encoding: str | None = None,
+    retry_after_s: float | None = None,
 ) -> Action:
-    """Judge an HTTP status and a whole body (or its first MAX_ANSWER_BYTES + 1 bytes, if it has more).
+    """Judge an HTTP status and a body: the whole of it, or the beginning of one that `is_too_large`.
 
     Raises:
         MalformedAnswerError: 2xx with JSON that is no proper action, compressed, or too large.
         RunnerUnavailableError: any other answer without a proper action; it carries `retry_after_s`.
     """
+    is_too_large = is_too_large or len(body) > MAX_ANSWER_BYTES
     if 200 <= status < 300:
-        return _read_success(status, body, content_encoding, retry_after_s)
-    if status >= 500 and not _is_compressed(content_encoding) and len(body) <= MAX_ANSWER_BYTES:
+        if _is_compressed(content_encoding):
+            raise MalformedAnswerError(f"the answer is compressed (content-encoding: {content_encoding[:40]!r})")
+        if is_too_large:
+            raise MalformedAnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{_beginning(body)}")
+        return _read_success(status, body, retry_after_s)
+    if status >= 500 and not is_too_large and not _is_compressed(content_encoding):
         try:
             return parse_action(body)
         except MalformedMessageError:
@@ -69,11 +81,7 @@ def format_timeout(timeout_s: float) -> str:
     return f"timed out after {shown} s"
 
 
-def _read_success(status: int, body: bytes, content_encoding: str | None, retry_after_s: float | None) -> Action:
-    if _is_compressed(content_encoding):
-        raise MalformedAnswerError(f"the answer is compressed (content-encoding: {content_encoding[:40]!r})")
-    if len(body) > MAX_ANSWER_BYTES:
-        raise MalformedAnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{_beginning(body)}")
+def _read_success(status: int, body: bytes, retry_after_s: float | None) -> Action:
     if not body:
         raise RunnerUnavailableError(f"the runner answered {_name(status)} without a body", retry_after_s=retry_after_s)
     try:
@@ -102,4 +110,4 @@ def _name(status: int) -> str:
 
 
 def _beginning(body: bytes) -> str:
-    return f"; the body begins {body[:_SHOWN_BYTES].decode(errors='replace')!r}" if body else ""
+    return f"; the body begins {body[:SHOWN_BYTES].decode(errors='replace')!r}" if body else ""

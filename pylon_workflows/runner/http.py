@@ -5,6 +5,7 @@ Why pyreqwest, and what it does unlike others: docs/decisions/0003-pyreqwest.md.
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 from pyreqwest.client import Client, ClientBuilder
@@ -12,10 +13,16 @@ from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.response import Response
 
 from pylon_workflows.clock import SystemClock
-from pylon_workflows.errors import EngineNotRunningError
+from pylon_workflows.errors import EngineNotRunningError, TurnTimedOutError
 from pylon_workflows.ports import Clock, Turn
 from pylon_workflows.runner.address import RunnerAddress, encode_key
-from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, parse_retry_after, read_answer
+from pylon_workflows.runner.answers import (
+    LARGE_ANSWER_BYTES,
+    SHOWN_BYTES,
+    format_timeout,
+    parse_retry_after,
+    read_answer,
+)
 from pylon_workflows.runner.transport_errors import translate
 from runner_protocol.messages import MAX_ANSWER_BYTES, Action
 
@@ -83,11 +90,13 @@ class HttpRunner:
     async def take_turn(self, turn: Turn) -> Action:
         """See `ports.Runner`."""
         timeout_s = min(turn.timeout_s, MAX_TURN_S)
+        if timeout_s <= 0:
+            raise TurnTimedOutError(format_timeout(0.0))
         request = (
             self._client_for(timeout_s)
             .post(self._url)
             .header("idempotency-key", encode_key(turn.idempotency_key))
-            .timeout(timedelta(seconds=max(timeout_s, 0.0)))
+            .timeout(timedelta(seconds=timeout_s))
             .body_bytes(turn.body)
             .build_streamed()
         )
@@ -95,17 +104,22 @@ class HttpRunner:
             async with request as response:
                 status = response.status
                 content_encoding = _header(response, "content-encoding")
-                # Never more than the cap is read, whatever was declared; and no more is allocated beforehand.
-                chunk = await response.body_reader.read(MAX_ANSWER_BYTES + 1)
+                is_too_large = _declares_too_much(response)
+                # In one call, which sets aside what was declared, or else all that it may read: so not a byte more.
+                chunk = await response.body_reader.read(SHOWN_BYTES if is_too_large else MAX_ANSWER_BYTES + 1)
                 body = b"" if chunk is None else chunk.to_bytes()
         except PyreqwestError as error:
             raise translate(error, runner=self._address.name, timeout_s=timeout_s) from None
         wait_s = None if status == 200 else parse_retry_after(_header(response, "retry-after"), self._clock.now())
-        if len(body) > LARGE_ANSWER_BYTES:
-            return await asyncio.to_thread(
-                read_answer, status, body, content_encoding=content_encoding, retry_after_s=wait_s
-            )
-        return read_answer(status, body, content_encoding=content_encoding, retry_after_s=wait_s)
+        read = partial(
+            read_answer,
+            status,
+            body,
+            is_too_large=is_too_large,
+            content_encoding=content_encoding,
+            retry_after_s=wait_s,
+        )
+        return await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read()
 
     def _client_for(self, timeout_s: float) -> Client:
         """The client whose connect timeout fits twice into the deadline.
@@ -147,6 +161,11 @@ class HttpRunner:
         if self._root_certificate_pem is not None:
             builder = builder.add_root_certificate_pem(self._root_certificate_pem)
         return builder.build()
+
+
+def _declares_too_much(response: Response) -> bool:
+    declared = _header(response, "content-length")
+    return declared is not None and declared.isdecimal() and int(declared) > MAX_ANSWER_BYTES
 
 
 def _header(response: Response, name: str) -> str | None:

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import gzip
 import json
 import socket
 import ssl as tls
@@ -12,10 +13,8 @@ import struct
 import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Literal, Self
 
 ACTION = b'{"action":"step_complete","step_name":"charge","key":"charge","output":1}'
@@ -80,7 +79,8 @@ Outcome = Literal["answered", "unavailable", "malformed", "timed out"]
 class Behaviour:
     """What a runner does with each request, and what the engine must make of it.
 
-    `act` None means that nobody listens; `is_deaf` that the request is not even read. `has_dropped_turn` None: either.
+    `act` None means that nobody listens; `is_deaf` that the request is not even read. `has_dropped_turn` None: either,
+    since a connection that the runner closes or spoils after its answer may have been taken for the next turn already.
     """
 
     act: Act | None
@@ -99,16 +99,16 @@ def replies(body: bytes, status: str = "200 OK", headers: bytes = b"") -> Act:
     return act
 
 
-def sends(*parts: bytes, then: Literal["close", "wait", "reset"] = "close") -> Act:
-    """Send exactly these bytes, then close, reset, or wait until the caller goes."""
+def sends(*parts: bytes, then: Literal["close", "wait", "reset", "go on"] = "close") -> Act:
+    """Send exactly these bytes, then close, reset, wait until the caller goes, or go on with the next request."""
 
     async def act(exchange: Exchange) -> None:
         await exchange.send(*parts)
         if then == "wait":
             await exchange.until_gone()
-        elif then == "reset":
+        if then == "reset":
             exchange.reset()
-        if not exchange.is_over:
+        elif then != "go on":
             exchange.close()
 
     return act
@@ -142,22 +142,13 @@ async def _never_reads(exchange: Exchange) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def _bomb(exchange: Exchange) -> None:
-    await exchange.answer(_gzip_bomb(), headers=b"content-encoding: gzip\r\n")
-
-
-@cache
-def _gzip_bomb() -> bytes:
-    packer = zlib.compressobj(9, wbits=31)
-    packed = [packer.compress(bytes(1024 * 1024)) for _ in range(HUNDRED_MB // (1024 * 1024))]
-    return b"".join(packed) + packer.flush()
-
-
 def _head(length: int | bytes, status: bytes = b"200 OK") -> bytes:
     shown = length if isinstance(length, bytes) else b"%d" % length
     return b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\ncontent-length: " + shown + b"\r\n\r\n"
 
 
+_BOMB = gzip.compress(bytes(1024 * 1024)) * 300
+"""300 KB that unpack to 300 MB."""
 _CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _WHOLE = _head(len(ACTION)) + ACTION
 _PAGE = b"<html><title>nginx</title></html>"
@@ -186,7 +177,7 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "headers without end": Behaviour(floods(b"HTTP/1.1 200 OK\r\n", b"x-a: 1\r\n" * 999, 50_000_000), "unavailable"),
     # statuses
     "101": Behaviour(sends(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", then="wait"), "unavailable"),
-    "204": Behaviour(sends(b"HTTP/1.1 204 No Content\r\n\r\n"), "unavailable"),
+    "204": Behaviour(sends(b"HTTP/1.1 204 No Content\r\n\r\n", then="go on"), "unavailable"),
     "302": Behaviour(replies(b"", "302 Found", b"location: /elsewhere\r\n"), "unavailable"),
     "307": Behaviour(replies(ACTION, "307 Temporary Redirect", b"location: /elsewhere\r\n"), "unavailable"),
     "401": Behaviour(replies(ACTION, "401 Unauthorized", b"www-authenticate: Basic\r\n"), "unavailable"),
@@ -202,9 +193,10 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     # 200, and yet no action
     "empty": Behaviour(replies(b""), "unavailable"),
     "page of a proxy": Behaviour(replies(_PAGE), "unavailable"),
-    "length too short": Behaviour(sends(_head(9), ACTION), "unavailable"),
+    "length too short": Behaviour(sends(_head(9), ACTION), "unavailable", has_dropped_turn=None),
     "compressed and silent about it": Behaviour(replies(zlib.compress(ACTION)), "unavailable"),
-    "gzip bomb": Behaviour(_bomb, "malformed"),
+    "compression that is no text": Behaviour(replies(ACTION, headers=b"content-encoding: \xff\r\n"), "malformed"),
+    "gzip bomb": Behaviour(replies(_BOMB, headers=b"content-encoding: gzip\r\n"), "malformed"),
     "100 MB": Behaviour(floods(_head(HUNDRED_MB) + b"[", _NUMBER * 9999, HUNDRED_MB), "malformed"),
     "100 MB without a length": Behaviour(floods(b"HTTP/1.1 200 OK\r\n\r\n[", _NUMBER * 9999, HUNDRED_MB), "malformed"),
     "length of an exabyte": Behaviour(sends(_head(10**18), _BLOCK, then="wait"), "malformed"),
@@ -222,13 +214,15 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "headers that are no text": Behaviour(replies(ACTION, headers=b"x-a: \xff\xfe\r\n"), "answered"),
     "HTTP/1.0": Behaviour(sends(b"HTTP/1.0 200 OK\r\n\r\n", ACTION), "answered"),
     "chunked": Behaviour(
-        sends(_CHUNKED, b"5;x=y\r\n", ACTION[:5], b"\r\n44\r\n", ACTION[5:], b"\r\n0\r\nx-a: 1\r\n\r\n"), "answered"
+        sends(_CHUNKED, b"5;x=y\r\n", ACTION[:5], b"\r\n44\r\n", ACTION[5:], b"\r\n0\r\n\r\n", then="go on"), "answered"
     ),
+    "length said twice": Behaviour(sends(_head(b"73, 73"), ACTION, then="go on"), "answered"),
     "interim answers": Behaviour(
-        sends(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", _WHOLE), "answered"
+        sends(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\n", _WHOLE, then="go on"),
+        "answered",
     ),
-    "bytes after the body": Behaviour(sends(_WHOLE, b"HTTP/1.1 200 OK\r\n\r\nmore"), "answered"),
-    "keep-alive closed early": Behaviour(sends(_WHOLE), "answered"),
+    "bytes after the body": Behaviour(sends(_WHOLE, b"HTTP/1.1 200 OK\r\n\r\nmore"), "answered", has_dropped_turn=None),
+    "keep-alive closed early": Behaviour(sends(_WHOLE), "answered", has_dropped_turn=None),
 }
 HEALTHY = Behaviour(replies(ACTION, headers=b"content-type: application/json\r\n"), "answered")
 
@@ -239,59 +233,64 @@ class HostileRunner:
     def __init__(self, behaviour: Behaviour, *, ssl: tls.SSLContext | None = None) -> None:
         self._behaviour, self._ssl = behaviour, ssl
         self._socket = socket.socket()
-        self._server: asyncio.Server | None = None
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
         self.requests = 0
         self.connections = 0
 
     async def __aenter__(self) -> Self:
         self._socket.bind(("127.0.0.1", 0))  # kept bound, so that a refused port stays refused
+        self._socket.setblocking(False)
         scheme = "http" if self._ssl is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}/run"
         if self._behaviour.act is not None:
-            self._server = await asyncio.start_server(self._accept, sock=self._socket, backlog=512, ssl=self._ssl)
+            self._socket.listen(512)
+            asyncio.get_running_loop().add_reader(self._socket, self._accept, self._behaviour.act)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        connections = list(self._connections.items())
-        for task, writer in connections:
-            task.cancel()
-            writer.transport.abort()
-        await asyncio.gather(
-            *(task for task, _ in connections),
-            *(writer.wait_closed() for _, writer in connections),
-            return_exceptions=True,
-        )
-        if self._server is not None:
-            await self._server.wait_closed()
+        asyncio.get_running_loop().remove_reader(self._socket)
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         self._socket.close()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.create_task(self._serve(Exchange(reader, writer), writer))
-        self._connections[task] = writer
-        task.add_done_callback(lambda done: self._connections.pop(done, None))
+    def _accept(self, act: Act) -> None:
+        # Not asyncio.start_server: closed in the middle of an accept, it leaves the connection lying about.
+        with suppress(BlockingIOError):
+            connection, _ = self._socket.accept()
+            self.connections += 1
+            task = asyncio.create_task(self._serve(connection, act))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: connection.close())
 
-    async def _serve(self, exchange: Exchange, writer: asyncio.StreamWriter) -> None:
-        act = self._behaviour.act
-        assert act is not None
-        with suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
-            while not exchange.is_over and (self._behaviour.is_deaf or await exchange.has_request()):
-                self.requests += 1
-                await act(exchange)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+    async def _serve(self, connection: socket.socket, act: Act) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        connection.setblocking(False)
+        with suppress(OSError, EOFError):
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._ssl)
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            exchange = Exchange(reader, writer)
+            try:
+                while not exchange.is_over and (self._behaviour.is_deaf or await exchange.has_request()):
+                    self.requests += 1
+                    await act(exchange)
+                writer.close()
+                await writer.wait_closed()
+            finally:
+                transport.abort()
+                await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
 
 
 @asynccontextmanager
 async def hostile_process() -> AsyncIterator[Mapping[str, str]]:
     """Serve every behaviour, and `healthy`, from a child process; gives the URL of each by name."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable, __file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert child.stdin is not None
     assert child.stdout is not None
@@ -303,13 +302,13 @@ async def hostile_process() -> AsyncIterator[Mapping[str, str]]:
 
 
 async def _serve_all() -> None:
-    runners = {name: HostileRunner(behaviour) for name, behaviour in {**BEHAVIOURS, "healthy": HEALTHY}.items()}
-    urls = {name: (await runner.__aenter__()).url for name, runner in runners.items()}
-    sys.stdout.write(json.dumps(urls) + "\n")
-    sys.stdout.flush()
-    await asyncio.to_thread(sys.stdin.read)  # ends with the parent, however that ends
-    for runner in runners.values():
-        await runner.__aexit__()
+    async with AsyncExitStack() as stack:
+        urls = {}
+        for name, behaviour in {**BEHAVIOURS, "healthy": HEALTHY}.items():
+            urls[name] = (await stack.enter_async_context(HostileRunner(behaviour))).url
+        sys.stdout.write(json.dumps(urls) + "\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)  # ends with the parent, however that ends
 
 
 if __name__ == "__main__":
