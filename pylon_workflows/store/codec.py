@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import Transition
-from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -123,7 +123,7 @@ _SHAPES_BY_NAME = {transition.__name__: shape for transition, shape in _SHAPES.i
 
 
 def encode(transition: Transition) -> Encoded:
-    """The columns of a transition."""
+    """The columns of a transition. Raises InvalidInputError for text that is no Unicode (a lone surrogate)."""
     kind = type(transition)
     shape = _SHAPES[kind]
     values = {name: getattr(transition, name) for name in shape.names}
@@ -132,7 +132,11 @@ def encode(transition: Transition) -> Encoded:
         if value is not None:
             values[name] = write(value)
     payload = None if shape.payload is None else getattr(transition, shape.payload)
-    return Encoded(kind.__name__, to_microseconds(transition.at), to_json(values).decode(), payload)
+    try:
+        body = to_json(values).decode()
+    except PydanticSerializationError as error:
+        raise InvalidInputError(f"{kind.__name__}: holds text that is no Unicode: {error}") from error
+    return Encoded(kind.__name__, to_microseconds(transition.at), body, payload)
 
 
 def decode_history(

@@ -24,9 +24,9 @@ def migrations() -> Sequence[str]:
     return [entry.read_text("utf-8") for entry in found]
 
 
-def uri(path: Path, mode: str) -> str:
-    """The name by which SQLite opens the file in a mode: `ro`, `rw`, `rwc`."""
-    return f"file:{quote(str(path))}?mode={mode}"
+def uri(path: Path, options: str) -> str:
+    """The name by which SQLite opens the file, with options such as `mode=ro`."""
+    return f"file:{quote(str(path))}?{options}"
 
 
 def check(path: Path, scripts: Sequence[str]) -> int:
@@ -51,8 +51,10 @@ def check(path: Path, scripts: Sequence[str]) -> int:
         return 0
     if header != _HEADER:
         raise CorruptDatabaseError(f"{path} is no SQLite database, or damaged: restore a backup, or name another file")
+    has_log = Path(f"{path}-wal").exists()
+    options = "mode=ro" if has_log else "mode=ro&immutable=1"  # the latter makes no files beside it
     try:
-        with closing(sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(uri(path, options), uri=True, isolation_level=None)) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

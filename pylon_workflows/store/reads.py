@@ -34,14 +34,16 @@ COMPLETED_BEFORE = (
     "SELECT id FROM instances WHERE completed_at < ? AND is_unannounced = 0 ORDER BY completed_at, key LIMIT ?"
 )
 BEYOND_NEWEST = """
-SELECT id FROM instances WHERE (completed_at, key) <= (
+SELECT id FROM instances WHERE completed_at IS NOT NULL AND (completed_at, key) <= (
     SELECT completed_at, key FROM instances WHERE completed_at IS NOT NULL
     ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET ?
 ) AND is_unannounced = 0 ORDER BY completed_at, key LIMIT ?
 """
 DEFINITIONS = f"SELECT {', '.join(DEFINITION)} FROM definitions ORDER BY name"
-_RUNNABLE = "SELECT id FROM instances WHERE status IN ('pending', 'running') AND due_at IS NULL"
-_HISTORIES = """
+_RUNNABLE = (
+    "SELECT id FROM instances INDEXED BY instances_runnable WHERE status IN ('pending', 'running') AND due_at IS NULL"
+)
+HISTORIES = """
 SELECT instances.id, instances.revision, history.revision, history.type, at, body, payload
 FROM json_each(?) AS wanted
 CROSS JOIN instances ON instances.id = wanted.value
@@ -58,7 +60,7 @@ class Reader:
 
     async def open(self) -> None:
         """Connect to a file that exists."""
-        self._connection = await aiosqlite.connect(uri(self._path, "ro"), uri=True, isolation_level=None)
+        self._connection = await aiosqlite.connect(uri(self._path, "mode=ro"), uri=True, isolation_level=None)
 
     async def close(self) -> None:
         """Disconnect, after the calls that are under way."""
@@ -87,7 +89,7 @@ async def histories(
     """`Store.histories`; damage in one instance's pages costs that instance alone."""
     ids = list(dict.fromkeys(instance_ids))
     try:
-        rows = await reader.rows(_HISTORIES, (json.dumps(ids),))
+        rows = await reader.rows(HISTORIES, (json.dumps(ids),))
     except CorruptDatabaseError as error:
         if len(ids) == 1:
             return {ids[0]: error}

@@ -70,7 +70,7 @@ class SqliteStore:
         version = migrations.check(self._path, scripts)
         try:
             connection = sqlite3.connect(
-                migrations.uri(self._path, "rwc"),
+                migrations.uri(self._path, "mode=rwc"),
                 uri=True,
                 timeout=_BUSY_TIMEOUT_S,
                 isolation_level=None,
