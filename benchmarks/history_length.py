@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.parts import DECIDE, DISPATCH, JOIN, SEND, STORE, WRITER, Parts
+from benchmarks.parts import DECIDE, DISPATCH, JOIN, READ, SEND, STORE, WRITER, Parts
 from benchmarks.report import Figure, Report, median_figure
 from benchmarks.surroundings import INPUT, WORKFLOW, Options, bare_runner, folder_on_disk, new_engine, run_in
 from benchmarks.windows import median, ratios
@@ -20,7 +20,7 @@ from pylon_workflows.store import writes
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 ENGINE_PARTS = (DECIDE, STORE, WRITER, DISPATCH)
-SENDING_PARTS = (JOIN, SEND)
+SENDING_PARTS = (JOIN, SEND, READ)
 WANTED_RATIO = 1.5
 
 Costs = dict[str, list[float]]

@@ -13,13 +13,13 @@ from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
-from pylon_workflows import changes, turn_request, turns
-from pylon_workflows.runner.http import HttpRunner
+from pylon_workflows import changes, starts, turn_request, turns
+from pylon_workflows.runner import http
 from pylon_workflows.store import group_commit
 from pylon_workflows.store.sqlite import SqliteStore
 
 DECIDE, STORE, WRITER, DISPATCH = "decide", "store", "store's thread", "dispatch"
-JOIN, SEND = "joining the records", "sending and reading"
+JOIN, SEND, READ, START = "joining the records", "sending", "reading the answer", "starting"
 
 Function = Callable[..., Any]
 
@@ -40,11 +40,13 @@ class Parts:
                 (DECIDE, changes, "decide", self._function),
                 (DECIDE, changes, "evolve", self._function),
                 (STORE, SqliteStore, "append", self._function),
-                (STORE, group_commit, "_resolve", self._function),
                 (WRITER, group_commit.GroupCommit, "_commit", self._other_thread),
                 (JOIN, turn_request.JoinedRecords, "json", self._function),
                 (JOIN, turns, "request_body", self._function),
-                (SEND, HttpRunner, "take_turn", self._coroutine),
+                (SEND, http.HttpRunner, "take_turn", self._coroutine),
+                (READ, http, "read_answer", self._function),
+                (START, starts.Starts, "new_instance", self._function),
+                (START, SqliteStore, "create", self._coroutine),
                 (DISPATCH, turns.Turns, "drive", self._coroutine),
             ):
                 stack.enter_context(patch.object(owner, name, wrap(part, getattr(owner, name))))
