@@ -52,7 +52,8 @@ def list_instances(client: Client, as_json: bool, *, status: str | None, name: s
     query: str | None = urlencode({key: value for key, value in filters.items() if value is not None})
     items: list[dict[str, Any]] = []
     while query is not None and len(items) < limit:
-        reply = client.call("GET", f"?{query}")
+        # With its slash, because a FastAPI app that has the API mounted redirects without it.
+        reply = client.call("GET", f"/?{query}")
         items += reply.value
         query = reply.next_query
     items = items[:limit]
