@@ -88,21 +88,26 @@ class Dispatcher:
         self._fill()
 
     async def drain(self, grace_s: float) -> None:
-        """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off."""
+        """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.
+
+        Cancelled, it cuts off at once.
+        """
         self._is_open = False
         for task in (self._refill, self._alarm):
             if task is not None:
                 task.cancel()
         driving = list(self._driving.values())
-        if driving:
-            await asyncio.wait(driving, timeout=grace_s)
-        for task in driving:
-            task.cancel()
-        others = [task for task in (self._refill, self._alarm) if task is not None]
-        await asyncio.gather(*driving, *others, return_exceptions=True)
-        self._refill = self._alarm = None
-        for held in (self._queue, self._queued, self._driving, self._postponed, self._postponed_ids):
-            held.clear()
+        try:
+            if driving:
+                await asyncio.wait(driving, timeout=grace_s)
+        finally:
+            for task in driving:
+                task.cancel()
+            others = [task for task in (self._refill, self._alarm) if task is not None]
+            await asyncio.gather(*driving, *others, return_exceptions=True)
+            self._refill = self._alarm = None
+            for held in (self._queue, self._queued, self._driving, self._postponed, self._postponed_ids):
+                held.clear()
 
     def _fill(self) -> None:
         while self._is_open and self._queue and len(self._driving) < self._room():

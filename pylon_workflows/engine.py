@@ -118,10 +118,18 @@ class LocalEngine:
             self._dispatcher.open()
 
     async def close(self) -> None:
-        """Take no more work, let turns in flight finish within the grace time, and let go of the store."""
+        """Take no more work, let turns in flight finish within the grace time, and let go of the store.
+
+        Cancelled, it cuts the turns off at once and lets go all the same.
+        """
         self._is_running = False
-        if self._dispatcher is not None:
-            await self._dispatcher.drain(self._settings.shutdown_grace_s)
+        try:
+            if self._dispatcher is not None:
+                await self._dispatcher.drain(self._settings.shutdown_grace_s)
+        finally:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         for service in self._services:
             service.cancel()
         await asyncio.gather(*self._services, *self._changing, return_exceptions=True)
