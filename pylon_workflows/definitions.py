@@ -7,7 +7,7 @@ from datetime import timedelta
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.errors import InvalidInputError, UnknownWorkflowError
 from runner_protocol.durations import MAX_DURATION
-from runner_protocol.messages import MAX_NAME_LENGTH
+from runner_protocol.fields import MAX_NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True)

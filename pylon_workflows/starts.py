@@ -10,7 +10,7 @@ from pylon_workflows.definitions import Definitions
 from pylon_workflows.errors import InvalidInputError, StartConflictError, TooLargeError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id, new_instance_id, new_seed
 from pylon_workflows.ports import Clock, Started, Store
-from runner_protocol.messages import MAX_NAME_LENGTH
+from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import JsonError, encode, same_value
 
 

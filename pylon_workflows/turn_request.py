@@ -9,7 +9,8 @@ from datetime import datetime
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.records import Record
-from runner_protocol.messages import PROTOCOL_VERSION, format_timestamp
+from runner_protocol.fields import format_timestamp
+from runner_protocol.messages import PROTOCOL_VERSION
 
 _string = json.encoder.encode_basestring
 

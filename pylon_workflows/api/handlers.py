@@ -18,7 +18,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.ports import Engine
-from runner_protocol.messages import MAX_NAME_LENGTH
+from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
 MAX_PAGE = 200

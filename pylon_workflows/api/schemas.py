@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pylon_workflows.core.instance import Status
 from runner_protocol.durations import MAX_DURATION
-from runner_protocol.messages import Name, StepRecord, Timestamp
+from runner_protocol.fields import Name, Timestamp
+from runner_protocol.messages import StepRecord
 
 Seconds = Annotated[float, Field(gt=0, le=MAX_DURATION.total_seconds(), allow_inf_nan=False)]
 UnixSeconds = Annotated[float, Field(description="seconds since 1970-01-01T00:00:00Z")]

@@ -12,7 +12,7 @@ from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary
-from runner_protocol.messages import format_timestamp
+from runner_protocol.fields import format_timestamp
 from runner_protocol.strict_json import encode_parsed
 
 INSTANCE_MEMBERS = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner_protocol.durations import DurationError, parse_duration
-from runner_protocol.messages import parse_timestamp
+from runner_protocol.fields import parse_timestamp
 
 _MISSING: Any = object()
 _SHOWN = 300

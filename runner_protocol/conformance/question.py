@@ -13,7 +13,8 @@ from urllib.parse import quote
 from runner_protocol.conformance.cases import Case, ShortRecord, Turn
 from runner_protocol.conformance.exchange import Call
 from runner_protocol.durations import parse_duration
-from runner_protocol.messages import PROTOCOL_VERSION, format_timestamp
+from runner_protocol.fields import format_timestamp
+from runner_protocol.messages import PROTOCOL_VERSION
 from runner_protocol.strict_json import encode_parsed
 
 STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from runner_protocol import NonRetryableError, RetryAfter, StepFailedError, current_step
-from runner_protocol.messages import format_timestamp
+from runner_protocol.fields import format_timestamp
 
 WorkflowFunction = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
-from runner_protocol.messages import MAX_NAME_LENGTH, Diverged, StepRecord
+from runner_protocol.fields import MAX_NAME_LENGTH
+from runner_protocol.messages import Diverged, StepRecord
 
 CallKind = Literal["step", "sleep", "event"]
 

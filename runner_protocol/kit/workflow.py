@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.kit.context import Context
-from runner_protocol.messages import MAX_NAME_LENGTH
 
 WorkflowFunction = Callable[[Context, Any], Coroutine[Any, Any, Any]]
 

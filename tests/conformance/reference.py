@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from runner_protocol.conformance.workflows import WORKFLOWS
+from runner_protocol.fields import format_timestamp, parse_timestamp
 from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
 from runner_protocol.kit.step import StepInfo, running_step
-from runner_protocol.messages import MAX_ANSWER_BYTES, format_timestamp, parse_timestamp
+from runner_protocol.messages import MAX_ANSWER_BYTES
 from runner_protocol.strict_json import encode
 
 MOST_PASSES = 4

@@ -7,7 +7,8 @@ from typing import Any
 
 from runner_protocol import Runner, Workflow
 from runner_protocol.durations import parse_duration
-from runner_protocol.messages import Complete, Fail, Sleep, StepComplete, WaitEvent, format_timestamp, parse_action
+from runner_protocol.fields import format_timestamp
+from runner_protocol.messages import Complete, Fail, Sleep, StepComplete, WaitEvent, parse_action
 
 STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 TIMED_OUT = object()

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from playing import completed, request_for
 
+from runner_protocol.fields import MAX_KEY_LENGTH, MAX_NAME_LENGTH, format_timestamp, parse_timestamp
 from runner_protocol.messages import (
-    MAX_KEY_LENGTH,
-    MAX_NAME_LENGTH,
     Action,
     Complete,
     Defer,
@@ -23,10 +22,8 @@ from runner_protocol.messages import (
     StepRecord,
     WaitEvent,
     encode_message,
-    format_timestamp,
     parse_action,
     parse_request,
-    parse_timestamp,
     read_action,
 )
 from runner_protocol.strict_json import MAX_DEPTH

@@ -1,0 +1,75 @@
+"""The types of the messages' fields: what a name, a key, a time and a duration look like on the wire."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from runner_protocol.durations import DurationError, format_duration, parse_duration
+
+MAX_NAME_LENGTH = 128
+MAX_KEY_LENGTH = 512
+"""A key is a name with a prefix or a counter added (`sleep:<name>`, `<name>#1000`), so it may be longer than one."""
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
+
+
+def parse_timestamp(value: object) -> datetime:
+    """Read an RFC 3339 time (with an offset) as a UTC datetime; raises ValueError for anything else."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("should be an RFC 3339 time such as 2026-12-01T09:00:00.000Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("should be a time between the years 1 and 9999, in UTC too") from None
+
+
+def format_timestamp(value: datetime) -> str:
+    """Write a UTC datetime as the wire does: RFC 3339, milliseconds, `Z`."""
+    return value.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _read_duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, (str, int, float)):
+        raise DurationError("should be a duration: a text such as '24h' or a number of seconds")
+    return parse_duration(value)
+
+
+def _check_duration(value: object) -> str:
+    length = _read_duration(value)
+    return format_duration(length) if isinstance(value, timedelta) else str(value).strip()
+
+
+def _refuse_for_now(value: object) -> None:
+    if value is not None:
+        raise ValueError("is not supported by this release yet")
+
+
+Timestamp = Annotated[
+    datetime,
+    BeforeValidator(parse_timestamp),
+    PlainSerializer(format_timestamp),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_read_duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}),
+]
+DurationText = Annotated[
+    str,
+    BeforeValidator(_check_duration),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}),
+]
+"""A duration kept as it was written, because people read it in the name of a sleep; `parse_duration` reads it."""
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NotYet = Annotated[None, PlainValidator(_refuse_for_now), WithJsonSchema({"type": "null"})]
+"""A field of version 2 that changes what an action means, but not carried out by this release: refused, not ignored."""
