@@ -149,11 +149,14 @@ class Store(Protocol):
         after: str | None = None,
         limit: int = 200,
     ) -> Sequence[InstanceSummary]:
-        """Instances, newest first, of any of the statuses (none given: all); `after` is the id that ended a page."""
+        """Instances, newest first, of any of the statuses (none given: all); `after` is the id that ended a page.
+
+        Nothing comes after an unknown id.
+        """
         ...
 
     async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
-        """Ids of instances to drive now, oldest first, beginning after the one given."""
+        """Ids of instances to drive now, oldest first, beginning after the one given; after an unknown one, all."""
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[str]:

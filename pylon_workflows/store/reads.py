@@ -6,6 +6,7 @@ Each call is one hop to a connection's thread and one statement.
 
 # ruff: noqa: S608  only column names and fixed terms are put into statements; values are always parameters
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ from pylon_workflows.store.migrations import uri
 from pylon_workflows.store.rows import DEFINITION, SUMMARY
 
 Rows = Sequence[Any]
+
+_DECODED_AT_A_TIME = 50
+"""Histories, before the event loop may do something else: about two milliseconds of short ones."""
 
 SUMMARY_OF = f"SELECT {', '.join(SUMMARY)} FROM instances WHERE id = ?"
 DUE = "SELECT id FROM instances WHERE due_at <= ? ORDER BY due_at, key LIMIT ?"
@@ -97,9 +101,12 @@ async def histories(
         for instance_id in ids:
             found.update(await histories(reader, [instance_id]))
         return found
-    return {
-        instance_id: _history(instance_id, list(its_rows)) for instance_id, its_rows in groupby(rows, key=itemgetter(0))
-    }
+    decoded = {}
+    for count, (instance_id, its_rows) in enumerate(groupby(rows, key=itemgetter(0)), 1):
+        decoded[instance_id] = _history(instance_id, list(its_rows))
+        if count % _DECODED_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+    return decoded
 
 
 def _history(instance_id: str, rows: list[tuple[Any, ...]]) -> Sequence[Transition] | CorruptDatabaseError:
