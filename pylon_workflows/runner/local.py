@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol, Self, cast
 
 from pylon_workflows.clock import SystemClock
@@ -73,12 +74,10 @@ class LocalRunner:
     async def take_turn(self, turn: Turn) -> Action:
         """See `ports.Runner`."""
         deadline = asyncio.timeout(turn.timeout_s)
-        try:
+        with suppress(TimeoutError):
             async with deadline:
                 status, body, headers = await self._ask(turn)
-        except TimeoutError:
-            raise TurnTimedOutError(format_timeout(turn.timeout_s)) from None
-        if deadline.expired():  # the target swallowed the cancellation; its answer comes too late all the same
+        if deadline.expired():  # also when the target has swallowed the cancellation and answers all the same
             raise TurnTimedOutError(format_timeout(turn.timeout_s))
         content_encoding = headers.get("content-encoding")
         wait_s = parse_retry_after(headers.get("retry-after"), self._clock.now()) if headers else None
