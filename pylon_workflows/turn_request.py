@@ -19,15 +19,15 @@ def record_json(record: Record, index: int) -> bytes:
     """A record as the wire and the HTTP API show it; `index` is its place in the list."""
     error = "null" if record.error is None else _string(record.error)
     position = "null" if record.position is None else record.position
-    return b'{"step_id":"step_%d","output":%b,%b' % (
+    return b'{"step_id":"step_%d",%b,"output":%b,%b}' % (
         index,
+        f'"name":{_string(record.name)},"status":"{record.status}"'.encode(),
         record.output_json,
         (
-            f'"name":{_string(record.name)},"status":"{record.status}","error":{error},'
-            f'"started_at":"{format_timestamp(record.started_at)}",'
+            f'"error":{error},"started_at":"{format_timestamp(record.started_at)}",'
             f'"completed_at":"{format_timestamp(record.completed_at)}","duration_ms":{record.duration_ms},'
             f'"retry_count":{record.retry_count},"key":{_string(record.key)},"kind":"{record.kind}",'
-            f'"position":{position},"final":{_boolean(record.final)},"timed_out":{_boolean(record.timed_out)}}}'
+            f'"position":{position},"final":{_boolean(record.final)},"timed_out":{_boolean(record.timed_out)}'
         ).encode(),
     )
 

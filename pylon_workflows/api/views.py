@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pylon_workflows.core.instance import Instance, Status
-from pylon_workflows.core.records import Record
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.turn_request import record_json
 from runner_protocol.fields import format_timestamp
 from runner_protocol.strict_json import encode_parsed
 
@@ -47,36 +47,13 @@ def instance_json(instance: Instance) -> bytes:
     members["input"] = instance.origin.input_json
     members["output"] = instance.output_json or b"null"
     members["error_detail"] = instance.error_detail_json or b"null"
-    members["steps"] = _array(record_json(index, record) for index, record in enumerate(instance.records))
+    members["steps"] = _array(record_json(record, index) for index, record in enumerate(instance.records))
     return _object({name: members[name] for name in INSTANCE_MEMBERS})
 
 
 def summaries_json(summaries: Sequence[InstanceSummary]) -> bytes:
     """A list's items: instances without input, output and records."""
     return _array(_object(_common(summary)) for summary in summaries)
-
-
-def record_json(index: int, record: Record) -> bytes:
-    """A record as the wire writes it (PROTOCOL.md section 1), number `index` of its run, no field left out."""
-    return (
-        b'{"step_id":"step_%d","name":%b,"status":"%b","output":%b,"error":%b,"started_at":%b,"completed_at":%b,'
-        b'"duration_ms":%d,"retry_count":%d,"key":%b,"kind":"%b","position":%b,"final":%b,"timed_out":%b}'
-    ) % (
-        index,
-        encode_parsed(record.name),
-        record.status.encode(),
-        record.output_json,
-        encode_parsed(record.error),
-        _time(record.started_at),
-        _time(record.completed_at),
-        record.duration_ms,
-        record.retry_count,
-        encode_parsed(record.key),
-        record.kind.encode(),
-        encode_parsed(record.position),
-        encode_parsed(record.final),
-        encode_parsed(record.timed_out),
-    )
 
 
 def history_json(history: Sequence[Transition]) -> bytes:
