@@ -4,6 +4,7 @@ One run is one history. Commands are given to instances in any state, early, lat
 back. In the end the whole history must fold to the state, before and after a trip through the store's rows.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -143,6 +144,7 @@ class DeciderMachine(RuleBasedStateMachine):
                 self.accepted[transition.event].append(transition.data_json)
             case EventTaken():
                 taken = next(event for event in here.inbox if event.revision == transition.source)
+                assert here.wait is None or here.wait.event == taken.event
                 self.taken[taken.event].append(taken.data_json)
 
     @rule(action=ACTIONS, began_ago=SECONDS, jitter=st.floats(0, 1))
@@ -154,6 +156,18 @@ class DeciderMachine(RuleBasedStateMachine):
     def answer_that_ends_it(self, action, is_wanted):
         if is_wanted == 0:
             self.command(ApplyAction(action=action, turn_started_at=self.now))
+
+    @rule(ago=st.integers(1, 5), action=ACTIONS, event_id=st.integers(0, 5).map(str))
+    def an_older_version_goes_another_way(self, ago, action, event_id):
+        """What is tried on an older version, and thrown away, changes nothing in this one."""
+        older = self.versions[-min(ago, len(self.versions))][0] if self.versions else self.instance
+        for command in (
+            ApplyAction(action=action, turn_started_at=self.now),
+            DeliverEvent(event="x", data_json=b"0", event_id=event_id),
+        ):
+            with suppress(MalformedAnswerError, InstanceFinishedError):
+                for transition in decide(older, command, self.now):
+                    older = evolve(older, transition)
 
     @rule(jitter=st.floats(0, 1))
     def no_answer(self, jitter):
@@ -275,7 +289,7 @@ def is_to_be_raised(error, instance, command):
 def runs(max_examples):
     return settings(
         max_examples=max_examples,
-        stateful_step_count=18,
+        stateful_step_count=16,
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow],
@@ -283,9 +297,9 @@ def runs(max_examples):
 
 
 class TestDecider(DeciderMachine.TestCase):
-    settings = runs(100)
+    settings = runs(150)
 
 
 @pytest.mark.slow
 class TestDeciderAtLength(DeciderMachine.TestCase):
-    settings = runs(1900)
+    settings = runs(1850)
