@@ -211,6 +211,21 @@ async def test_two_runners_in_one_process_do_not_disturb_each_other() -> None:
         assert await one.take_turn(a_turn()) == Complete()
 
 
+async def test_at_the_deadline_the_connection_is_hung_up() -> None:
+    has_hung_up = asyncio.Event()
+
+    async def act(exchange: Exchange) -> None:
+        await exchange.until_gone()
+        has_hung_up.set()
+        exchange.close()
+
+    async with doing(act) as server, HttpRunner(server.url) as runner:
+        with pytest.raises(TurnTimedOutError):
+            await runner.take_turn(a_turn(timeout_s=0.1))
+        async with asyncio.timeout(5):
+            await has_hung_up.wait()
+
+
 @pytest.mark.parametrize("timeout_s", [0.001, 0.0, -1.0])
 async def test_a_deadline_that_has_passed_is_a_timeout(timeout_s: float) -> None:
     async with doing(sends(then="wait")) as server, HttpRunner(server.url) as runner:
