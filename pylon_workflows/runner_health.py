@@ -43,6 +43,11 @@ class RunnerHealth:
         self._probe_at = 0.0
 
     @property
+    def is_failing(self) -> bool:
+        """Whether the last turn to end, whoever's it was, found no answer."""
+        return bool(self._failing)
+
+    @property
     def is_down(self) -> bool:
         """Whether only probes are sent."""
         return len(self._failing) >= _FAILING_INSTANCES_UNTIL_DOWN

@@ -148,9 +148,9 @@ class Turns:
         except TurnTimedOutError as error:
             return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
         except MalformedAnswerError as error:
-            self._health.answered(instance.id)
+            self._answered(instance.id)
             return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
-        self._health.answered(instance.id)
+        self._answered(instance.id)
         if isinstance(action, Defer):
             return self._deferred(instance.id, action)
         if self._deferrals:
@@ -161,7 +161,15 @@ class Turns:
         self._deferrals.pop(instance_id, None)
         self._health.forget(instance_id)
 
+    def _answered(self, instance_id: str) -> None:
+        if self._health.is_failing:
+            _log.info("%s: the runner answers again", instance_id)
+        self._health.answered(instance_id)
+
     def _unavailable(self, instance_id: str, error: RunnerUnavailableError) -> float | Block:
+        if not self._health.is_failing:  # once an outage; a log holds no bodies
+            reason = str(error).partition("; the body begins ")[0]
+            _log.warning("%s: the runner is unavailable, it is asked again and again: %s", instance_id, reason)
         delay_s = self._health.failed(instance_id, error, monotonic=self._clock.monotonic(), jitter=self._jitter())
         if self._health.has_killed_runner(instance_id):
             self._health.forget(instance_id)
@@ -173,6 +181,8 @@ class Turns:
 
     def _deferred(self, instance_id: str, action: Defer) -> float:
         count = self._deferrals.get(instance_id, 0)
+        if count == 0:
+            _log.warning("%s: the runner puts it off, it is asked again and again: %s", instance_id, action.reason)
         self._deferrals[instance_id] = count + 1
         asked_for_s = max(action.retry_after / timedelta(seconds=1), _SHORTEST_DEFERRAL_S)
         return max(asked_for_s, min(asked_for_s * 2.0 ** min(count, 30), _LONGEST_DEFERRAL_S))
