@@ -10,11 +10,21 @@ from typing import Any
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.errors import RunnerError, TurnTimedOutError
-from pylon_workflows.ports import Runner, Turn
+from pylon_workflows.ports import Runner, Store, Turn
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.workflow_engine import WorkflowEngine
 from runner_protocol.messages import Action, TurnRequest, parse_request
+
+__all__ = [
+    "FakeClock",
+    "MemoryStore",
+    "ScriptedRunner",
+    "engine_in_memory",
+    "script",
+    "wait_for_status",
+    "wait_until",
+]
 
 _POLL_S = 0.001
 
@@ -105,16 +115,23 @@ def script(*answers: Answer) -> Callable[[TurnRequest], Answer]:
 
 
 def engine_in_memory(
-    runner: Runner | None, *, clock: FakeClock | None = None, settings: EngineSettings | None = None, **options: Any
+    runner: Runner | None,
+    *,
+    clock: FakeClock | None = None,
+    store: Store | None = None,
+    settings: EngineSettings | None = None,
 ) -> WorkflowEngine:
-    """An engine that keeps its instances in memory; with full backoff instead of jitter, so that tests are exact."""
+    """An engine that keeps its instances in memory, where tests are exact and quick.
+
+    Full backoff instead of jitter, and without `settings` of your own no grace for turns in flight when it closes.
+    A second engine on the same `store` is a restart.
+    """
     return WorkflowEngine(
         runner=runner,
-        store=options.pop("store", None) or MemoryStore(),
+        store=MemoryStore() if store is None else store,
         clock=clock,
-        settings=settings,
+        settings=EngineSettings(shutdown_grace_s=0) if settings is None else settings,
         jitter=lambda: 1.0,
-        **options,
     )
 
 
