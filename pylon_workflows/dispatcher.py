@@ -83,10 +83,6 @@ class Dispatcher:
         self._queue.append(instance_id)
         self._fill()
 
-    def wake(self) -> None:
-        """Look again whether there is room."""
-        self._fill()
-
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.
 

@@ -24,6 +24,8 @@ class TroubledStore(MemoryStore):
         self.appends = 0
         self.is_released = asyncio.Event()
         self.is_released.set()
+        self.is_writing = asyncio.Event()
+        self.is_writing.set()
 
     def hold(self):
         """Let nobody read a history until `release`."""
@@ -38,7 +40,12 @@ class TroubledStore(MemoryStore):
             failed.set_exception(self.write_trouble)
             return failed
         self.appends += 1
-        return super().append(instance, transitions, is_to_announce=is_to_announce)
+        written = super().append(instance, transitions, is_to_announce=is_to_announce)
+        return written if self.is_writing.is_set() else asyncio.ensure_future(self._acknowledged_later(written))
+
+    async def _acknowledged_later(self, written):
+        await self.is_writing.wait()
+        await written
 
     async def histories(self, instance_ids):
         self.reads.append(list(instance_ids))

@@ -111,6 +111,23 @@ async def test_a_deletion_whose_caller_goes_away_is_forgotten_by_memory_too(engi
         await engine.get("mine")
 
 
+async def test_a_start_whose_key_belongs_to_one_that_is_just_being_deleted_makes_a_new_one(engine, store):
+    create = store.create
+
+    async def too_late(instance):
+        existing_id = await create(instance)
+        if existing_id is not None:
+            await engine.delete(existing_id)
+        return existing_id
+
+    old = await engine.start("order", idempotency_key="k")
+    await engine.cancel(old)
+    store.create = too_late
+    started = await engine.start_or_find("order", idempotency_key="k")
+    assert started.is_new
+    assert started.id != old
+
+
 async def test_only_finished_instances_can_be_deleted(engine):
     await engine.start("order", id="mine")
     with pytest.raises(InstanceNotFinishedError, match="mine is pending; cancel it before deleting it"):

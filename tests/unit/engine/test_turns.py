@@ -109,6 +109,36 @@ async def test_an_answer_that_comes_after_a_cancel_is_dropped_and_counted():
         assert (instance.status, instance.steps) == (Status.CANCELLED, ())
 
 
+async def test_an_answer_that_comes_while_a_cancel_is_being_committed_is_dropped():
+    asked, store = Asked(), TroubledStore()
+    async with engine_with(asked, store=store) as engine:
+        await engine.start("order", id="a")
+        await asked.until_asked("a")
+        store.is_writing.clear()
+        cancelling = asyncio.create_task(engine.cancel("a"))
+        await settled()
+        asked.answer("a", Complete(output=1))
+        await settled()
+        assert (await engine.get("a")).status is Status.PENDING, "nothing is seen before it is durable"
+        store.is_writing.set()
+        await cancelling
+        await wait_until(lambda: stale_answers(engine) == 1)
+        assert (await engine.get("a")).status is Status.CANCELLED
+
+
+async def test_an_instance_that_is_cancelled_while_it_waits_for_a_place_is_never_asked_about():
+    asked = Asked()
+    async with engine_with(asked, max_in_flight=1) as engine:
+        await engine.start("order", id="a")
+        await asked.until_asked("a")
+        await engine.start("order", id="b")
+        await engine.cancel("b")
+        asked.answer("a", Complete())
+        await engine.wait("a")
+        await wait_until(lambda: engine._engine._dispatcher.is_idle)
+        assert asked.count == {"a": 1}
+
+
 async def test_an_answer_that_is_there_when_the_cancel_comes_is_one_or_the_other_never_both():
     asked = Asked()
     async with engine_with(asked) as engine:

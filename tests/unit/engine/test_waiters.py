@@ -69,10 +69,21 @@ async def test_a_caller_who_goes_away_takes_nobody_along(it):
     gone, staying = it.wait(), it.wait()
     await settled()
     gone.cancel()
-    await settled()
-    it.waiters.finished(FINISHED)
+    it.waiters.finished(FINISHED)  # the very moment after
     assert await staying is FINISHED
-    assert gone.cancelled()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+async def test_a_caller_who_goes_away_while_the_engine_closes_is_no_trouble(it):
+    gone, staying = it.wait(), it.wait()
+    await settled()
+    gone.cancel()
+    it.waiters.close()
+    with pytest.raises(EngineNotRunningError):
+        await staying
+    with pytest.raises(asyncio.CancelledError):
+        await gone
 
 
 async def test_waiting_for_an_unknown_instance_raises_and_leaves_nothing(it):
