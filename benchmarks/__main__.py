@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import costs, events, history_length, latency, sleepers, throughput, timers
+from benchmarks.machine_load import MachineLoad
 from benchmarks.report import Report, machine, show
 from benchmarks.surroundings import FOLDER, Options
 
@@ -52,7 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         benchmark = BENCHMARKS[name]
         chosen = ("asyncio", "uvloop") if options.loop == "both" else (options.loop,)
         for loop in benchmark.loops if options.loop is None else chosen:
-            reports.append(benchmark.run(replace(size, loop=loop)))
+            load = MachineLoad.now()
+            report = benchmark.run(replace(size, loop=loop))
+            others = f"{MachineLoad.now().others_since(load):.0%} of the machine"
+            reports.append(replace(report, setting={**report.setting, "others_used": others}))
             show(reports[-1], on)
     if options.json is not None:
         options.json.write_text(

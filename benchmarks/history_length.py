@@ -82,6 +82,15 @@ def _figures(costs: dict[int, Costs], lengths: Sequence[int]) -> list[Figure]:
     figures.append(
         median_figure(f"decide, store and dispatch, {last} : {first} steps", grown, "", at_most=WANTED_RATIO)
     )
+    alone = ratios(
+        *(
+            [total - writer for total, writer in zip(totals[length], costs[length][WRITER], strict=True)]
+            for length in (last, first)
+        )
+    )
+    figures.append(
+        median_figure(f"the same without the store's thread, {last} : {first} steps", alone, "", at_most=WANTED_RATIO)
+    )
     return figures
 
 

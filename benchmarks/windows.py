@@ -5,6 +5,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from benchmarks.machine_load import MachineLoad
+
+QUIET = 0.15
+"""A round in which other programs used more than this share of the machine says little."""
+
+_TRIES = 4
+
 Work = Callable[[int], Awaitable[int]]
 """Do so many rounds of work and return how many things were done."""
 
@@ -17,10 +24,14 @@ class Contender(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What one contender did in one window: how many a second, and this process's CPU time for each."""
+    """What one contender did in one window.
+
+    `per_s` things a second, at `cpu_us` of this process's CPU time each, while others used a share of the machine.
+    """
 
     per_s: float
     cpu_us: float
+    others: float
 
 
 async def sized(work: Work, window_s: float) -> Contender:
@@ -35,17 +46,23 @@ async def sized(work: Work, window_s: float) -> Contender:
         rounds = max(rounds + 1, min(rounds * 10, round(rounds * window_s / took_s / 2)))
 
 
-async def interleaved(contenders: Mapping[str, Contender], *, windows: int) -> dict[str, list[Window]]:
-    """What each does, window by window; every second one runs backwards, so that a drift favours none."""
-    found: dict[str, list[Window]] = {name: [] for name in contenders}
-    for window in range(windows):
-        for name in list(contenders)[:: -1 if window % 2 else 1]:
-            work, rounds = contenders[name]
-            began, cpu_began = time.perf_counter(), time.process_time()
-            done = await work(rounds)
-            took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-            found[name].append(Window(done / took_s, cpu_s / done * 1e6))
-    return found
+async def interleaved(contenders: Mapping[str, Contender], *, windows: int) -> list[dict[str, Window]]:
+    """Rounds in which each contender has a window; every second one runs backwards, so that a drift favours none.
+
+    Rounds go on until that many were quiet, or four times as many were not. Those that were are returned; all of them
+    where fewer than three were.
+    """
+    rounds: list[dict[str, Window]] = []
+    while len(rounds) < windows * _TRIES and len(quiet(rounds)) < windows:
+        backwards = len(rounds) % 2 == 1
+        names = list(contenders)[:: -1 if backwards else 1]
+        rounds.append({name: await _window(*contenders[name]) for name in names})
+    return quiet(rounds) if len(quiet(rounds)) >= min(windows, 3) else rounds
+
+
+def quiet(rounds: Sequence[Mapping[str, Window]]) -> list[dict[str, Window]]:
+    """The rounds in which others used little of the machine."""
+    return [dict(windows) for windows in rounds if all(window.others <= QUIET for window in windows.values())]
 
 
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
@@ -56,3 +73,10 @@ def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
 def median(values: Sequence[float]) -> float:
     """The one in the middle."""
     return statistics.median(values)
+
+
+async def _window(work: Work, rounds: int) -> Window:
+    load, began, cpu_began = MachineLoad.now(), time.perf_counter(), time.process_time()
+    done = await work(rounds)
+    took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+    return Window(done / took_s, cpu_s / done * 1e6, MachineLoad.now().others_since(load))
