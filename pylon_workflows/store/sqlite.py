@@ -79,7 +79,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translate(error, str(self._path)) from error
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise sqlite3.OperationalError("its file system cannot share memory between processes")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA temp_store = MEMORY")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pylon_workflows.errors import DatabaseInUseError, StoreError
-from pylon_workflows.ownership.guard import FileGuard
+from pylon_workflows.ownership.guard import FileGuard, _release_in_child
 
 OWNER = """
 import sys
@@ -150,6 +150,11 @@ def test_windows_is_refused_with_a_sentence(path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(StoreError, match="does not run on Windows"):
         FileGuard(path).acquire()
+
+
+def test_a_forked_child_lets_go_of_everything_it_inherited(path, guard):
+    _release_in_child()
+    assert not guard.is_held
 
 
 @pytest.mark.slow

@@ -302,6 +302,34 @@ async def test_a_checkpoint_on_a_full_disk_is_told(words, caplog, monkeypatch):
     assert words.stored() == ["a"]
 
 
+def test_a_writer_outlives_its_event_loop_and_ends_all_the_same(tmp_path):
+    words = None
+
+    async def begin():
+        nonlocal words
+        words = Words(tmp_path / "words.db")
+        await words.writer.open()
+        await words.hold()
+
+    asyncio.run(begin())
+    words.gate.set()
+    words.writer._queue.put(None)
+    words.writer._thread.join()
+    assert words.stored() == ["first"]
+
+
+async def test_a_connection_that_cannot_be_closed_is_told(words, caplog):
+    class Clinging(sqlite3.Connection):
+        def close(self):
+            super().close()
+            raise sqlite_error("SQLITE_BUSY")
+
+    writer = GroupCommit(lambda: sqlite3.connect(words.path, factory=Clinging), (words.add,), name="clinging")
+    await writer.open()
+    await writer.close()
+    assert "closing the database failed" in caplog.text
+
+
 PROGRAM = """
 import asyncio, pathlib, sqlite3, sys
 from pylon_workflows.store.group_commit import GroupCommit

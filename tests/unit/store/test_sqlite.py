@@ -1,5 +1,6 @@
 """What is SqliteStore's own: how it asks its tables, how much it writes, and what it does with damage."""
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -11,7 +12,7 @@ import pytest
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import InstanceBlocked
 from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError, StoreError
-from pylon_workflows.store import reads, writes
+from pylon_workflows.store import reads, sqlite, writes
 from pylon_workflows.store.rows import appended_rows, created_row
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.store_contract import (
@@ -155,6 +156,42 @@ async def test_the_writing_connection_is_as_durable_as_asked(tmp_path, synchrono
         assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
 
 
+async def test_a_file_that_another_program_locks_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.0)
+    path = tmp_path / "workflows.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="SQLITE_BUSY"):
+            await SqliteStore(path).open()
+
+
+async def test_a_file_system_without_shared_memory_is_told(tmp_path, monkeypatch):
+    """SQLite then answers with the mode that it kept."""
+    connect = sqlite3.connect
+
+    class Stubborn(sqlite3.Connection):
+        def execute(self, statement, *parameters):
+            return super().execute("SELECT 'delete'" if "journal_mode" in statement else statement, *parameters)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **options, factory=Stubborn))
+    with pytest.raises(StoreError, match="file system"):
+        await SqliteStore(tmp_path / "workflows.db").open()
+
+
+@pytest.mark.parametrize("trouble", [sqlite3.OperationalError("no more files"), asyncio.CancelledError()])
+async def test_a_store_that_cannot_read_lets_go_of_everything(tmp_path, monkeypatch, trouble):
+    store = SqliteStore(tmp_path / "workflows.db")
+
+    async def broken():
+        raise trouble
+
+    monkeypatch.setattr(store._states, "open", broken)
+    with pytest.raises((StoreError, asyncio.CancelledError)):
+        await store.open()
+    with pytest.raises(StoreError, match="not open"):
+        await store.summary("wf_1")
+
+
 async def test_reads_cannot_write(store):
     with pytest.raises(StoreError, match="READONLY"):
         await store._states.rows("DELETE FROM instances")
@@ -180,6 +217,8 @@ DAMAGES = {
     "a payload too few": "UPDATE history SET payload = NULL WHERE revision = 1",
     "a field of another type": 'UPDATE history SET body = replace(body, \'"position":0\', \'"position":"0"\')',
     "a time beyond time": f"UPDATE history SET at = {2**62} WHERE revision = 2",
+    "a policy of other fields": "UPDATE history SET body = replace(body, 'initial_backoff', 'first_backoff')",
+    "a policy of another type": "UPDATE history SET body = replace(body, '\"max_retries\":3', '\"max_retries\":null')",
     "a time that is none": "UPDATE history SET at = 'noon' WHERE revision = 2",
 }
 
