@@ -79,7 +79,9 @@ CHECKS = [
     Check("typescript-tests", command("npm", "test", "--silent", cwd=TYPESCRIPT), needs_node=True, is_fast=False),
 ]
 FAST_TESTS = Check("tests", tool("pytest", "-q", "-m", "not slow", "-n", "2"))
-ALL_TESTS = Check("tests", tool("coverage", "run", "-m", "pytest", "-q"), is_fast=False)
+ALL_TESTS = Check(
+    "tests", tool("coverage", "run", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"), is_fast=False
+)
 COVERAGE = Check("coverage", tool("python", "tools/coverage_floor.py"), is_fast=False)
 
 
