@@ -83,6 +83,30 @@ def test_a_list_of_everything_walks_the_table_from_its_end(connection):
     assert plan(connection, *reads.list_statement(statuses=(), name=None, after=None, limit=9)) == ["SCAN instances"]
 
 
+class Noting:
+    """A connection that notes what it is told to do."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.noted = []
+
+    def execute(self, statement, parameters):
+        self.noted.append((statement, parameters))
+        return self.connection.execute(statement, parameters)
+
+
+def test_a_write_finds_its_instances_by_their_ids(connection):
+    noting = Noting(connection)
+    writes.create(noting, [created_row(new_instance(idempotency_key="k"))])
+    writes.mark_announced(noting, [["wf_1"]])
+    writes.delete(noting, [["wf_1"]])
+    assert len(noting.noted) == 5
+    for statement, parameters in noting.noted:
+        for line in plan(connection, statement, parameters):
+            assert not line.startswith("SCAN instances")
+            assert "instances_by_status" not in line
+
+
 @pytest.fixture
 def counted(connection):
     """How many rows of each table have been inserted, updated and deleted, counted by triggers."""
@@ -117,16 +141,10 @@ def test_a_transition_is_one_history_row_and_an_append_one_update_whatever_the_b
 def test_a_batch_of_appends_is_one_statement(connection):
     instances = [new_instance(f"wf_{number}") for number in range(300)]
     writes.create(connection, [created_row(instance) for instance in instances])
-    statements = []
-
-    class Counting:
-        def execute(self, statement, parameters):
-            statements.append(statement)
-            return connection.execute(statement, parameters)
-
     rows = [appended_rows(after(each, RUN_STARTED), [RUN_STARTED], is_to_announce=False) for each in instances]
-    writes.append(Counting(), rows)
-    assert len(statements) == 1
+    noting = Noting(connection)
+    writes.append(noting, rows)
+    assert len(noting.noted) == 1
 
 
 def test_an_append_of_more_rows_than_a_statement_takes_is_whole(connection):
