@@ -1,0 +1,210 @@
+"""What the documents say is so: their commands, messages, tables, sentences and links."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from document_blocks import DOCUMENTS, ROOT, Block, all_blocks, blocks_of, prose_of, text_of
+from shell_commands import check_click, check_command
+
+from pylon_workflows import __version__, errors
+from pylon_workflows.api import refusals, schemas
+from pylon_workflows.api.app import explain
+from pylon_workflows.api.limits import Limits
+from pylon_workflows.api.openapi import OPERATIONS
+from pylon_workflows.cli import main as command_line
+from pylon_workflows.core.decider import MAX_UNREAD_EVENTS
+from pylon_workflows.core.instance import Status
+from pylon_workflows.settings import EngineSettings
+from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
+
+OPERATIONS_PAGE = "docs/operations.md"
+LANGUAGES = {"python", "sh", "ts", "text", "json", "mermaid", "ini", "dockerfile"}
+
+
+def test_every_block_is_of_a_kind_that_a_test_knows() -> None:
+    for document in DOCUMENTS:
+        assert text_of(document).count("\n```") == 2 * len(blocks_of(document)), (
+            f"{document}: a fence without a language"
+        )
+    for block in all_blocks(*LANGUAGES):
+        match block.language:
+            case "python" | "ts":
+                assert block.words.keys() & {"file", "run"}, block
+            case "text":
+                assert block.words.keys() & {"output", "message"}, block
+            case "json":
+                assert block.words.keys() & {"message", "answer"}, block
+    known = sum(len(blocks_of(document)) for document in DOCUMENTS)
+    assert known == len(all_blocks(*LANGUAGES))
+
+
+@pytest.mark.parametrize("block", all_blocks("sh"), ids=str)
+def test_a_shell_block_has_only_commands_that_there_are(block: Block) -> None:
+    for line in block.commands:
+        check_command(line, block)
+
+
+@pytest.mark.parametrize("line", ["list --statsu failed", "serve --database x", "restart", "show"])
+def test_a_wrong_command_would_be_found(line: str) -> None:
+    with pytest.raises(click.ClickException):
+        check_click(command_line, line.split())
+
+
+def test_what_starts_in_a_container_and_as_a_service_is_a_command() -> None:
+    [dockerfile], [unit] = all_blocks("dockerfile"), all_blocks("ini")
+    container = json.loads(re.search(r"^CMD (\[.*\])$", dockerfile.text, re.MULTILINE)[1])
+    assert f"pylon_workflows-{__version__}-" in dockerfile.text
+    service = re.search(r"^ExecStart=\S+/pylon-workflows (.*)$", unit.text, re.MULTILINE)[1].split()
+    for arguments in (container[1:], service):
+        check_click(command_line, [*arguments, "--token", "t"])
+
+
+@pytest.mark.parametrize("block", all_blocks("json"), ids=str)
+def test_a_json_block_is_what_it_says(block: Block) -> None:
+    text = block.text.encode()
+    match block.words:
+        case {"message": "request"}:
+            request = parse_request(text)
+            assert set(json.loads(text)) == set(type(request).model_fields)
+        case {"message": "action"}:
+            action = parse_action(text)
+            assert set(json.loads(text)) <= set(type(action).model_fields)
+        case {"answer": shape}:
+            model = getattr(schemas, shape)
+            model.model_validate_json(text)
+            assert set(json.loads(text)) == set(model.model_fields)
+
+
+def test_the_state_diagram_is_that_of_the_core() -> None:
+    done = subprocess.run([sys.executable, ROOT / "tools" / "state_diagram.py", "--check"], check=False)
+    assert done.returncode == 0
+
+
+def table(document: str, title: str) -> list[list[str]]:
+    """The rows of the table whose first column has this title."""
+    rows: list[list[str]] = []
+    is_in = False
+    for line in text_of(document).splitlines():
+        cells = [cell.strip() for cell in line[1:-1].split("|")] if line.startswith("|") else []
+        if cells and cells[0] == title:
+            is_in = True
+        elif not cells:
+            is_in = False
+        elif is_in and set(line) - set("|-"):
+            rows.append(cells)
+    assert rows, f"{document} has no table {title!r}"
+    return rows
+
+
+def test_the_table_of_routes_is_that_of_the_api() -> None:
+    documented = {cells[0].strip("`") for cells in table(OPERATIONS_PAGE, "route")}
+    assert documented == {f"{method.upper()} {path}" for path, method in OPERATIONS}
+
+
+def test_the_table_of_error_codes_is_that_of_the_api() -> None:
+    kinds = [kind for module in (errors, refusals) for kind in vars(module).values() if isinstance(kind, type)]
+    answered = {}
+    for kind in kinds:
+        is_abstract = bool(kind.__subclasses__()) and kind not in (errors.StoreError, errors.InvalidInputError)
+        if not issubclass(kind, errors.WorkflowError) or is_abstract or issubclass(kind, errors.OutcomeError):
+            continue
+        problem = explain(kind("why"))
+        if problem is not None:
+            answered[problem.code] = problem.status
+    for never_over_http in ("turn-open", "turn-not-open", "database-in-use", "newer-database"):
+        del answered[never_over_http]
+    documented = {cells[0].strip("`"): int(cells[1]) for cells in table(OPERATIONS_PAGE, "code")}
+    assert documented == answered
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = {cells[0]: cells[1] for cells in table(OPERATIONS_PAGE, "what") if len(cells) == 4}
+    settings, api = EngineSettings(), Limits()
+    assert limits["body of an API request"] == f"{api.max_body_bytes:,} bytes"
+    assert limits["time for a body to arrive"] == f"{api.body_timeout_s:g} s"
+    assert limits["input of a start"] == f"{settings.max_input_bytes:,} bytes"
+    assert limits["data of an event"] == f"{settings.max_event_bytes:,} bytes"
+    assert limits["a runner's answer"] == f"{MAX_ANSWER_BYTES:,} bytes"
+    assert limits["unread events of an instance"] == f"{MAX_UNREAD_EVENTS:,}"
+    assert limits["records of a run"] == f"{settings.max_records:,}"
+    assert limits["outputs of a run"] == f"{settings.max_history_bytes:,} bytes"
+    assert limits["turns asked at a time"] == f"{settings.max_in_flight}"
+    named = re.findall(r"`(EngineSettings|Limits)\.(\w+)`", text_of(OPERATIONS_PAGE))
+    owners = {"EngineSettings": settings, "Limits": api}
+    assert named
+    assert all(hasattr(owners[owner], name) for owner, name in named)
+
+
+def test_every_status_is_explained_and_listed() -> None:
+    for status in Status:
+        assert f"**{status}**" in text_of("docs/concepts.md")
+    assert f"`{' '.join(Status)}`" in text_of(OPERATIONS_PAGE)
+
+
+def sources() -> str:
+    """The code's text, in which strings that follow each other are one and the values put into them are gaps."""
+    paths = [path for package in ("pylon_workflows", "runner_protocol") for path in (ROOT / package).rglob("*.py")]
+    text = "\n".join(path.read_text() for path in paths)
+    return re.sub(r'"\s*\n\s*f?"', "", text).replace("`", "")
+
+
+def test_the_sentences_of_the_troubleshooting_are_the_codes() -> None:
+    text = sources()
+    shown = [cells[0].strip("`") for cells in table(OPERATIONS_PAGE, "what you read")]
+    shown += [block.text.strip() for block in all_blocks("text") if "message" in block.words]
+    for sentence in shown:
+        for fragment in re.split(r"\.\.\.|orders\.db|process \d+ on [\w-]+, since \S+(?=: )|: ", sentence):
+            assert fragment.strip(" :;,") in text, f"{fragment!r} of {sentence!r} is nowhere in the code"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(document)):
+        path, _, anchor = target.partition("#")
+        linked = (ROOT / document).parent / path if path else ROOT / document
+        assert "://" not in target, f"{target}: only links within the repository"
+        assert linked.resolve().exists(), f"{document} links {target}"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_nothing_of_this_machine_or_of_a_registry_is_told(document: str) -> None:
+    text = text_of(document)
+    assert not re.search(r"/(work|root|home|tmp|Users)/", text)
+    assert not re.search(r"pypi|npmjs|registry\.|crates\.io|files\.pythonhosted", text, re.IGNORECASE)
+    assert not re.search(r"https?://(?!127\.0\.0\.1|HOST)", text)
+
+
+def test_decision_records_are_numbered_and_of_one_shape() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [int(path.name[:4]) for path in records]
+    assert len(set(numbers)) == len(numbers)
+    for number, path in zip(numbers, records, strict=True):
+        text = path.read_text()
+        assert text.startswith(f"# {number}. ")
+        assert re.findall(r"^## (\w+)", text, re.MULTILINE)[:3] == ["Context", "Decision", "Consequences"]
+
+
+def test_decision_records_that_the_code_names_are_there() -> None:
+    for path in (ROOT / "pylon_workflows").rglob("*.py"):
+        for name in re.findall(r"docs/decisions/[\w-]+\.md", path.read_text()):
+            assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    assert re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), re.MULTILINE)[0] == __version__
+
+
+def test_files_that_the_documents_name_in_passing_exist() -> None:
+    for document in DOCUMENTS:
+        for name in re.findall(r"`((?:core|store|runner|api|tools|tests|examples)/[\w./-]+)`", text_of(document)):
+            found = [ROOT / name, ROOT / "pylon_workflows" / name]
+            assert any(path.exists() for path in found), f"{document} names {name}"
+    assert Path(ROOT / "LICENSE").exists()
