@@ -1,5 +1,6 @@
 """The file's schema: checked before anything is written, then created or brought up to date in one transaction."""
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -42,16 +43,19 @@ def check(path: Path, scripts: Sequence[str]) -> int:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {needed} or later is needed")
     try:
         with path.open("rb") as file:
-            header = file.read(len(_HEADER))
+            header = file.read(100)
+            size = file.seek(0, os.SEEK_END)
     except FileNotFoundError:
         return 0
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     if not header:
         return 0
-    if header != _HEADER:
+    if not header.startswith(_HEADER):
         raise CorruptDatabaseError(f"{path} is no SQLite database, or damaged: restore a backup, or name another file")
     has_log = Path(f"{path}-wal").exists()
+    if not has_log and size < _size_by(header):
+        raise CorruptDatabaseError(f"{path} is damaged (its end is missing): restore a backup")
     options = "mode=ro" if has_log else "mode=ro&immutable=1"  # the latter makes no files beside it
     try:
         with closing(sqlite3.connect(uri(path, options), uri=True, isolation_level=None)) as connection:
@@ -70,6 +74,12 @@ def check(path: Path, scripts: Sequence[str]) -> int:
             "upgrade pylon-workflows, or restore a backup made with this release"
         )
     return int(version)
+
+
+def _size_by(header: bytes) -> int:
+    """How many bytes the file has by its header, in a database that is not in use."""
+    page_size, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
+    return (65536 if page_size == 1 else page_size) * pages
 
 
 def migrate(connection: sqlite3.Connection, path: Path, version: int, scripts: Sequence[str]) -> None:

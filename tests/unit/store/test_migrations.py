@@ -84,6 +84,14 @@ async def test_a_damaged_schema_is_refused_and_left_alone(path):
     await refused(path, CorruptDatabaseError, "damaged.*restore a backup")
 
 
+async def test_a_file_whose_end_is_missing_is_refused_and_left_alone(path):
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    path.write_bytes(path.read_bytes()[:-4096])
+    await refused(path, CorruptDatabaseError, "its end is missing.*restore a backup")
+
+
 async def test_another_programs_database_is_refused_and_left_alone(path):
     statements(path, "CREATE TABLE users (name)")
     await refused(path, StoreError, "another program")
