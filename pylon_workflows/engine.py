@@ -73,7 +73,7 @@ class LocalEngine:
         )
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
-        self._starts = Starts(store, self._changes, definitions, clock)
+        self._starts = Starts(store, self._changes, self._live, definitions, clock)
         self._services: list[asyncio.Task[None]] = []
         self._changing: set[asyncio.Task[Any]] = set()
         self._is_running = False

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
@@ -36,8 +36,7 @@ class InstanceSummary:
     completed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(NamedTuple):
     """One question: the request's body, ready to send, and how many seconds the runner has for its answer."""
 
     instance_id: str

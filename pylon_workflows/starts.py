@@ -9,6 +9,7 @@ from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.errors import InvalidInputError, StartConflictError, TooLargeError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id, new_instance_id, new_seed
+from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock, Started, Store
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import JsonError, encode, same_value
@@ -17,8 +18,11 @@ from runner_protocol.strict_json import JsonError, encode, same_value
 class Starts:
     """Makes instances of the definitions."""
 
-    def __init__(self, store: Store, changes: Changes, definitions: Definitions, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, changes: Changes, live: LiveInstances, definitions: Definitions, clock: Clock
+    ) -> None:
         self._store = store
+        self._live = live
         self._changes = changes
         self._definitions = definitions
         self._clock = clock
@@ -43,7 +47,7 @@ class Starts:
 
     async def create(self, instance: Instance, *, has_given_id: bool) -> Started:
         """Store it, or find the one that has its id or key. Raises StartConflictError when that one is another."""
-        while (existing_id := await self._store.create(instance)) is not None:
+        while (existing_id := await self._store_new(instance)) is not None:
             try:
                 existing = await self._changes.read(existing_id)
             except UnknownInstanceError:
@@ -55,6 +59,15 @@ class Starts:
             which = "id" if existing_id == instance.id else "idempotency key"
             raise StartConflictError(f"the {which} belongs to {existing_id}, which has another id, name or input")
         return Started(id=instance.id, is_new=True)
+
+    async def _store_new(self, instance: Instance) -> str | None:
+        """Like `Store.create`; a new instance is in memory at once, for it is about to be driven."""
+        with self._live.use(instance.id) as live:
+            async with live.lock:
+                existing_id = await self._store.create(instance)
+                if existing_id is None:
+                    live.instance = instance
+                return existing_id
 
 
 def checked_json(value: Any, field: str, limit: int) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import ApplyAction, Block, FailTurn
@@ -67,10 +68,11 @@ class Turns:
 
     async def drive(self, instance_id: str) -> float | None:
         """Take turns until the instance has to wait; returns the seconds after which to drive it again, or None."""
+        task = asyncio.current_task()
         with self._live.use(instance_id) as live:
             try:
                 while True:
-                    pause_s = await self._take_turn(live, instance_id)
+                    pause_s = await self._take_turn(live, instance_id, task)
                     if pause_s is not None:
                         return pause_s
                     if live.instance is not None and not live.instance.is_runnable:
@@ -88,7 +90,7 @@ class Turns:
                 _log.warning("%s: could not be stored, tried again: %s", instance_id, error)
                 return _STORE_TROUBLE_PAUSE_S
 
-    async def _take_turn(self, live: LiveInstance, instance_id: str) -> float | None:
+    async def _take_turn(self, live: LiveInstance, instance_id: str, task: asyncio.Task[Any] | None) -> float | None:
         async with live.lock:
             instance = await self._changes.load(live, instance_id)
             if not instance.is_runnable:
@@ -98,11 +100,10 @@ class Turns:
                 return None
             turn = live.begin_turn()
         began_at = self._clock.now()
-        live.asking = asyncio.current_task()
+        live.asking = task
         try:
             answer = await self._ask(instance, live.records, began_at)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
             if live.end_turn(turn) or task is None:
                 raise
             task.uncancel()
@@ -141,6 +142,7 @@ class Turns:
             idempotency_key=idempotency_key(instance),
             timeout_s=timeout / timedelta(seconds=1),
         )
+        self._health.asked(instance.id)
         try:
             action = await self._runner.take_turn(turn)
         except RunnerUnavailableError as error:

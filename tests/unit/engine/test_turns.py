@@ -444,9 +444,11 @@ async def test_an_instance_that_was_deleted_while_it_waited_for_a_place_leaves_n
 
 async def test_an_unreadable_instance_stops_no_other_and_is_tried_again_in_a_minute(caplog):
     store, clock = TroubledStore(), FakeClock()
-    async with engine_with(lambda _: Complete(), store=store, clock=clock) as engine:
-        store.unreadable = {"bad"}
+    async with engine_in_memory(None, store=store) as engine:
+        engine.register(WorkflowDefinition("order"))
         await engine.start("order", id="bad")
+    store.unreadable = {"bad"}
+    async with engine_with(lambda _: Complete(), store=store, clock=clock) as engine:
         await engine.start("order", id="good")
         assert (await engine.wait("good")).status is Status.COMPLETED
         assert caplog.text.count("bad: cannot be driven") == 1
