@@ -3,7 +3,7 @@
  *
  *     StepFailedError     thrown into the workflow: a step has failed for good (its retries are used up)
  *     NonRetryableError   thrown by a step: do not try this again
- *     RetryAfterError     thrown by a step: try this again after the given time
+ *     RetryAfter     thrown by a step: try this again after the given time
  */
 import { type Duration, wireDuration } from "./durations.js";
 import { type Json, JsonError, toJson } from "./json.js";
@@ -38,8 +38,8 @@ export class NonRetryableError extends Error {
 }
 
 /** Throw it from a step that is to be tried again after `retryAfter`, in place of the usual backoff. */
-export class RetryAfterError extends Error {
-  override name = "RetryAfterError";
+export class RetryAfter extends Error {
+  override name = "RetryAfter";
   readonly retryAfter: string;
 
   constructor(message: string, retryAfter: Duration, options?: ErrorOptions) {

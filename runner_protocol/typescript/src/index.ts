@@ -1,7 +1,7 @@
 /** @pylon-workflows/runner: durable workflows written in TypeScript. */
 export type { WorkflowContext } from "./context.js";
 export { type Duration, DurationError } from "./durations.js";
-export { type ErrorDetail, NonRetryableError, RetryAfterError, StepFailedError } from "./errors.js";
+export { type ErrorDetail, NonRetryableError, RetryAfter, StepFailedError } from "./errors.js";
 export { JsonError } from "./json.js";
 export { NameError } from "./keys.js";
 // RunnerResponse and StepResult are their names in pylon's runner.

@@ -1,6 +1,6 @@
 /** Runs one attempt of a step's body and words its outcome for the engine. */
 import type { AsyncLocalStorage } from "node:async_hooks";
-import { describeError, isFinal, RetryAfterError } from "./errors.js";
+import { describeError, isFinal, RetryAfter } from "./errors.js";
 import { toJson } from "./json.js";
 import type { Fail, StepComplete, TurnRequest } from "./messages.js";
 import type { Call, Failures } from "./replay.js";
@@ -75,6 +75,6 @@ export function failure(thrown: unknown): Fail {
     action: "fail",
     error: describeError(thrown),
     ...(isFinal(thrown) ? { retryable: false } : {}),
-    ...(thrown instanceof RetryAfterError ? { retry_after: thrown.retryAfter } : {}),
+    ...(thrown instanceof RetryAfter ? { retry_after: thrown.retryAfter } : {}),
   };
 }

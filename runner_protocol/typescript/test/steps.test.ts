@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NonRetryableError, RetryAfterError, workflow, type WorkflowHelpers } from "../src/index.js";
+import { NonRetryableError, RetryAfter, workflow, type WorkflowHelpers } from "../src/index.js";
 import { drive, record, records, turn } from "./engine.js";
 
 test("a step's answer carries its name, key, output and times", async () => {
@@ -71,8 +71,8 @@ test("an author can forbid a retry, date it, or count them", async () => {
   const nothing = { retryable: undefined, retry_after: undefined, max_retries: undefined };
   assert.deepEqual(await thrown(new Error("x")), nothing);
   assert.deepEqual(await thrown(new NonRetryableError("x")), { ...nothing, retryable: false });
-  assert.deepEqual(await thrown(new RetryAfterError("x", "1m")), { ...nothing, retry_after: "1m" });
-  assert.deepEqual(await thrown(new RetryAfterError("x", 2.5)), { ...nothing, retry_after: "2.5s" });
+  assert.deepEqual(await thrown(new RetryAfter("x", "1m")), { ...nothing, retry_after: "1m" });
+  assert.deepEqual(await thrown(new RetryAfter("x", 2.5)), { ...nothing, retry_after: "2.5s" });
   assert.deepEqual(await thrown(new Error("x"), 0), { ...nothing, max_retries: 0 });
 });
 

@@ -1,7 +1,7 @@
 /** The conformance workflows in TypeScript; runner_protocol/conformance/WORKFLOWS.md describes each in words. */
 import {
   NonRetryableError,
-  RetryAfterError,
+  RetryAfter,
   StepFailedError,
   workflow,
   type WorkflowContext,
@@ -62,7 +62,7 @@ export const workflows: WorkflowDefinition[] = [
   workflow<{ how: string; retries?: number }>("conformance.fail", async ({ input: { how, retries } }, { step }) => {
     const charge = (): unknown => {
       if (how === "for good") throw new NonRetryableError("the card is stolen");
-      if (how === "later") throw new RetryAfterError("the bank is closed", "30s");
+      if (how === "later") throw new RetryAfter("the bank is closed", "30s");
       if (how === "not json") return NaN;
       if (how === "too large") return "x".repeat(5 * 1024 * 1024);
       throw new Error("card declined");
