@@ -31,13 +31,15 @@ class _Trouble:
 class RunnerHealth:
     """One runner's state, as told by turns.
 
-    One instance that fails alone waits alone. When several fail with no answer in between the runner is down: then one
-    instance at a time probes it, until there is an answer.
+    One instance that fails alone waits alone, and so does one whose turn failed while another was answered. When
+    several fail with no answer in between the runner is down: then one instance at a time probes it, until there is an
+    answer.
     """
 
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
         self._failing: set[str] = set()
+        self._asked: dict[str, tuple[int, bool]] = {}
         self._failed_probes = 0
         self._answers = 0
         self._probe_at = 0.0
@@ -56,8 +58,13 @@ class RunnerHealth:
         """How long to leave a runner alone that is down."""
         return self._probe_at - monotonic
 
+    def asked(self, instance_id: str) -> None:
+        """A turn begins; `answered` or `failed` says how it ends."""
+        self._asked[instance_id] = (self._answers, self.is_down)
+
     def answered(self, instance_id: str) -> None:
         """An answer came, whatever it said."""
+        self._asked.pop(instance_id, None)
         self._answers += 1
         self._failing.clear()
         self._failed_probes = 0
@@ -71,10 +78,13 @@ class RunnerHealth:
         if error.has_dropped_turn and self._answers > trouble.answers_at_drop:
             trouble.dropped_turns += 1
             trouble.answers_at_drop = self._answers
-        self._failing.add(instance_id)
+        answers_before, is_probe = self._asked.pop(instance_id, (self._answers, True))
+        if answers_before == self._answers:
+            self._failing.add(instance_id)
         asked_for = error.retry_after_s or 0.0
         if self.is_down:
-            self._failed_probes += 1
+            # All that was under way when it went down fails at once, and that is one failure.
+            self._failed_probes = self._failed_probes + 1 if is_probe else max(1, self._failed_probes)
             pause = _backoff_s(self._failed_probes, _LONGEST_PROBE_DELAY_S, jitter)
             self._probe_at = max(self._probe_at, monotonic + max(pause, asked_for))
         if trouble.failures == 1 and error.has_dropped_turn:
@@ -88,6 +98,7 @@ class RunnerHealth:
 
     def forget(self, instance_id: str) -> None:
         """The instance is asked about no more."""
+        self._asked.pop(instance_id, None)
         self._troubles.pop(instance_id, None)
 
 

@@ -140,3 +140,28 @@ def test_an_instance_that_is_asked_about_no_more_leaves_nothing_but_the_runner_s
     health.forget("a")
     assert health.is_down
     assert fail(health, "a") == 0.1
+
+
+def test_a_turn_that_fails_while_another_is_answered_says_nothing_about_the_runner(health):
+    for instance_id in "abcde":
+        health.asked(instance_id)
+    health.answered("x")
+    for instance_id in "abcde":
+        fail(health, instance_id)
+    assert not health.is_down
+    for instance_id in "abc":
+        health.asked(instance_id)
+        fail(health, instance_id)
+    assert health.is_down
+
+
+def test_all_that_was_under_way_when_it_went_down_fails_as_one(health):
+    """Else a runner that is restarted under load would be left alone for seconds after it is back."""
+    for number in range(500):
+        health.asked(f"wf_{number}")
+    for number in range(500):
+        fail(health, f"wf_{number}", DROPPED, now=10.0)
+    assert health.seconds_until_probe(10.0) == pytest.approx(0.1)
+    health.asked("probe")
+    fail(health, "probe", now=20.0)
+    assert health.seconds_until_probe(20.0) == pytest.approx(0.2)
