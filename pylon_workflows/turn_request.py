@@ -6,6 +6,7 @@ Each record is written once, when it is made, and only joined from then on: `tes
 
 import json
 from datetime import datetime
+from functools import lru_cache
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.records import Record
@@ -62,17 +63,23 @@ def request_body(instance: Instance, records_json: bytes, *, began_at: datetime,
     origin = instance.origin
     started_at = format_timestamp(instance.started_at or began_at)
     now = format_timestamp(instance.last_position_at) if instance.last_position_at else started_at
-    version = "null" if origin.version is None else _string(origin.version)
     last_error = "" if instance.last_error is None else f',"last_error":{_string(instance.last_error)}'
     head = (
-        f'{{"workflow_id":"{origin.id}","workflow_name":{_string(origin.name)},"current_step":{instance.current_step},'
-        f'"protocol":{PROTOCOL_VERSION},"mode":"advance","run":{instance.run},"workflow_version":{version},'
-        f'"started_at":"{started_at}","now":"{now}","deadline":"{format_timestamp(deadline)}",'
-        f'"attempt":{{"number":{instance.failures_here + 1},"max":{instance.max_retries + 1}{last_error}}},'
-        f'"idempotency_key":"{idempotency_key(instance)}","seed":"{origin.seed}",'
+        f'{{{_unchanging(origin.id, origin.name, origin.version, origin.seed)},"current_step":{instance.current_step},'
+        f'"run":{instance.run},"started_at":"{started_at}","now":"{now}","deadline":"{format_timestamp(deadline)}",'
+        f'"attempt":{{"number":{instance.failures_here + 1},"max":{origin.policy.max_retries + 1}{last_error}}},'
+        f'"idempotency_key":"{idempotency_key(instance)}",'
         f'"history":{{"steps":{len(instance.records)},"bytes":{instance.history_bytes}}},"input":'
     )
     return b'%b%b,"completed_steps":%b}' % (head.encode(), origin.input_json, records_json)
+
+
+@lru_cache(maxsize=4096)
+def _unchanging(instance_id: str, name: str, version: str | None, seed: str) -> str:
+    return (
+        f'"workflow_id":"{instance_id}","workflow_name":{_string(name)},"protocol":{PROTOCOL_VERSION},'
+        f'"mode":"advance","workflow_version":{"null" if version is None else _string(version)},"seed":"{seed}"'
+    )
 
 
 def _boolean(value: bool) -> str:

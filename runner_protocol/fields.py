@@ -29,7 +29,8 @@ def parse_timestamp(value: object) -> datetime:
 
 def format_timestamp(value: datetime) -> str:
     """Write a UTC datetime as the wire does: RFC 3339, milliseconds, `Z`."""
-    return value.isoformat(timespec="milliseconds")[:-6] + "Z"
+    date, time = (value.year, value.month, value.day), (value.hour, value.minute, value.second)
+    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (*date, *time, value.microsecond // 1000)  # noqa: UP031 -- fastest
 
 
 def _read_duration(value: object) -> timedelta:
