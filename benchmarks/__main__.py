@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--tiny", action="store_true", help="just enough to show that it works; the figures mean nothing"
     )
+    parser.add_argument("--free", action="store_true", help="do not give the runner a core of its own")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), help="where nobody says: both, for throughput")
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(BENCHMARKS)
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     FOLDER.mkdir(exist_ok=True)
     on = machine(FOLDER)
     reports: list[Report] = []
-    size = Options(is_quick=options.quick, is_tiny=options.tiny)
+    size = Options(is_quick=options.quick, is_tiny=options.tiny, is_free=options.free)
+    on["runner"] = "on any core" if options.free else "on a core of its own"
     for name in options.names or BENCHMARKS:
         benchmark = BENCHMARKS[name]
         chosen = ("asyncio", "uvloop") if options.loop == "both" else (options.loop,)

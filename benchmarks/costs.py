@@ -23,7 +23,7 @@ def run(options: Options) -> Report:
     """Measure windows without wrapping, for the threads, and with it, for the parts."""
     threads: Microseconds = {}
     parts: Microseconds = {}
-    with bare_runner() as runner, folder_on_disk() as folder:
+    with bare_runner(options) as runner, folder_on_disk() as folder:
         run_in(options.loop, _measure(f"{runner}/steps/{STEPS}", folder, options, threads, parts))
     figures: list[Figure] = [
         median_figure(f"{name} thread" if name != OTHERS else "other threads", found, "us a step")

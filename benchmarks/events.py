@@ -28,7 +28,7 @@ WANTED_P50_MS = 5.0
 
 def run(options: Options) -> Report:
     """Send events and look when each resumed its instance."""
-    with bare_runner() as runner, folder_on_disk() as folder:
+    with bare_runner(options) as runner, folder_on_disk() as folder:
         resumed, accepted = run_in(options.loop, _measure(runner, folder, options.pick(50, 15, 1)))
     return Report(
         name="events",

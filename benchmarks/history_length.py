@@ -30,7 +30,7 @@ Costs = dict[str, list[float]]
 def run(options: Options) -> Report:
     """Measure instances of 10, 100 and 1,000 steps."""
     lengths = options.pick((10, 100, 1000), (10, 100, 1000), (2, 4))
-    with bare_runner() as runner, folder_on_disk() as folder:
+    with bare_runner(options) as runner, folder_on_disk() as folder:
         costs = run_in(options.loop, _measure(runner, folder, lengths, options))
         counts = run_in(options.loop, _count(runner, folder, lengths[-1]))
     return Report(

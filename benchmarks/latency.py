@@ -34,7 +34,7 @@ ROUND_TRIPS = 3
 
 def run(options: Options) -> Report:
     """Measure steps, round trips and commits in turns."""
-    with bare_runner() as runner, folder_on_disk() as folder:
+    with bare_runner(options) as runner, folder_on_disk() as folder:
         windows = run_in(options.loop, _measure(runner, folder, options))
     steps, trips, commits = ([window[index] for window in windows] for index in range(3))
     allowed = [ROUND_TRIPS * trip + commit for trip, commit in zip(trips, commits, strict=True)]

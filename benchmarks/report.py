@@ -76,7 +76,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def machine(folder: Path) -> dict[str, Any]:
     """What the figures were measured on; `folder` is where the databases lie."""
     return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.machine()}",
         "file_system": _file_system(folder),

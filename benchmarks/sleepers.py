@@ -31,7 +31,7 @@ _MOVED_DUE_AT = "replace(body, CAST(:due_at AS TEXT), CAST(:due_at + n * 1000000
 def run(options: Options) -> Report:
     """Start on both files, in turns."""
     count = options.pick(1_000_000, 100_000, 2_000)
-    with bare_runner() as runner, folder_on_disk() as folder:
+    with bare_runner(options) as runner, folder_on_disk() as folder:
         full, empty = folder / "sleepers.db", folder / "empty.db"
         began = time.perf_counter()
         run_in(options.loop, _one_sleeper(full))
@@ -39,9 +39,10 @@ def run(options: Options) -> Report:
         run_in(options.loop, _no_instance(empty))
         made_in_s = time.perf_counter() - began
         size_mb = full.stat().st_size / 1e6
-        starts: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        for _ in range(options.pick(5, 3, 1)):
-            starts.append((_start(empty, runner, options.loop), _start(full, runner, options.loop)))
+        starts = [
+            (_start(empty, runner, options.loop), _start(full, runner, options.loop))
+            for _ in range(options.pick(5, 3, 1))
+        ]
         _make_due(full, TO_WAKE, time.time() + 8)
         last = _start(full, runner, options.loop, "--tell", _id(TO_TELL), "--wake", _id(TO_WAKE))
 

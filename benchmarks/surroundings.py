@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,11 +35,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run: `is_quick` measures less, `is_tiny` only enough to show that the benchmark works."""
+    """How to run: `is_quick` measures less, `is_tiny` only enough to show that the benchmark works.
+
+    The runner has a core of its own, and this process the others, unless it `is_free`: then the system decides.
+    """
 
     loop: str = "asyncio"
     is_quick: bool = False
     is_tiny: bool = False
+    is_free: bool = False
 
     def pick(self, full: T, quick: T, tiny: T) -> T:
         """The one of three sizes that is asked for."""
@@ -60,17 +65,34 @@ def folder_on_disk() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def bare_runner() -> Iterator[str]:
-    """A runner in a process of its own; gives its URL, without a path."""
+def bare_runner(options: Options) -> Iterator[str]:
+    """A runner in a process of its own, on a core of its own; gives its URL, without a path."""
     command = [sys.executable, "-m", "benchmarks.bare_runner"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            url = process.stdout.readline().strip()
+            with contextlib.nullcontext() if options.is_free else _cores_apart(process.pid):
+                yield url
         finally:
             process.stdin.close()
             process.terminate()
+
+
+@contextlib.contextmanager
+def _cores_apart(pid: int) -> Iterator[None]:
+    """Give another process the last core and this one, with all threads that it starts, the others (Linux only)."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) < 2:
+        yield
+        return
+    os.sched_setaffinity(pid, cores[-1:])
+    os.sched_setaffinity(0, cores[:-1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def arrivals(url: str) -> list[Arrival]:

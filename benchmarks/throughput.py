@@ -26,7 +26,7 @@ Rounds = list[dict[str, Window]]
 def run(options: Options) -> Report:
     """Measure at 1, 64 and 512 instances at a time."""
     figures: list[Figure] = []
-    with bare_runner() as runner, folder_on_disk() as folder:
+    with bare_runner(options) as runner, folder_on_disk() as folder:
         for at_a_time in options.pick((1, 64, 512), (64,), (2,)):
             rounds = run_in(options.loop, _measure(f"{runner}/steps/{STEPS}", folder, at_a_time, options))
             figures += _figures(rounds, at_a_time, options.loop)

@@ -48,7 +48,7 @@ def run(options: Options) -> Report:
     count, window_s = options.pick(10_000, 2_000, 40), options.pick(10.0, 4.0, 1.0)
     figures: list[Figure] = []
     for name, is_anew in (("same engine", False), ("started anew", True)):
-        with bare_runner() as runner, folder_on_disk() as folder:
+        with bare_runner(options) as runner, folder_on_disk() as folder:
             late = run_in(options.loop, _measure(runner, folder / "timers.db", count, window_s, is_anew=is_anew))
         early = sum(lateness < 0 for lateness in (*late.woken, *late.heard))
         figures += [
