@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -24,7 +23,7 @@ class WholeRequests:
         self._runner = runner
 
     async def take_turn(self, turn: Turn) -> Action:
-        return await self._runner.take_turn(replace(turn, body=whole_request(input_of(turn.body))))
+        return await self._runner.take_turn(turn._replace(body=whole_request(input_of(turn.body))))
 
 
 def whole_request(input: object = None) -> bytes:
@@ -61,13 +60,13 @@ class TestScriptedRunner(RunnerContract):
 
 async def test_it_keeps_the_requests_for_the_test_to_look_at():
     runner = ScriptedRunner(script(Complete()))
-    await runner.take_turn(replace(a_turn(), body=whole_request({"user": "alice"})))
+    await runner.take_turn(a_turn()._replace(body=whole_request({"user": "alice"})))
     assert [(request.workflow_name, request.input) for request in runner.requests] == [("order", {"user": "alice"})]
 
 
 async def test_a_script_gives_its_answers_in_order_and_says_when_it_has_no_more():
     runner = ScriptedRunner(script(Sleep(duration="1s"), RunnerUnavailableError("down"), Complete()))
-    turn = replace(a_turn(), body=whole_request())
+    turn = a_turn()._replace(body=whole_request())
     assert await runner.take_turn(turn) == Sleep(duration="1s")
     with pytest.raises(RunnerUnavailableError, match="down"):
         await runner.take_turn(turn)
@@ -81,4 +80,4 @@ async def test_a_timeout_of_the_answers_own_is_not_the_turns():
         raise TimeoutError("the test's own")
 
     with pytest.raises(TimeoutError, match="the test's own"):
-        await ScriptedRunner(answer).take_turn(replace(a_turn(), body=whole_request()))
+        await ScriptedRunner(answer).take_turn(a_turn()._replace(body=whole_request()))
