@@ -73,7 +73,7 @@ class LocalEngine:
         )
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
-        self._starts = Starts(store, self._changes, self._live, definitions, clock)
+        self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
         self._services: list[asyncio.Task[None]] = []
         self._changing: set[asyncio.Task[Any]] = set()
         self._is_running = False
@@ -149,13 +149,7 @@ class LocalEngine:
         self._check_running()
         input_json = checked_json(input, "input", self._settings.max_input_bytes)
         instance = self._starts.new_instance(name, input_json, id, idempotency_key)
-        return await self._to_its_end(self._start(instance, has_given_id=id is not None))
-
-    async def _start(self, instance: Instance, *, has_given_id: bool) -> Started:
-        started = await self._starts.create(instance, has_given_id=has_given_id)
-        if started.is_new:
-            self._committed(instance)
-        return started
+        return await self._to_its_end(self._starts.create(instance, has_given_id=id is not None))
 
     async def get(self, instance_id: str) -> Instance:
         """See `ports.Engine.get`."""

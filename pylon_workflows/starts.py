@@ -1,5 +1,6 @@
 """Starting an instance, once per id and idempotency key (PROMISES.md P13)."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pylon_workflows.changes import Changes
@@ -16,16 +17,23 @@ from runner_protocol.strict_json import JsonError, encode, same_value
 
 
 class Starts:
-    """Makes instances of the definitions."""
+    """Makes instances of the definitions; `committed` hears of each new one, after it is durable."""
 
     def __init__(
-        self, store: Store, changes: Changes, live: LiveInstances, definitions: Definitions, clock: Clock
+        self,
+        store: Store,
+        changes: Changes,
+        live: LiveInstances,
+        definitions: Definitions,
+        clock: Clock,
+        committed: Callable[[Instance], None],
     ) -> None:
         self._store = store
         self._live = live
         self._changes = changes
         self._definitions = definitions
         self._clock = clock
+        self._committed = committed
 
     def new_instance(self, name: str, input_json: bytes, id: str | None, idempotency_key: str | None) -> Instance:
         """An instance that is not stored yet. Raises UnknownWorkflowError, InvalidInputError."""
@@ -58,6 +66,7 @@ class Starts:
                 return Started(id=existing_id, is_new=False)
             which = "id" if existing_id == instance.id else "idempotency key"
             raise StartConflictError(f"the {which} belongs to {existing_id}, which has another id, name or input")
+        self._committed(instance)
         return Started(id=instance.id, is_new=True)
 
     async def _store_new(self, instance: Instance) -> str | None:
