@@ -115,12 +115,10 @@ def test_the_readmes_first_workflows_run_on_what_was_built(
     from test_stories import Story
 
     has_node = is_node_there() or bool(os.environ.get("CI"))
-    installed = {"../pylon-workflows": str(wheel)}
+    packages = {"../pylon-workflows": str(wheel)}
     if has_node:
-        installed = {
-            f"../pylon-workflows/{KIT.relative_to(ROOT)}": str(request.getfixturevalue("tarball")),
-            **installed,
-        }
+        tarball = request.getfixturevalue("tarball")
+        packages = {f"../pylon-workflows/{KIT.relative_to(ROOT)}": str(tarball), **packages}
 
     class Reader(Story):
         def _here(self, text: str) -> str:
