@@ -48,8 +48,11 @@ class Announcements:
                 await self._tell(await self._load(instance_id))
             except WorkflowError:
                 _log.exception("%s: could not be read to be announced", instance_id)
-        while True:
-            await self._tell(await self._queue.get())
+        try:
+            while True:
+                await self._tell(await self._queue.get())
+        finally:
+            self._queue = asyncio.Queue()  # a queue belongs to the event loop in which it was waited for
 
     async def _tell(self, instance: Instance) -> None:
         for callback in self._callbacks:
@@ -57,7 +60,9 @@ class Announcements:
                 result = callback(instance)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
                 _log.exception("%s: a callback for finished instances raised; told again after a restart", instance.id)
                 return
         try:

@@ -46,6 +46,7 @@ class Dispatcher:
         self._queue: deque[str] = deque()
         self._queued: set[str] = set()
         self._driving: dict[str, asyncio.Task[None]] = {}
+        self._probe: str | None = None
         self._postponed: list[tuple[float, str]] = []
         self._postponed_ids: set[str] = set()
         self._has_backlog = False
@@ -109,6 +110,7 @@ class Dispatcher:
         while self._is_open and self._queue and len(self._driving) < self._room():
             instance_id = self._queue.popleft()
             self._queued.discard(instance_id)
+            self._probe = instance_id if self._health.is_down else None
             self._driving[instance_id] = asyncio.create_task(self._run(instance_id), name=f"drive {instance_id}")
         if self._is_open and self._has_backlog and self._refill is None and len(self._queue) <= self._max_queued // 2:
             self._refill = asyncio.create_task(self._fetch_backlog(), name="fetch runnable instances")
@@ -120,7 +122,8 @@ class Dispatcher:
         if wait_s > 0:
             self._set_alarm(self._clock.monotonic() + wait_s)
             return 0
-        return 1
+        # One probe at a time, beside turns that began before: those may take hours.
+        return 0 if self._probe in self._driving else min(len(self._driving) + 1, self._max_in_flight)
 
     async def _run(self, instance_id: str) -> None:
         postpone_s: float | None = None

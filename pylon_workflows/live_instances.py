@@ -97,10 +97,12 @@ class LiveInstances:
         live.users -= 1
 
     def drop(self, instance_id: str) -> None:
-        """Forget an instance that has been deleted; whoever has its id from now on has another entry."""
-        live = self._entries.pop(instance_id, None)
+        """Forget an instance that has been deleted. An entry in use stays: the next instance of that id shares it."""
+        live = self._entries.get(instance_id)
         if live is not None:
             live.forget()
+            if live.users == 0:
+                del self._entries[instance_id]
 
     def clear(self) -> None:
         """Forget all, none of which is in use."""

@@ -15,7 +15,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
-from pylon_workflows.errors import WorkflowCancelledError, WorkflowFailedError
+from pylon_workflows.errors import DatabaseInUseError, WorkflowCancelledError, WorkflowFailedError
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
 from pylon_workflows.runner.http import HttpRunner
@@ -66,6 +66,7 @@ class WorkflowEngine:
             jitter=jitter,
         )
         self._resources = AsyncExitStack()
+        self._is_entered = False
 
     def register(self, definition: WorkflowDefinition) -> None:
         """Make a workflow known; it goes before one of the same name that came over HTTP."""
@@ -84,9 +85,14 @@ class WorkflowEngine:
         """Take the file, go on with everything in it, and drive.
 
         Raises:
-            DatabaseInUseError: another engine owns the file. NewerDatabaseError, CorruptDatabaseError: see the message.
+            DatabaseInUseError: another engine owns the file, or this one runs already. NewerDatabaseError,
+            CorruptDatabaseError: see the message.
         """
+        if self._is_entered:
+            raise DatabaseInUseError("this engine runs already: enter it, or its lifespan, in one place only")
         async with AsyncExitStack() as resources:
+            self._is_entered = True
+            resources.callback(setattr, self, "_is_entered", False)
             if self._guard is not None:
                 self._guard.acquire()
                 resources.callback(self._guard.release)

@@ -66,6 +66,9 @@ def create(connection: sqlite3.Connection, instances: Sequence[Row]) -> Sequence
         f"SELECT id, idempotency_key FROM instances WHERE id {_IN_LIST} OR idempotency_key {_IN_LIST}",
         (json.dumps(ids), json.dumps(keys)),
     ).fetchall()
+    for key in keys:
+        if "\0" in key:  # SQLite's JSON functions cut a text off there
+            found += connection.execute("SELECT id, idempotency_key FROM instances WHERE idempotency_key = ?", (key,))
     taken_ids = {instance_id for instance_id, _ in found}
     owners = {key: instance_id for instance_id, key in found if key is not None}
     new: list[Row] = []

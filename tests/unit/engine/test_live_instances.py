@@ -48,14 +48,17 @@ def test_after_a_burst_the_cache_shrinks_to_its_bound_again():
         assert len(instances) == 3
 
 
-def test_a_deleted_instance_is_forgotten_by_those_who_use_it_and_has_a_new_entry_for_others():
+def test_a_deleted_instance_is_forgotten_and_those_who_use_it_share_their_entry_with_the_next():
     instances = LiveInstances(10)
     with instances.use("a") as old:
         old.instance = an_instance("a")
         instances.drop("a")
         assert old.instance is None
         with instances.use("a") as new:
-            assert new is not old
+            assert new is old, "two locks would guard one id"
+    instances.drop("a")
+    with instances.use("a") as new:
+        assert new is not old
     instances.drop("never there")
 
 
