@@ -46,7 +46,9 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     except UnicodeDecodeError as error:
         raise NotJsonError(f"the text is not UTF-8 (byte {error.start})") from None
     try:
-        value = _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text) if text.startswith(("{", "[")) else (None, -1)
+        if end != len(text):
+            value = _DECODER.decode(text)  # white space stands around it, or something that is an error
     except json.JSONDecodeError as error:
         raise NotJsonError(f"not JSON: {error.msg} (character {error.pos})") from None
     except RecursionError:
