@@ -47,22 +47,23 @@ class Timers:
         while True:
             self._is_asked_again, self._next = False, None
             try:
-                await self._wake_all_due()
-                self._next = await self._store.next_due(after=self._clock.now())
+                looked_at = await self._wake_all_due()
+                self._next = await self._store.next_due(after=looked_at)
             except StoreError as error:
                 _log.warning("timers could not be read: %s", error)
                 await self._clock.sleep(_STORE_TROUBLE_NAP_S)
                 continue
             await self._sleep_until_next()
 
-    async def _wake_all_due(self) -> None:
+    async def _wake_all_due(self) -> datetime:
+        """Wake until nothing is due, and return the time for which that was so: what comes later is still to come."""
         while True:
             now, monotonic = self._clock.now(), self._clock.monotonic()
             self._skipped = {skipped: until for skipped, until in self._skipped.items() if until > monotonic}
             due = await self._store.due(now=now, limit=_BATCH + len(self._skipped))
             due = [instance_id for instance_id in due if instance_id not in self._skipped]
             if not due:
-                return
+                return now
             for instance_id in await self._wake(due):
                 self._skipped[instance_id] = monotonic + _UNREADABLE_FOR_S
 

@@ -201,3 +201,19 @@ async def test_one_that_is_not_there_any_more_holds_up_no_other(it):
     it.clock.advance(1)
     await settled()
     assert it.ids == ["a"]
+
+
+async def test_one_that_becomes_due_between_two_looks_at_the_clock_is_not_forgotten(it):
+    due = it.store.due
+
+    async def due_and_then_time_passes(*, now, limit):
+        found = await due(now=now, limit=limit)
+        if it.clock.now() == at(1):
+            it.clock.advance(0.001)
+        return found
+
+    it.store.due = due_and_then_time_passes
+    await it.delay("a", 1)
+    await it.delay("b", 1.0005)
+    await it.pass_by(1.5, step=0.5)
+    assert it.ids == ["a", "b"]
