@@ -48,7 +48,9 @@ class Timers:
             self._is_asked_again, self._next = False, None
             try:
                 looked_at = await self._wake_all_due()
-                self._next = await self._store.next_due(after=looked_at)
+                # Not later than looked at, or what came due since would be lost; nor than now, or what a clock that was
+                # set back has put off.
+                self._next = await self._store.next_due(after=min(looked_at, self._clock.now()))
             except StoreError as error:
                 _log.warning("timers could not be read: %s", error)
                 await self._clock.sleep(_STORE_TROUBLE_NAP_S)
