@@ -12,6 +12,8 @@ DROPPED_TURNS_UNTIL_BLOCKED = 10
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
 _LONGEST_PROBE_DELAY_S = 5.0
+_LONGEST_PROBE_PAUSE_S = 60.0
+"""What three instances were asked to wait holds back the others no longer than this: theirs may be answered."""
 _FAILING_INSTANCES_UNTIL_DOWN = 3
 
 
@@ -86,7 +88,7 @@ class RunnerHealth:
             # All that was under way when it went down fails at once, and that is one failure.
             self._failed_probes = self._failed_probes + 1 if is_probe else max(1, self._failed_probes)
             pause = _backoff_s(self._failed_probes, _LONGEST_PROBE_DELAY_S, jitter)
-            self._probe_at = max(self._probe_at, monotonic + max(pause, asked_for))
+            self._probe_at = max(self._probe_at, monotonic + max(pause, min(asked_for, _LONGEST_PROBE_PAUSE_S)))
         if trouble.failures == 1 and error.has_dropped_turn:
             return asked_for
         return max(asked_for, _backoff_s(trouble.failures, _LONGEST_DELAY_S, jitter))

@@ -12,6 +12,8 @@ MAX_NAME_LENGTH = 128
 MAX_KEY_LENGTH = 512
 """A key is a name with a prefix or a counter added (`sleep:<name>`, `<name>#1000`), so it may be longer than one."""
 
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
+"""Not `1e-05` or `-0.0`, as Python writes some floats: those would not be read back as durations."""
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
 
 
@@ -41,9 +43,11 @@ def _read_duration(value: object) -> timedelta:
     return parse_duration(value)
 
 
-def _check_duration(value: object) -> str:
+def duration_text(value: object) -> str:
+    """A duration in a form that `parse_duration` reads: a text as it is. Raises DurationError."""
     length = _read_duration(value)
-    return format_duration(length) if isinstance(value, timedelta) else str(value).strip()
+    is_plain = isinstance(value, str) or (isinstance(value, (int, float)) and _PLAIN_NUMBER.fullmatch(str(value)))
+    return str(value).strip() if is_plain else format_duration(length)
 
 
 def _refuse_for_now(value: object) -> None:
@@ -65,7 +69,7 @@ Duration = Annotated[
 ]
 DurationText = Annotated[
     str,
-    BeforeValidator(_check_duration),
+    BeforeValidator(duration_text),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}),
 ]
 """A duration kept as it was written, because people read it in the name of a sleep; `parse_duration` reads it."""

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
-from runner_protocol.durations import format_duration
+from runner_protocol.fields import duration_text
 from runner_protocol.kit.errors import read_delay
 from runner_protocol.kit.replay import Call, CallKind
 from runner_protocol.kit.step import StepBody, running_step
@@ -183,8 +183,8 @@ class Context:
 
     def sleep(self, duration: str | float | timedelta, *, name: str | None = None) -> Coroutine[Any, Any, None]:
         """Pause for `"24h"`, a number of seconds or a timedelta; no process needs to stay up for it."""
-        length = read_delay(duration)
-        written = format_duration(length) if isinstance(duration, timedelta) else str(duration)
+        read_delay(duration)  # whatever else it may be is refused here
+        written = duration_text(duration)
         key = self._take_key("sleep", name)
         return self._call("sleep", name, key, Sleep(duration=written, name=name, key=key))
 

@@ -14,7 +14,8 @@ from pylon_workflows import (
 )
 from pylon_workflows.errors import RunnerUnavailableError
 from pylon_workflows.testing import FakeClock, ScriptedRunner, engine_in_memory, wait_for_status, wait_until
-from runner_protocol.messages import Complete, WaitEvent
+from runner_protocol import Runner, workflow
+from runner_protocol.messages import Complete, WaitEvent, parse_action
 
 
 @pytest.fixture
@@ -105,6 +106,29 @@ async def test_a_long_turn_does_not_keep_the_probes_from_a_runner_that_failed_th
             clock.advance(1.0)
             await asyncio.sleep(0.01)
         assert (await engine.get("good")).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("seconds", [1e-7, 0.00001, -0.0, 5e-324, 0, 0.0])
+async def test_a_sleep_of_a_number_that_is_written_with_an_exponent_is_slept(seconds):
+    sleep = f'{{"action":"sleep","duration":{seconds}}}'.encode()
+    engine = engine_in_memory(ScriptedRunner(lambda turn: Complete() if turn.current_step else parse_action(sleep)))
+    engine.register(WorkflowDefinition("w"))
+    async with engine:
+        await engine.start("w", {}, id="a")
+        assert (await engine.wait("a", 3)).status is Status.COMPLETED
+
+
+async def test_a_sleep_in_the_kit_may_be_that_short():
+    @workflow("w")
+    async def naps(ctx, input):
+        await ctx.sleep(0.00001)
+        return "awake"
+
+    engine = engine_in_memory(LocalRunner(Runner([naps])))
+    engine.register(WorkflowDefinition("w", max_retries=0))
+    async with engine:
+        await engine.start("w", {}, id="a")
+        assert (await engine.result("a", 3)) == "awake"
 
 
 async def test_an_id_used_again_while_the_old_turn_is_still_being_cancelled_is_driven_apart(engine_on_disk):

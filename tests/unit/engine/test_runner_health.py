@@ -89,6 +89,13 @@ def test_retry_after_is_obeyed_by_the_instance_and_by_the_probes(health):
     assert health.seconds_until_probe(6.0) == 59.0
 
 
+def test_an_absurd_retry_after_of_three_instances_does_not_stop_the_others_for_as_long(health):
+    asked_for = RunnerUnavailableError("429", retry_after_s=3600.0)
+    assert [fail(health, instance_id, asked_for) for instance_id in "abc"] == [3600.0] * 3
+    assert health.is_down
+    assert health.seconds_until_probe(0.0) == 60.0
+
+
 def test_retry_after_shorter_than_the_backoff_does_not_shorten_it(health):
     for _ in range(5):
         fail(health, "a")
