@@ -56,8 +56,10 @@ def read_definition(text: str) -> WorkflowDefinition:
 @click.option("--access-log", "has_access_log", is_flag=True, help="Log each request.")
 def serve(*, token: str | None, **options: Any) -> None:
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
+    if token == "":  # `--token "$UNSET"`; an empty variable of the environment is none
+        raise click.UsageError("--token: is empty, which would let everybody on this machine in; leave it out for that")
     try:
-        settings = ServeOptions(token=token or None, **options)
+        settings = ServeOptions(token=token, **options)
     except InvalidInputError as error:
         raise click.UsageError(str(error)) from None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -76,6 +76,7 @@ def test_the_environment_names_runner_and_token(
     [
         (["--host", "0.0.0.0"], "set a token"),
         (["--host", "::"], "set a token"),
+        (["--token", ""], "is empty"),
         (["--workflow", ""], "name"),
         (["--workflow", "x" * 129], "name"),
         (["--workflow", "x:9999999"], "max_retries"),
