@@ -25,10 +25,7 @@ def run(options: Options) -> Report:
     parts: Microseconds = {}
     with bare_runner(options) as runner, folder_on_disk() as folder:
         run_in(options.loop, _measure(f"{runner}/steps/{STEPS}", folder, options, threads, parts))
-    figures: list[Figure] = [
-        median_figure(f"{name} thread" if name != OTHERS else "other threads", found, "us a step")
-        for name, found in threads.items()
-    ]
+    figures: list[Figure] = [median_figure(f"thread: {name}", found, "us a step") for name, found in threads.items()]
     figures += [median_figure(f"on the loop: {name}", found, "us a step") for name, found in parts.items()]
     return Report(
         name="costs",
