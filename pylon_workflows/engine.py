@@ -235,7 +235,7 @@ class LocalEngine:
                     transitions = await self._changes.execute(live, command)
                 except MalformedAnswerError as error:
                     raise InvalidInputError(f"action: {error}") from None
-                instance = await self._changes.load(live, instance_id)
+                instance = live.loaded
                 if not transitions and not instance.is_runnable:
                     raise TurnNotOpenError(f"{instance_id} is {instance.status} and awaits no answer")
                 return instance
@@ -261,6 +261,7 @@ class LocalEngine:
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `ports.Engine.definitions`."""
+        self._check_running()
         return list(self._definitions)
 
     async def save_definition(self, definition: WorkflowDefinition) -> None:

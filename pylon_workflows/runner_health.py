@@ -83,7 +83,7 @@ class RunnerHealth:
         answers_before, is_probe = self._asked.pop(instance_id, (self._answers, True))
         if answers_before == self._answers:
             self._failing.add(instance_id)
-        asked_for = error.retry_after_s or 0.0
+        asked_for = float(error.retry_after_s or 0.0)
         if self.is_down:
             # All that was under way when it went down fails at once, and that is one failure.
             self._failed_probes = self._failed_probes + 1 if is_probe else max(1, self._failed_probes)

@@ -298,6 +298,7 @@ async def test_outside_its_lifetime_every_call_says_that_it_is_not_running(store
         lambda: engine.apply("a", Complete()),
         lambda: engine.delete("a"),
         lambda: engine.wait("a"),
+        engine.definitions,
         lambda: engine.save_definition(WorkflowDefinition("x")),
     ]
     for _ in range(2):

@@ -28,6 +28,11 @@ def test_it_fails_for_as_long_as_it_takes(health):
     assert [fail(health, "a") for _ in range(5000)][-1] == 30.0
 
 
+def test_a_pause_in_whole_seconds_is_told_as_any_other(health):
+    error = RunnerUnavailableError("connection lost", has_dropped_turn=True, retry_after_s=5)
+    assert [type(fail(health, "a", error)) for _ in range(2)] == [float, float]  # by which turns know a pause
+
+
 def test_jitter_takes_up_to_half_of_the_delay(health):
     assert fail(health, "a", jitter=0.0) == 0.05
 
