@@ -5,7 +5,7 @@ A class mirrors its tag: `step_complete` on the wire is `StepComplete` here.
 """
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -132,6 +132,8 @@ class Diverged(_Action):
 
 Action = StepComplete | Sleep | WaitEvent | Complete | Fail | Defer | Diverged
 
+_TAGS = frozenset(action.model_fields["action"].default for action in get_args(Action))
+
 RecordStatus = Literal["completed", "failed", "skipped"]
 RecordKind = Literal["step", "sleep", "event"]
 
@@ -248,8 +250,7 @@ def _sentence(error: ValidationError, body: bytes) -> str:
     elif first["type"] == "union_tag_not_found":
         what = "action: the field is missing"
     else:
-        tags = {"step_complete", "sleep", "wait_event", "complete", "fail", "defer", "diverged"}
-        place = [str(part) for index, part in enumerate(first["loc"]) if not (index == 0 and part in tags)]
+        place = [str(part) for index, part in enumerate(first["loc"]) if not (index == 0 and part in _TAGS)]
         what = f"{'.'.join(place) or 'the message'}: {first['msg'].removeprefix('Value error, ')}"
     return what + _beginning(body)
 

@@ -7,24 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic.json_schema import models_json_schema
 
-from runner_protocol.messages import (
-    Complete,
-    Defer,
-    Diverged,
-    Fail,
-    Message,
-    Sleep,
-    StepComplete,
-    TurnRequest,
-    WaitEvent,
-)
+from runner_protocol.messages import Action, Message, TurnRequest
 
 SCHEMA_PATH = Path(__file__).with_name("schema.json")
-_ACTIONS: tuple[type[Message], ...] = (StepComplete, Sleep, WaitEvent, Complete, Fail, Defer, Diverged)
+_ACTIONS: tuple[type[Message], ...] = get_args(Action)
 _USAGE = "usage: python -m runner_protocol.schema --check | --write"
 
 

@@ -86,12 +86,7 @@ def evolve(instance: Instance, transition: Transition) -> Instance:
             )
             return _positioned(instance, record, status=Status.SLEEPING, due_at=transition.due_at)
         case EventReceived():
-            unread = InboxEvent(
-                event=transition.event,
-                data_json=transition.data_json,
-                revision=instance.revision + 1,
-                received_at=transition.at,
-            )
+            unread = InboxEvent(event=transition.event, data_json=transition.data_json, revision=instance.revision + 1)
             known = instance.event_ids
             return _changed(
                 instance,

@@ -42,7 +42,6 @@ class InboxEvent:
     event: str
     data_json: bytes
     revision: int
-    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -203,20 +203,4 @@ def _first(limit: int, found: Iterable[_T]) -> list[_T]:
 
 
 def _summary(instance: Instance) -> InstanceSummary:
-    return InstanceSummary(
-        id=instance.id,
-        name=instance.name,
-        version=instance.version,
-        run=instance.run,
-        revision=instance.revision,
-        status=instance.status,
-        current_step=instance.current_step,
-        waiting_for=instance.waiting_for,
-        due_at=instance.due_at,
-        error=instance.error,
-        blocked_reason=instance.blocked_reason,
-        max_retries=instance.max_retries,
-        created_at=instance.created_at,
-        started_at=instance.started_at,
-        completed_at=instance.completed_at,
-    )
+    return InstanceSummary(**{field.name: getattr(instance, field.name) for field in fields(InstanceSummary)})

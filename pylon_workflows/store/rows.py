@@ -1,6 +1,7 @@
 """An instance and a definition as the columns of their rows, and back."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,23 +30,7 @@ STATE = (
 ORIGIN = ("name", "version", "max_retries", "created_at", "idempotency_key")
 APPENDED = ("id", "revision", *TRANSITION, "former_revision", *STATE)
 CREATED = ("id", "revision", *TRANSITION, *ORIGIN, *STATE)
-SUMMARY = (
-    "id",
-    "name",
-    "version",
-    "run",
-    "revision",
-    "status",
-    "current_step",
-    "waiting_for",
-    "due_at",
-    "error",
-    "blocked_reason",
-    "max_retries",
-    "created_at",
-    "started_at",
-    "completed_at",
-)
+SUMMARY = tuple(field.name for field in fields(InstanceSummary))
 DEFINITION = (
     "name",
     "version",

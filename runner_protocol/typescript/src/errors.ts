@@ -3,7 +3,7 @@
  *
  *     StepFailedError     thrown into the workflow: a step has failed for good (its retries are used up)
  *     NonRetryableError   thrown by a step: do not try this again
- *     RetryAfter     thrown by a step: try this again after the given time
+ *     RetryAfter          thrown by a step: try this again after the given time
  */
 import { type Duration, wireDuration } from "./durations.js";
 import { type Json, JsonError, toJson } from "./json.js";
