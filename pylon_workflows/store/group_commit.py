@@ -22,9 +22,9 @@ CHECKPOINT_PAGES = 2_000
 PAGES_A_COMMIT = 6
 
 CROWD = 4
-PAUSE_EACH_S = 0.000_05
-LONGEST_PAUSE_S = 0.002
-CROWD_REMEMBERED = 0.95
+PAUSE_EACH_S = 0.000_03
+LONGEST_PAUSE_S = 0.001
+CROWD_REMEMBERED = 0.8
 """A commit costs about as much time of the processor as ten rows, and two threads fight for the interpreter's lock. So
 when CROWD writers or more wait at a time, batches begin at least PAUSE_EACH_S for each of them apart."""
 
