@@ -35,6 +35,7 @@ from pylon_workflows.errors import (
     WorkflowFailedError,
 )
 from pylon_workflows.ports import EventReceipt, InstanceSummary, Started
+from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.local import LocalRunner
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.workflow_engine import WorkflowEngine
@@ -50,6 +51,7 @@ __all__ = [
     "EngineNotRunningError",
     "EngineSettings",
     "EventReceipt",
+    "HttpRunner",
     "InboxFullError",
     "Instance",
     "InstanceFinishedError",

@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ class WorkflowEngine:
     """Durable workflows in this process: their state in one SQLite file, their code in a runner.
 
     `runner` is a URL, a `Runner` such as `LocalRunner`, or None: then nothing is driven and `apply` gives the answers.
+    One that is an async context manager, as `HttpRunner` and `LocalRunner` are, is this engine's alone: it is entered
+    when the engine starts and left after the last turn. Any other is its maker's to open and close.
     `database` is the file's path; the file is created on first use and belongs to one engine at a time.
     `synchronous="full"` survives a power cut, `"normal"` only a crash (PROMISES.md P1, P2). `settings` are the other
     knobs; `store`, `clock` and `jitter` are for tests.
@@ -54,12 +56,12 @@ class WorkflowEngine:
     ) -> None:
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
-        self._http_runner = HttpRunner(runner) if isinstance(runner, str) else None
+        self._runner = HttpRunner(runner) if isinstance(runner, str) else runner
         self._guard = FileGuard(Path(database)) if store is None else None
         self._definitions = Definitions()
         self._engine = LocalEngine(
             SqliteStore(Path(database), synchronous=synchronous) if store is None else store,
-            self._http_runner if isinstance(runner, str) else runner,
+            self._runner,
             SystemClock() if clock is None else clock,
             self._definitions,
             EngineSettings() if settings is None else settings,
@@ -96,8 +98,8 @@ class WorkflowEngine:
             if self._guard is not None:
                 self._guard.acquire()
                 resources.callback(self._guard.release)
-            if self._http_runner is not None:
-                await resources.enter_async_context(self._http_runner)
+            if isinstance(self._runner, AbstractAsyncContextManager):
+                await resources.enter_async_context(self._runner)
             resources.push_async_callback(self._engine.close)
             await self._engine.open()
             self._resources = resources.pop_all()

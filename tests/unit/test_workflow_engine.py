@@ -1,0 +1,81 @@
+"""The engine as users build it: whose runner is opened and closed, and when."""
+
+import pytest
+
+from pylon_workflows import HttpRunner, LocalRunner, UnknownWorkflowError, WorkflowEngine
+from pylon_workflows.ports import Turn
+from pylon_workflows.store.memory import MemoryStore
+from pylon_workflows.testing import ScriptedRunner, engine_in_memory, script
+from runner_protocol.messages import Action, Complete
+
+
+class NotedRunner:
+    """A runner that notes when it is entered and left."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    async def __aenter__(self) -> "NotedRunner":
+        self.log.append("opened")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.log.append("closed")
+
+    async def take_turn(self, turn: Turn) -> Action:
+        self.log.append("asked")
+        return Complete()
+
+
+class UnopenableStore(MemoryStore):
+    """A store that does not open."""
+
+    async def open(self) -> None:
+        raise OSError("no such disk")
+
+
+async def never_asked(body: bytes) -> tuple[int, bytes]:
+    raise AssertionError("nothing was started")
+
+
+async def test_a_runner_that_is_passed_as_an_object_is_open_for_as_long_as_the_engine_is_and_again_the_next_time():
+    runner = NotedRunner()
+    engine = engine_in_memory(runner)
+    assert runner.log == []
+    async with engine:
+        assert runner.log == ["opened"]
+    assert runner.log == ["opened", "closed"]
+    async with engine:
+        pass
+    assert runner.log == ["opened", "closed"] * 2
+
+
+async def test_a_runner_is_closed_when_the_store_does_not_open():
+    runner = NotedRunner()
+    with pytest.raises(OSError, match="no such disk"):
+        async with engine_in_memory(runner, store=UnopenableStore()):
+            raise AssertionError("it has opened")
+    assert runner.log == ["opened", "closed"]
+
+
+async def test_an_http_runner_and_a_local_runner_need_no_opening_by_their_user(monkeypatch: pytest.MonkeyPatch):
+    log: list[str] = []
+    for kind in (HttpRunner, LocalRunner):
+        for call in ("open", "close"):
+            original = getattr(kind, call)
+
+            async def noted(self, original=original, told=f"{kind.__name__}.{call}"):
+                log.append(told)
+                await original(self)
+
+            monkeypatch.setattr(kind, call, noted)
+    for runner in (HttpRunner("http://127.0.0.1:1/run", max_connections=3), LocalRunner(never_asked)):
+        async with WorkflowEngine(runner=runner, store=MemoryStore()):
+            pass
+    assert log == ["HttpRunner.open", "HttpRunner.close", "LocalRunner.open", "LocalRunner.close"]
+
+
+async def test_a_runner_with_nothing_to_open_is_taken_as_it_is():
+    async with engine_in_memory(ScriptedRunner(script())) as engine:
+        with pytest.raises(UnknownWorkflowError):
+            await engine.start("nothing")
