@@ -16,6 +16,8 @@ from pylon_workflows.runner_health import RunnerHealth
 _log = logging.getLogger(__name__)
 
 _PAGE = 1000
+_MOST_CUT_SHORT = 100
+"""So many postponements that were cut short, beside as many as there are others, are kept until their time comes."""
 
 Drive = Callable[[str], Awaitable[float | None]]
 """Take turns for an instance until it has to wait; returns seconds to postpone it, or None."""
@@ -48,7 +50,7 @@ class Dispatcher:
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._probe: str | None = None
         self._postponed: list[tuple[float, str]] = []
-        self._postponed_ids: set[str] = set()
+        self._postponed_until: dict[str, float] = {}
         self._has_backlog = False
         self._refill: asyncio.Task[None] | None = None
         self._alarm: asyncio.Task[None] | None = None
@@ -63,7 +65,7 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being driven or about to be."""
-        return not (self._queue or self._driving or self._postponed or self._has_backlog or self._refill)
+        return not (self._queue or self._driving or self._postponed_until or self._has_backlog or self._refill)
 
     def open(self) -> None:
         """Begin with what the store holds."""
@@ -75,7 +77,7 @@ class Dispatcher:
         """An instance has become runnable. One that is being driven goes on by itself, a postponed one waits."""
         if not self._is_open or instance_id in self._queued or instance_id in self._driving:
             return
-        if instance_id in self._postponed_ids:
+        if instance_id in self._postponed_until:
             return
         if len(self._queue) >= self._max_queued:
             self._has_backlog = True
@@ -83,6 +85,21 @@ class Dispatcher:
         self._queued.add(instance_id)
         self._queue.append(instance_id)
         self._fill()
+
+    def changed(self, instance_id: str, *, is_runnable: bool, is_new: bool) -> None:
+        """An instance has been committed. A postponement does not outlive the instance's being runnable.
+
+        One that ends while it is postponed is driven once more, for the drive to forget it.
+        """
+        if is_new or not is_runnable:
+            self.hurry(instance_id)
+        if is_runnable:
+            self.offer(instance_id)
+
+    def hurry(self, instance_id: str) -> None:
+        """Drive it now, if it is postponed."""
+        if self._postponed_until.pop(instance_id, None) is not None:
+            self.offer(instance_id)
 
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.
@@ -103,7 +120,7 @@ class Dispatcher:
             others = [task for task in (self._refill, self._alarm) if task is not None]
             await asyncio.gather(*driving, *others, return_exceptions=True)
             self._refill = self._alarm = None
-            for held in (self._queue, self._queued, self._driving, self._postponed, self._postponed_ids):
+            for held in (self._queue, self._queued, self._driving, self._postponed, self._postponed_until):
                 held.clear()
 
     def _fill(self) -> None:
@@ -139,11 +156,16 @@ class Dispatcher:
             if is_to_repeat:
                 self.offer(instance_id)
             elif postpone_s is not None and self._is_open:
-                at = self._clock.monotonic() + postpone_s
-                heapq.heappush(self._postponed, (at, instance_id))
-                self._postponed_ids.add(instance_id)
-                self._set_alarm(at)
+                self._postpone(instance_id, self._clock.monotonic() + postpone_s)
             self._fill()
+
+    def _postpone(self, instance_id: str, at: float) -> None:
+        self._postponed_until[instance_id] = at
+        heapq.heappush(self._postponed, (at, instance_id))
+        if len(self._postponed) > 2 * len(self._postponed_until) + _MOST_CUT_SHORT:
+            self._postponed = [(at, instance_id) for instance_id, at in self._postponed_until.items()]
+            heapq.heapify(self._postponed)
+        self._set_alarm(at)
 
     async def _fetch_backlog(self) -> None:
         after: str | None = None
@@ -178,9 +200,9 @@ class Dispatcher:
         self._alarm = None
         now = self._clock.monotonic()
         while self._postponed and self._postponed[0][0] <= now:
-            instance_id = heapq.heappop(self._postponed)[1]
-            self._postponed_ids.discard(instance_id)
-            self.offer(instance_id)
+            until, instance_id = heapq.heappop(self._postponed)
+            if self._postponed_until.get(instance_id) == until:  # or else it was cut short
+                self.hurry(instance_id)
         if self._postponed:
             self._set_alarm(self._postponed[0][0])
         self._fill()

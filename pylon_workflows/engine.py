@@ -208,6 +208,8 @@ class LocalEngine:
         """See `ports.Engine.advance`."""
         self._check_running()
         instance, _ = await self._to_its_end(self._changes.change(instance_id, WakeUp()))
+        if self._dispatcher is not None:
+            self._dispatcher.hurry(instance_id)
         return instance.status
 
     async def apply(self, instance_id: str, action: Action) -> Instance:
@@ -271,10 +273,9 @@ class LocalEngine:
         self._definitions.restore([definition])
 
     def _committed(self, instance: Instance) -> None:
-        if instance.is_runnable:
-            if self._dispatcher is not None:
-                self._dispatcher.offer(instance.id)
-        elif instance.due_at is not None:
+        if self._dispatcher is not None:
+            self._dispatcher.changed(instance.id, is_runnable=instance.is_runnable, is_new=instance.revision == 1)
+        if instance.due_at is not None:
             self._timers.notice(instance.due_at)
         elif instance.is_finished:
             self._announcements.announce(instance)

@@ -235,6 +235,72 @@ async def test_an_offer_does_not_cut_a_postponement_short():
         assert it.drives.begun == ["a", "a"]
 
 
+@pytest.mark.parametrize("is_runnable", [True, False])
+async def test_a_postponement_ends_with_the_instance_that_it_was_for(is_runnable):
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        it.drives.end("a", 3600.0)
+        await settled()
+        it.dispatcher.changed("a", is_runnable=is_runnable, is_new=is_runnable)
+        await settled()
+        assert it.drives.begun == ["a", "a"], "driven once more, to be forgotten or to begin"
+        it.drives.end("a")
+        await settled()
+        assert it.dispatcher.is_idle
+        it.dispatcher.changed("a", is_runnable=True, is_new=False)
+        await settled()
+        assert it.drives.begun == ["a", "a", "a"]
+
+
+async def test_an_instance_that_can_go_no_further_is_not_driven():
+    async with Setting() as it:
+        it.dispatcher.changed("a", is_runnable=False, is_new=False)
+        await settled()
+        assert it.drives.begun == []
+
+
+async def test_a_postponed_instance_can_be_hurried_and_no_other():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        it.drives.end("a", 3600.0)
+        await settled()
+        it.dispatcher.hurry("a")
+        it.dispatcher.hurry("b")
+        await settled()
+        assert it.drives.begun == ["a", "a"]
+
+
+async def test_a_postponement_that_was_cut_short_does_not_cut_short_the_next():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        await settled()
+        it.drives.end("a", 10.0)
+        await settled()
+        it.dispatcher.hurry("a")
+        await settled()
+        it.drives.end("a", 60.0)
+        await settled()
+        it.clock.advance(10)
+        await settled()
+        assert it.drives.begun == ["a", "a"]
+        it.clock.advance(50)
+        await settled()
+        assert it.drives.begun == ["a", "a", "a"]
+
+
+async def test_however_often_one_is_hurried_nothing_piles_up():
+    async with Setting() as it:
+        it.dispatcher.offer("a")
+        for _ in range(500):
+            await wait_until(lambda: "a" in it.drives.now)
+            it.drives.end("a", 3600.0)
+            await wait_until(lambda: "a" in it.dispatcher._postponed_until)
+            it.dispatcher.hurry("a")
+        assert len(it.dispatcher._postponed) < 200
+
+
 async def test_reading_the_backlog_again_does_not_cut_a_postponement_short():
     async with Setting(max_in_flight=1, max_queued=1) as it:
         it.dispatcher.offer("a")

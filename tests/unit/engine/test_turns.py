@@ -366,6 +366,54 @@ async def test_a_cancelled_instance_leaves_no_memory_of_its_deferrals():
         assert turns._deferrals == {}
 
 
+async def test_an_instance_that_is_started_anew_does_not_wait_for_what_its_forerunner_was_put_off_to():
+    clock = FakeClock()
+    runner = ScriptedRunner(script(Defer(retry_after=timedelta(hours=1)), Complete()))
+    async with engine_with(runner, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        await engine.cancel("a")
+        await engine.delete("a")
+        await engine.start("order", id="a")
+        assert (await engine.wait("a", 5)).status is Status.COMPLETED
+        await settled()
+        assert engine._engine._dispatcher.is_idle
+
+
+async def test_an_instance_that_is_cancelled_while_it_is_put_off_is_forgotten_at_once():
+    async with engine_with(ScriptedRunner(script(Defer(retry_after=timedelta(hours=1)))), clock=FakeClock()) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        await engine.cancel("a")
+        await settled()
+        dispatcher = engine._engine._dispatcher
+        assert (dispatcher.is_idle, dispatcher._drive.__self__._deferrals) == (True, {})
+
+
+async def test_advance_asks_now_about_an_instance_that_was_put_off():
+    runner = ScriptedRunner(script(Defer(retry_after=timedelta(hours=1)), Complete()))
+    async with engine_with(runner, clock=FakeClock()) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        assert await engine.advance("a") is Status.PENDING
+        assert (await engine.wait("a", 5)).status is Status.COMPLETED
+
+
+async def test_an_instance_that_was_blocked_while_it_was_put_off_goes_on_at_once_after_resume():
+    later = Defer(retry_after=timedelta(hours=1))
+    runner = ScriptedRunner(script(later, Diverged(position=0, expected="one", got="two"), later, Complete()))
+    async with engine_with(runner, clock=FakeClock()) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        await engine.advance("a")
+        await wait_for_status(engine, "a", Status.BLOCKED)
+        await engine.resume("a")
+        await wait_until(lambda: len(runner.requests) == 3)
+        await settled()
+        await engine.advance("a")
+        assert (await engine.wait("a", 5)).status is Status.COMPLETED
+
+
 async def test_a_deferral_of_no_time_is_no_hot_loop():
     clock = FakeClock()
     runner = ScriptedRunner(lambda _: Defer(retry_after=timedelta(0)))
