@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
-from pylon_workflows.errors import StoreError
+from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.ports import Clock, Store
 
 _log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Timers:
 
     async def _wake_all_due(self) -> datetime:
         """Wake until nothing is due, and return the time for which that was so: what comes later is still to come."""
+        woken: dict[str, int | None] = {}
         while True:
             now, monotonic = self._clock.now(), self._clock.monotonic()
             self._skipped = {skipped: until for skipped, until in self._skipped.items() if until > monotonic}
@@ -66,8 +67,21 @@ class Timers:
             due = [instance_id for instance_id in due if instance_id not in self._skipped]
             if not due:
                 return now
-            for instance_id in await self._wake(due):
+            again = {each: await self._revision(each) for each in due if each in woken}
+            idle = {each for each, revision in again.items() if revision == woken[each]}
+            for instance_id in idle:
+                _log.error("%s: still due after it was woken: its row and its history disagree", instance_id)
+            woken = {each: again.get(each) for each in due if each not in idle}
+            for instance_id in (*idle, *await self._wake(list(woken))):
                 self._skipped[instance_id] = monotonic + _UNREADABLE_FOR_S
+
+    async def _revision(self, instance_id: str) -> int | None:
+        """Tells one that is due again from one that waking does not change; None when it cannot be told."""
+        try:
+            summary = await self._store.summary(instance_id)
+        except CorruptDatabaseError:
+            return None
+        return None if summary is None else summary.revision
 
     async def _sleep_until_next(self) -> None:
         skipped_until = min(self._skipped.values(), default=float("inf"))

@@ -2,16 +2,19 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from engine_parts import TroubledStore, an_instance, at, settled
 
 from pylon_workflows.changes import Changes
-from pylon_workflows.errors import StorageFullError, StoreError
+from pylon_workflows.core.commands import ApplyAction
+from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, StoreError
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.testing import FakeClock
 from pylon_workflows.timers import Timers
+from runner_protocol.messages import Sleep
 
 
 class Setting:
@@ -217,3 +220,65 @@ async def test_one_that_becomes_due_between_two_looks_at_the_clock_is_not_forgot
     await it.delay("b", 1.0005)
     await it.pass_by(1.5, step=0.5)
     assert it.ids == ["a", "b"]
+
+
+async def test_one_that_is_due_by_its_row_but_not_by_its_history_is_left_for_a_minute_and_holds_up_no_other(it, caplog):
+    async def counted(ids):
+        wakes.extend(ids)
+        return await wake(ids)
+
+    wakes, wake = [], it.timers._wake
+    it.timers._wake = counted
+    await it.store.create(an_instance("astray", due_in=90))
+    row = it.store._instances["astray"]
+    row.summary = replace(row.summary, due_at=at(1))
+    it.timers.notice(at(1))
+    await it.delay("good", 1)
+    await it.delay("later", 20)
+    await it.pass_by(30)
+    assert it.ids == ["good", "later"]
+    assert wakes.count("astray") <= 2, "woken again and again"
+    assert "astray: still due after it was woken" in caplog.text
+    await it.pass_by(100)
+    assert it.ids == ["good", "later", "astray"]
+
+
+async def test_many_that_stay_due_hold_up_no_other(it):
+    for number in range(600):
+        await it.store.create(an_instance(f"astray_{number}", due_in=9999))
+        row = it.store._instances[f"astray_{number}"]
+        row.summary = replace(row.summary, due_at=at(1))
+    await it.delay("good", 2)
+    it.timers.notice(at(1))
+    await it.pass_by(3)
+    assert it.ids == ["good"]
+
+
+async def test_a_row_that_stays_due_and_cannot_be_read_is_left_for_a_minute(it):
+    async def unreadable(instance_id):
+        raise CorruptDatabaseError(f"instance {instance_id}: its row is unreadable")
+
+    it.store.summary = unreadable
+    await it.store.create(an_instance("astray", due_in=90))
+    row = it.store._instances["astray"]
+    row.summary = replace(row.summary, due_at=at(1))
+    it.timers.notice(at(1))
+    await it.delay("good", 2)
+    await it.pass_by(3)
+    assert it.ids == ["good"]
+
+
+async def test_one_that_is_due_again_at_once_is_woken_again(it):
+    async def wake_and_sleep_again(ids):
+        failed = await wake(ids)
+        if len(it.woken) < 5:
+            action = Sleep(duration="0s")
+            await it.changes.change("a", ApplyAction(action=action, turn_started_at=it.clock.now()))
+            it.timers.notice(it.clock.now())
+        return failed
+
+    wake = it.timers._wake
+    it.timers._wake = wake_and_sleep_again
+    await it.delay("a", 1)
+    await it.pass_by(2)
+    assert it.ids.count("a") >= 5
