@@ -1,5 +1,6 @@
 """The store in one SQLite file: a thread that writes (`group_commit`, `writes`) and two connections that read."""
 
+import logging
 import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +17,8 @@ from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.group_commit import GroupCommit
 from pylon_workflows.store.rows import appended_rows, created_row, definition_from, definition_row, summary_from
+
+_log = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_S = 5.0
 _CACHED_STATEMENTS = 64
@@ -34,6 +37,7 @@ class SqliteStore:
         self._writer: GroupCommit | None = None
         self._histories = reads.Reader(self._path)
         self._states = reads.Reader(self._path)
+        self._absurd_due_at: object = None
 
     async def open(self) -> None:
         """See `Store`."""
@@ -142,7 +146,13 @@ class SqliteStore:
     async def next_due(self, *, after: datetime) -> datetime | None:
         """See `Store`."""
         ((due_at,),) = await self._states.rows(reads.NEXT_DUE, (to_microseconds(after),))
-        return None if due_at is None else from_microseconds(due_at)
+        try:
+            return None if due_at is None else from_microseconds(due_at)
+        except (OverflowError, TypeError):  # the smallest one: there is no other
+            if due_at != self._absurd_due_at:
+                _log.error("%s: an instance is due at no time, and will not be woken: %.40r", self._path, due_at)
+                self._absurd_due_at = due_at
+            return None
 
     async def unannounced(self, *, limit: int) -> Sequence[str]:
         """See `Store`."""

@@ -264,6 +264,23 @@ async def test_an_unreadable_state_is_told(store):
         await store.summary("wf_1")
 
 
+@pytest.mark.parametrize("absurd", [2**62, -(2**62), "noon", 1e300])
+async def test_a_due_time_beyond_time_holds_up_no_other(store, caplog, absurd):
+    for name in ("wf_1", "wf_2"):
+        instance = new_instance(name)
+        await store.create(instance)
+        await store.append(after(instance, RUN_STARTED, sleeping(5)), [RUN_STARTED, sleeping(5)])
+    due_at = sleeping(5).due_at
+    with closing(sqlite3.connect(store._path, isolation_level=None)) as other:
+        other.execute("UPDATE instances SET due_at = ? WHERE id = 'wf_1'", (absurd,))
+    assert await store.next_due(after=BEGINNING) == due_at
+    assert "wf_2" in await store.due(now=due_at, limit=9)
+    assert caplog.text == ""
+    assert await store.next_due(after=due_at) is None
+    assert await store.next_due(after=due_at) is None
+    assert caplog.text.count("due at no time") == (0 if absurd == -(2**62) else 1)
+
+
 async def test_damaged_pages_cost_only_the_instances_on_them(store):
     """A page of the history is overwritten on disk; whoever has rows on it is unreadable, the others are not."""
     for number in range(40):
