@@ -11,6 +11,8 @@ from pylon_workflows.ports import Store
 
 _log = logging.getLogger(__name__)
 
+_PAGE = 500
+
 FinishedCallback = Callable[[Instance], Awaitable[None] | None]
 
 
@@ -18,7 +20,8 @@ class Announcements:
     """Calls every callback once for each finished instance, one instance after the other.
 
     An instance is marked in the store when all callbacks have returned. One for which a callback raised, or which was
-    cut off by a crash, is announced again at the next start.
+    cut off by a crash, is announced again at the next start. While there are no callbacks, what an earlier program left
+    is marked, for retention keeps what is unannounced.
     """
 
     def __init__(self, store: Store, load: Callable[[str], Awaitable[Instance]]) -> None:
@@ -42,17 +45,17 @@ class Announcements:
             self._queue.put_nowait(instance)
 
     async def run(self) -> None:
-        """Announce what an earlier process left, then whatever comes."""
+        """Announce what is left unannounced, then whatever comes. Raises StoreError; to be run again then."""
+        self._queue = asyncio.Queue()  # what the former one held is read from the store; it may be another loop's, too
+        while not self._callbacks and (left := await self._store.unannounced(limit=_PAGE)):
+            await self._store.mark_announced(left)
         for instance_id in await self._store.unannounced(limit=1_000_000) if self._callbacks else ():
             try:
                 await self._tell(await self._load(instance_id))
             except WorkflowError:
                 _log.exception("%s: could not be read to be announced", instance_id)
-        try:
-            while True:
-                await self._tell(await self._queue.get())
-        finally:
-            self._queue = asyncio.Queue()  # a queue belongs to the event loop in which it was waited for
+        while True:
+            await self._tell(await self._queue.get())
 
     async def _tell(self, instance: Instance) -> None:
         for callback in self._callbacks:

@@ -103,6 +103,21 @@ async def test_without_callbacks_nothing_is_kept_to_be_announced(store):
     assert await store.unannounced(limit=9) == []
 
 
+@pytest.mark.parametrize("left", [1, 3, 4, 7])
+async def test_what_an_earlier_program_left_untold_is_marked_when_nobody_wants_to_know(store, monkeypatch, left):
+    def refuse(instance):
+        raise ValueError("not today")
+
+    monkeypatch.setattr("pylon_workflows.announcements._PAGE", 3)
+    async with Process(store, refuse) as process:
+        await finish(process, *(f"wf_{number}" for number in range(left)))
+    assert await store.expired(completed_before=None, keep=0, limit=9) == []
+    async with Process(store):
+        pass
+    assert await store.unannounced(limit=9) == []
+    assert len(await store.expired(completed_before=None, keep=0, limit=9)) == left
+
+
 async def test_an_instance_that_cannot_be_marked_is_told_again_after_the_restart(store, caplog):
     async def refuse(ids):
         raise StorageFullError("the disk is full")
