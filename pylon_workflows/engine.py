@@ -14,14 +14,12 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import (
-    CorruptDatabaseError,
     EngineNotRunningError,
     InstanceNotFinishedError,
     InvalidInputError,
     MalformedAnswerError,
     TurnNotOpenError,
     TurnOpenError,
-    UnknownInstanceError,
 )
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
@@ -38,6 +36,7 @@ from runner_protocol.strict_json import MAX_DEPTH, encode
 _log = logging.getLogger(__name__)
 
 _MAX_PAGE = 200
+_SERVICE_PAUSE_S = 1.0
 
 T = TypeVar("T")
 
@@ -65,11 +64,7 @@ class LocalEngine:
         self._timers = Timers(store, clock, self._changes.wake)
         self._announcements = Announcements(store, self._changes.read)
         self._retention = Retention(
-            store,
-            clock,
-            keep_for=settings.retain_finished_for,
-            keep=settings.max_history,
-            on_deleted=self._live.drop,
+            store, clock, self._live, keep_for=settings.retain_finished_for, keep=settings.max_history
         )
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
@@ -173,12 +168,7 @@ class LocalEngine:
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """See `ports.Engine.history`."""
         self._check_running()
-        history = (await self._store.histories([instance_id])).get(instance_id)
-        if history is None:
-            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
-        if isinstance(history, CorruptDatabaseError):
-            raise history
-        return history
+        return await self._changes.history(instance_id)
 
     async def send_event(
         self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None
@@ -289,11 +279,12 @@ class LocalEngine:
         return await asyncio.shield(task)
 
     async def _serve(self, service: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        try:
-            await service()
-        except Exception:
-            _log.exception("a part of the engine stopped; restart the process")
-            raise
+        while True:
+            try:
+                return await service()
+            except Exception:
+                _log.exception("a part of the engine stopped; it starts again in %g s", _SERVICE_PAUSE_S)
+                await self._clock.sleep(_SERVICE_PAUSE_S)
 
     def _check_running(self) -> None:
         if not self._is_running:

@@ -1,10 +1,10 @@
 """Deletes finished instances that nobody needs any more, each with its history."""
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 
 from pylon_workflows.errors import StoreError
+from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock, Store
 
 _log = logging.getLogger(__name__)
@@ -20,16 +20,16 @@ class Retention:
         self,
         store: Store,
         clock: Clock,
+        live: LiveInstances,
         *,
         keep_for: timedelta | None,
         keep: int | None,
-        on_deleted: Callable[[str], None],
     ) -> None:
         self._store = store
         self._clock = clock
+        self._live = live
         self._keep_for = keep_for
         self._keep = keep
-        self._on_deleted = on_deleted
 
     async def run(self) -> None:
         """Delete what is to go, once a minute, for ever."""
@@ -48,6 +48,12 @@ class Retention:
         if expired:
             await self._store.delete(expired)
             for instance_id in expired:
-                self._on_deleted(instance_id)
+                await self._forget(instance_id)
             _log.info("retention deleted %d finished instances", len(expired))
         return len(expired)
+
+    async def _forget(self, instance_id: str) -> None:
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                pass  # a read that began before the deletion ends by keeping what it found
+        self._live.drop(instance_id)

@@ -18,6 +18,7 @@ from pylon_workflows.errors import (
     InvalidInputError,
     StartConflictError,
     StorageFullError,
+    StoreError,
     TooLargeError,
     TurnNotOpenError,
     UnknownInstanceError,
@@ -408,14 +409,65 @@ async def test_a_start_that_cannot_be_stored_is_not_acknowledged_and_can_be_repe
         await engine.wait("a")
 
 
-async def test_a_part_that_stops_is_logged(store, caplog):
-    async def broken(*, after):
-        raise ZeroDivisionError("a bug")
+@pytest.mark.parametrize(
+    ("question", "trouble"),
+    [
+        ("next_due", ZeroDivisionError("a bug")),
+        ("expired", ZeroDivisionError("a bug")),
+        ("unannounced", ZeroDivisionError("a bug")),
+        ("unannounced", StoreError("gone")),
+    ],
+)
+async def test_a_part_that_stops_is_logged_and_starts_again_a_second_later_as_often_as_it_takes(
+    store, caplog, question, trouble
+):
+    async def broken(**_):
+        asked.append(question)
+        raise trouble
 
-    store.next_due = broken
-    async with an_engine(store=store):
+    asked, clock, told = [], FakeClock(), []
+    answer = getattr(store, question)
+    setattr(store, question, broken)
+    engine = an_engine(store=store, clock=clock)
+    engine.on_finished(lambda instance: told.append(instance.id))
+    async with engine:
         await settled()
-    assert "a part of the engine stopped" in caplog.text
+        for times in (1, 2, 3):
+            assert len(asked) == times
+            clock.advance(0.9)
+            await settled()
+            assert len(asked) == times
+            clock.advance(0.2)
+            await settled()
+        setattr(store, question, answer)
+        await engine.start("order", id="a")
+        await engine.apply("a", Sleep(duration="5s"))
+        await engine.start("order", id="b")
+        await engine.cancel("b")
+        for _ in range(60):
+            clock.advance(0.1)
+            await settled()
+        assert (await engine.get("a")).status is Status.RUNNING
+        assert told == ["b"]
+    assert str(trouble) in caplog.text
+
+
+async def test_what_finishes_while_announcements_are_stopped_is_told_once_when_they_start_again(store):
+    async def broken(*, limit):
+        raise StoreError("gone")
+
+    clock, told, unannounced = FakeClock(), [], store.unannounced
+    store.unannounced = broken
+    engine = an_engine(store=store, clock=clock)
+    engine.on_finished(lambda instance: told.append(instance.id))
+    async with engine:
+        await settled()
+        await engine.start("order", id="a")
+        await engine.cancel("a")
+        store.unannounced = unannounced
+        clock.advance(1)
+        await settled()
+    assert told == ["a"]
 
 
 async def test_two_engines_in_one_process_know_nothing_of_each_other():

@@ -9,7 +9,7 @@ from engine_parts import TroubledStore, an_instance, settled
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Cancel
-from pylon_workflows.errors import StorageFullError
+from pylon_workflows.errors import StorageFullError, UnknownInstanceError
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.retention import Retention
 from pylon_workflows.testing import FakeClock
@@ -19,8 +19,8 @@ class Setting:
     def __init__(self):
         self.clock = FakeClock()
         self.store = TroubledStore()
-        self.changes = Changes(self.store, self.clock, LiveInstances(1000), lambda instance: None)
-        self.deleted = []
+        self.live = LiveInstances(1000)
+        self.changes = Changes(self.store, self.clock, self.live, lambda instance: None)
         self.running = []
 
     async def finish(self, *ids):
@@ -29,7 +29,7 @@ class Setting:
             await self.changes.change(instance_id, Cancel())
 
     def run(self, *, keep_for=None, keep=None):
-        retention = Retention(self.store, self.clock, keep_for=keep_for, keep=keep, on_deleted=self.deleted.append)
+        retention = Retention(self.store, self.clock, self.live, keep_for=keep_for, keep=keep)
         self.running.append(asyncio.create_task(retention.run()))
         return self.running[-1]
 
@@ -48,7 +48,7 @@ async def it():
             await task
 
 
-async def test_what_finished_long_enough_ago_is_deleted_and_the_engine_hears_of_it(it):
+async def test_what_finished_long_enough_ago_is_deleted_from_memory_too(it):
     await it.finish("old")
     it.clock.advance(timedelta(days=29))
     await it.finish("young")
@@ -57,7 +57,9 @@ async def test_what_finished_long_enough_ago_is_deleted_and_the_engine_hears_of_
     assert await it.left() == ["old", "young"]
     it.clock.advance(timedelta(days=1, seconds=1))
     await settled()
-    assert (await it.left(), it.deleted) == (["young"], ["old"])
+    assert (await it.left(), len(it.live)) == (["young"], 1)
+    with pytest.raises(UnknownInstanceError):
+        await it.changes.read("old")
 
 
 async def test_whatever_lives_stays_however_old_it_is(it):
@@ -80,7 +82,7 @@ async def test_more_than_a_batch_is_deleted_without_waiting_a_minute(it):
     it.run(keep=0)
     await settled()
     await settled()
-    assert (await it.left(), len(it.deleted)) == ([], 450)
+    assert (await it.left(), len(it.live)) == ([], 0)
 
 
 async def test_without_a_limit_nothing_is_ever_deleted(it):
@@ -99,9 +101,35 @@ async def test_a_store_in_trouble_is_tried_again_a_minute_later(it, caplog):
     it.store.delete = refuse
     it.run(keep=0)
     await settled()
-    assert (await it.left(), it.deleted) == (["a"], [])
+    assert (await it.left(), len(it.live)) == (["a"], 1)
     assert "retention could not delete: the disk is full" in caplog.text
     it.store.delete = delete
     it.clock.advance(60)
     await settled()
     assert await it.left() == []
+
+
+async def test_a_read_under_way_puts_no_deleted_instance_back_into_memory(it):
+    await it.finish("a", "b")
+    it.live.clear()
+    it.store.hold()
+    reading = asyncio.create_task(it.changes.read("a"))
+    await settled()
+    it.run(keep=0)
+    await settled()
+    it.store.release()
+    assert (await reading).id == "a", "it had been read before it was deleted"
+    await settled()
+    assert (await it.left(), len(it.live)) == ([], 0)
+    with pytest.raises(UnknownInstanceError):
+        await it.changes.read("a")
+
+
+async def test_deleting_pushes_nobody_else_out_of_memory(it):
+    await it.finish(*(f"wf_{number}" for number in range(100)))
+    it.live.clear()
+    await it.store.create(an_instance("living"))
+    await it.changes.read("living")
+    it.run(keep=0)
+    await settled()
+    assert (await it.left(), len(it.live)) == (["living"], 1)
