@@ -35,6 +35,9 @@ class WorkflowDefinition:
                 raise InvalidInputError(f"{what}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(text)}")
         if not 0 <= self.max_retries <= 1_000_000:
             raise InvalidInputError(f"max_retries: must be from 0 to 1,000,000, not {self.max_retries}")
+        for what in ("step_timeout", "initial_backoff", "maximum_backoff"):
+            if not isinstance(length := getattr(self, what), timedelta):
+                raise InvalidInputError(f"{what}: must be a timedelta, not {length!r}")
         if not timedelta(0) < self.step_timeout <= MAX_DURATION:
             raise InvalidInputError(f"step_timeout: must be positive and at most 100 years, not {self.step_timeout}")
         if not timedelta(0) <= self.initial_backoff <= self.maximum_backoff <= MAX_DURATION:

@@ -150,5 +150,11 @@ async def wait_for_status(
     async def has_status() -> bool:
         return (await engine.get(instance_id)).status == status
 
-    await wait_until(has_status, timeout_s=timeout_s)
+    try:
+        await wait_until(has_status, timeout_s=timeout_s)
+    except TimeoutError:
+        instance = await engine.get(instance_id)
+        due = instance.retry_at or instance.wake_at
+        hint = f", due at {due}: a FakeClock moves only when the test advances it" if due else ""
+        raise TimeoutError(f"{instance_id} is {instance.status} after {timeout_s} s, not {status}{hint}") from None
     return await engine.get(instance_id)

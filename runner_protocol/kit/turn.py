@@ -142,7 +142,8 @@ class Turn:
     def _ending(self, ended: Returned | Raised) -> Action:
         if isinstance(ended, Returned):
             if self._forgotten:
-                logger.warning("%s: nobody has awaited %s", self._request.workflow_id, ", ".join(self._forgotten))
+                calls = ", ".join(self._forgotten)
+                logger.warning("%s: nobody has awaited %s: it may never be done", self._request.workflow_id, calls)
             return self._replay.check_end() or complete_workflow(ended.output)
         how = f" ({type(ended.error).__name__} was raised)"
         return self._replay.check_end(how) or fail_workflow(ended.error)
