@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pylon_workflows.core.commands import Command, WakeUp
 from pylon_workflows.core.decider import decide
@@ -20,7 +21,8 @@ class Changes:
     """Loads instances and commits what `decide` says. `committed` hears of each new state, after it is durable.
 
     Methods that take a `LiveInstance` want its lock held. What is in memory is changed only after the commit; after a
-    write that failed or was cut off it is read from the store again.
+    write that failed it is read from the store again. A caller that is cancelled during a write goes when the write has
+    landed, lest the next holder of the lock read the old revision.
     """
 
     def __init__(self, store: Store, clock: Clock, live: LiveInstances, committed: Callable[[Instance], None]) -> None:
@@ -38,11 +40,19 @@ class Changes:
             async with live.lock:
                 return await self.load(live, instance_id)
 
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """All that the store holds of an instance, in order. Raises UnknownInstanceError, CorruptDatabaseError."""
+        history = (await self._store.histories([instance_id])).get(instance_id)
+        if history is None:
+            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
+        if isinstance(history, CorruptDatabaseError):
+            raise history
+        return history
+
     async def load(self, live: LiveInstance, instance_id: str) -> Instance:
         """The entry's instance, read from the store unless it is there already."""
         if live.instance is None:
-            history = (await self._store.histories([instance_id])).get(instance_id)
-            live.instance = _folded(instance_id, history)
+            live.instance = _folded(instance_id, await self.history(instance_id))
         return live.instance
 
     async def execute(self, live: LiveInstance, command: Command) -> Sequence[Transition]:
@@ -55,13 +65,18 @@ class Changes:
         for transition in transitions:
             after = evolve(after, transition)
         is_to_announce = self.has_announcements and after.is_finished
+        writing = asyncio.ensure_future(self._store.append(after, transitions, is_to_announce=is_to_announce))
         try:
-            await self._store.append(after, transitions, is_to_announce=is_to_announce)
-        except BaseException:
-            live.forget()
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await _landed(writing)
             raise
-        live.instance = after
-        self._committed(after)
+        finally:
+            if writing.done() and not writing.cancelled() and writing.exception() is None:
+                live.instance = after
+                self._committed(after)
+            else:
+                live.forget()
         return transitions
 
     async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
@@ -115,9 +130,14 @@ class Changes:
         return failed
 
 
-def _folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError | None) -> Instance:
-    if history is None:
-        raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
+async def _landed(writing: asyncio.Future[None]) -> None:
+    """Wait until the write has ended, however often the caller is cancelled meanwhile."""
+    while not writing.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([writing])
+
+
+def _folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError) -> Instance:
     if isinstance(history, CorruptDatabaseError):
         raise history
     try:

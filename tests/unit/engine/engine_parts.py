@@ -19,6 +19,7 @@ class TroubledStore(MemoryStore):
         super().__init__()
         self.unreadable = set()
         self.write_trouble = None
+        self.acknowledgement_trouble = None
         self.read_trouble = None
         self.reads = []
         self.appends = 0
@@ -46,6 +47,8 @@ class TroubledStore(MemoryStore):
     async def _acknowledged_later(self, written):
         await self.is_writing.wait()
         await written
+        if self.acknowledgement_trouble is not None:
+            raise self.acknowledgement_trouble
 
     async def histories(self, instance_ids):
         self.reads.append(list(instance_ids))

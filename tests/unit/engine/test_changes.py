@@ -85,6 +85,40 @@ async def test_after_a_write_that_failed_memory_is_what_the_store_holds(it):
     assert len(it.committed) == 2
 
 
+async def test_a_change_that_is_cut_off_lets_nobody_in_before_its_write_has_landed(it):
+    await it.create("a")
+    it.store.is_writing.clear()
+    cut_off = asyncio.create_task(it.changes.change("a", PAID))
+    await settled()
+    cut_off.cancel()
+    await settled()
+    cut_off.cancel()
+    next_one = asyncio.create_task(it.changes.change("a", Cancel()))
+    await settled()
+    assert (cut_off.done(), it.store.appends) == (False, 1)
+    it.store.is_writing.set()
+    with pytest.raises(asyncio.CancelledError):
+        await cut_off
+    assert (await next_one)[0].revision == 3
+    assert [instance.revision for instance in it.committed] == [2, 3], "what has landed is told"
+
+
+async def test_a_change_that_is_cut_off_and_could_not_be_written_is_read_again(it):
+    await it.create("a")
+    it.store.is_writing.clear()
+    cut_off = asyncio.create_task(it.changes.change("a", PAID))
+    await settled()
+    it.store.acknowledgement_trouble = StorageFullError("the disk is full")
+    cut_off.cancel()
+    await settled()
+    it.store.is_writing.set()
+    with pytest.raises(asyncio.CancelledError):
+        await cut_off
+    reads = len(it.store.reads)
+    await it.changes.read("a")
+    assert (len(it.store.reads), it.committed) == (reads + 1, [])
+
+
 async def test_changes_of_one_instance_that_come_at_once_follow_one_another(it):
     await it.create("a")
     events = (DeliverEvent(event="paid", data_json=b"%d" % number) for number in range(50))
