@@ -58,6 +58,10 @@ class LiveInstance:
     def forget(self) -> None:
         """Read the instance from the store again before the next use."""
         self.instance = None
+        self.forget_records()
+
+    def forget_records(self) -> None:
+        """Join the records again for the next turn: they are as large as all outputs, and it may be long until then."""
         self.records = JoinedRecords()
 
 

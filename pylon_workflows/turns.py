@@ -77,6 +77,7 @@ class Turns:
                         return pause_s
                     if live.instance is not None and not live.instance.is_runnable:
                         self._forget(instance_id)
+                        live.forget_records()
                         return None
                     if self._is_crowded():
                         return 0.0
@@ -116,7 +117,7 @@ class Turns:
         async with live.lock:
             if not live.end_turn(turn):
                 self.stale_answers += 1
-                _log.info("%s: an answer came too late and was dropped", instance_id)
+                _log.info("%s: an answer came too late and was dropped (%d so far)", instance_id, self.stale_answers)
                 return None
             if isinstance(answer, float):
                 return answer

@@ -109,6 +109,22 @@ async def test_an_answer_that_comes_after_a_cancel_is_dropped_and_counted():
         assert (instance.status, instance.steps) == (Status.CANCELLED, ())
 
 
+async def test_each_answer_that_is_dropped_is_logged_with_their_number_so_far(caplog):
+    caplog.set_level(logging.INFO, logger="pylon_workflows.turns")
+    runner = Stubborn()
+    async with engine_with(runner) as engine:
+        for instance_id in ("a", "b"):
+            runner.is_asked.clear()
+            await engine.start("order", id=instance_id)
+            await runner.is_asked.wait()
+            await engine.cancel(instance_id)
+            await wait_until(lambda each=instance_id: f"{each}: an answer came too late" in caplog.text)
+    assert [record.getMessage() for record in caplog.records if "too late" in record.getMessage()] == [
+        "a: an answer came too late and was dropped (1 so far)",
+        "b: an answer came too late and was dropped (2 so far)",
+    ]
+
+
 async def test_an_answer_that_comes_while_a_cancel_is_being_committed_is_dropped():
     asked, store = Asked(), TroubledStore()
     async with engine_with(asked, store=store) as engine:
@@ -124,6 +140,38 @@ async def test_an_answer_that_comes_while_a_cancel_is_being_committed_is_dropped
         await cancelling
         await wait_until(lambda: stale_answers(engine) == 1)
         assert (await engine.get("a")).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [
+        (Sleep(duration="1h"), Status.SLEEPING),
+        (WaitEvent(event="paid"), Status.WAITING_FOR_EVENT),
+        (Complete(), Status.COMPLETED),
+        (Diverged(position=0, expected="one", got="two"), Status.BLOCKED),
+    ],
+)
+async def test_the_joined_records_of_an_instance_that_is_not_driven_are_not_kept(action, status):
+    runner = ScriptedRunner(script(StepComplete(step_name="one", output="x" * 10_000), action))
+    async with engine_with(runner, clock=FakeClock()) as engine:
+        await engine.start("order", id="a")
+        await wait_for_status(engine, "a", status)
+        await wait_until(lambda: engine._engine._dispatcher.is_idle)
+        with engine._engine._live.use("a") as live:
+            assert len(live.records._joined) == 1
+
+
+async def test_after_a_sleep_the_runner_is_sent_all_records_again():
+    runner = ScriptedRunner(script(StepComplete(step_name="one", output=1), Sleep(duration="1h"), Complete()))
+    clock = FakeClock()
+    async with engine_with(runner, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await wait_for_status(engine, "a", Status.SLEEPING)
+        await settled()
+        clock.advance(timedelta(hours=1))
+        await engine.wait("a")
+    assert [len(request.completed_steps) for request in runner.requests] == [0, 1, 2]
+    assert runner.requests[-1].completed_steps[0].output == 1
 
 
 async def test_an_instance_that_is_cancelled_while_it_waits_for_a_place_is_never_asked_about():
