@@ -102,7 +102,7 @@ def _line(record: Record) -> str:
     if record.kind == "sleep":
         return f"sleep     for {record.duration_ms} ms"
     if record.kind == "event":
-        return f"event     {record.name.removeprefix('event:')} taken: {record.output}"
+        return f"event     {record.name.removeprefix('event:')} taken after {record.duration_ms} ms of waiting: {record.output}"
     if record.status == "failed":
         return f"retry     step {record.name} failed ({record.error}) after {record.duration_ms} ms; it is tried again"
     return f"step      {record.name} -> {record.output} in {record.duration_ms} ms"
