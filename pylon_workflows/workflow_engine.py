@@ -184,7 +184,10 @@ class WorkflowEngine:
         return await self._engine.resume(instance_id)
 
     async def advance(self, instance_id: str) -> Status:
-        """Do now what is due, if anything is, and return the status. Raises UnknownInstanceError."""
+        """Do now what is due, if anything is, and return the status. Raises UnknownInstanceError.
+
+        An instance that the runner has put off, or about which it could not be asked, is asked about without waiting.
+        """
         return await self._engine.advance(instance_id)
 
     async def apply(self, instance_id: str, action: Action) -> Instance:
