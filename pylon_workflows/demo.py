@@ -85,14 +85,15 @@ async def _onboard_alice(command: list[str], kit: str, say: Say) -> bool:
 
 
 async def _follow(engine: WorkflowEngine, instance_id: str, say: Say) -> Instance:
-    """Tell each record as it is made, until the instance has finished."""
+    """Tell each record as it is made, until the instance has finished, or has had much more time than it needs."""
     told = 0
+    until = time.monotonic() + _WITHIN_S
     while True:
         instance = await engine.get(instance_id)
         for record in instance.steps[told:]:
             say(_line(record))
             told += 1
-        if instance.is_finished:
+        if instance.is_finished or time.monotonic() > until:
             return instance
         with contextlib.suppress(TimeoutError):
             await engine.wait(instance_id, timeout=0.05)
@@ -102,7 +103,8 @@ def _line(record: Record) -> str:
     if record.kind == "sleep":
         return f"sleep     for {record.duration_ms} ms"
     if record.kind == "event":
-        return f"event     {record.name.removeprefix('event:')} taken after {record.duration_ms} ms of waiting: {record.output}"
+        event = record.name.removeprefix("event:")
+        return f"event     {event} taken after {record.duration_ms} ms of waiting: {record.output}"
     if record.status == "failed":
         return f"retry     step {record.name} failed ({record.error}) after {record.duration_ms} ms; it is tried again"
     return f"step      {record.name} -> {record.output} in {record.duration_ms} ms"

@@ -22,6 +22,8 @@ class Waiters:
         try:
             instance = await self._read(instance_id)
             return instance if instance.is_finished else await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise TimeoutError(f"{instance_id} has not finished within {timeout_s:g} s") from None
         finally:
             if not future.cancel() and not future.cancelled():
                 future.exception()  # heard, although the reading may have told its end first

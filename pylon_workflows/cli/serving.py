@@ -27,9 +27,11 @@ def read_definition(text: str) -> WorkflowDefinition:
     """`NAME` or `NAME:max_retries`. Raises click.BadParameter."""
     name, colon, number = text.rpartition(":")
     try:
-        if colon and number.isascii() and number.isdigit():
-            return WorkflowDefinition(name, max_retries=int(number[:9]))
-        return WorkflowDefinition(text)
+        if not colon:
+            return WorkflowDefinition(text)
+        if not (number.isascii() and number.isdigit()):
+            raise InvalidInputError(f"RETRIES: {number!r} is no number")
+        return WorkflowDefinition(name, max_retries=int(number[:9]))
     except InvalidInputError as error:
         raise click.BadParameter(f"{text!r}: {error}") from None
 

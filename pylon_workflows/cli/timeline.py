@@ -76,18 +76,23 @@ def _started(entry: Json, _history: Sequence[Json]) -> Described:
     return "started", entry["name"], None, delay + compact(entry["input"])
 
 
+def _error(entry: Json) -> str:
+    kind = (entry.get("detail") or {}).get("type")
+    return f"{kind}: {entry['error']}" if kind else str(entry["error"])
+
+
 def _step(entry: Json, _history: Sequence[Json]) -> Described:
     return "step", entry["name"], entry["duration_ms"] / 1000, compact(entry["output"])
 
 
 def _retry(entry: Json, _history: Sequence[Json]) -> Described:
     wait = length(max((_time(entry["retry_at"]) - _time(entry["at"])).total_seconds(), 0))
-    detail = f"attempt {entry['failures']} failed: {entry['error']}; retry in {wait}"
+    detail = f"attempt {entry['failures']} failed: {_error(entry)}; retry in {wait}"
     return "retry", entry["name"], entry["duration_ms"] / 1000, detail
 
 
 def _step_failed(entry: Json, _history: Sequence[Json]) -> Described:
-    detail = f"attempt {entry['failures']} failed for good: {entry['error']}"
+    detail = f"attempt {entry['failures']} failed for good: {_error(entry)}"
     return "step failed", entry["name"], entry["duration_ms"] / 1000, detail
 
 
@@ -118,7 +123,7 @@ def _completed(entry: Json, history: Sequence[Json]) -> Described:
 
 
 def _failed(entry: Json, history: Sequence[Json]) -> Described:
-    return "failed", "", _since(history[0]["at"], entry["at"]), entry["error"]
+    return "failed", "", _since(history[0]["at"], entry["at"]), _error(entry)
 
 
 def _blocked(entry: Json, _history: Sequence[Json]) -> Described:

@@ -29,7 +29,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[ServeOptions]:
 def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> None:
     result = run(
         "serve", "--runner", "http://127.0.0.1:1/run", "--db", "x.db", "--host", "0.0.0.0", "--port", "0",
-        "--workflow", "onboarding", "--workflow", "billing:5", "--workflow", "a:b", "--token", "t",
+        "--workflow", "onboarding", "--workflow", "billing:5", "--workflow", "a:b:3", "--token", "t",
         "--synchronous", "normal", "--loop", "asyncio", "--access-log",
     )  # fmt: skip
     assert result.exit_code == 0
@@ -43,7 +43,7 @@ def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> 
             workflows=[
                 WorkflowDefinition("onboarding"),
                 WorkflowDefinition("billing", max_retries=5),
-                WorkflowDefinition("a:b"),
+                WorkflowDefinition("a:b", max_retries=3),
             ],
             synchronous="normal",
             loop="asyncio",
@@ -144,3 +144,9 @@ def test_help_names_every_command(run: Run) -> None:
     output = run("--help").output
     for command in ("serve", "demo", "list", "show", "start", "send-event", "cancel", "resume", "delete"):
         assert f"  {command} " in output
+
+
+def test_retries_that_are_no_number_are_refused(run: Run) -> None:
+    result = run("serve", "--workflow", "order:abc")
+    assert result.exit_code == 2
+    assert "'order:abc': RETRIES: 'abc' is no number" in result.stderr

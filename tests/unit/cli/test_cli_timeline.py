@@ -135,3 +135,8 @@ def test_a_length_has_the_figures_that_matter(seconds: float, said: str) -> None
 def test_compact_json_is_one_line_and_null_is_nothing() -> None:
     assert compact({"a": ["é\n"]}) == '{"a":["é\\n"]}'
     assert compact(None) == ""
+
+
+def test_an_error_of_the_code_is_told_with_its_type() -> None:
+    row = second_row("instance_failed", error="'nope'", detail={"type": "KeyError", "message": "'nope'"})
+    assert (row.what, row.detail) == ("failed", "KeyError: 'nope'")
