@@ -242,7 +242,11 @@ class Engine(Protocol):
         ...
 
     async def advance(self, instance_id: str) -> Status:
-        """Do now what is due or was put off, if anything is, and tell the present status. Raises UnknownInstanceError."""
+        """Do now what is due or was put off, if anything is, and tell the present status.
+
+        Raises:
+            UnknownInstanceError
+        """
         ...
 
     async def delete(self, instance_id: str) -> None:
