@@ -119,9 +119,9 @@ async def test_an_app_sees_a_post_with_the_headers_of_a_turn() -> None:
         await respond(send, Reply(200, DONE))
 
     turn = a_turn(idempotency_key="wf_1:1:näme")
-    await LocalRunner(app, path="/work/run").take_turn(turn)
+    await LocalRunner(app, path="/steps/run").take_turn(turn)
     (scope,) = seen
-    assert (scope["type"], scope["method"], scope["path"]) == ("http", "POST", "/work/run")
+    assert (scope["type"], scope["method"], scope["path"]) == ("http", "POST", "/steps/run")
     headers = dict(scope["headers"])
     assert headers[b"content-type"] == b"application/json; charset=utf-8"
     assert headers[b"content-length"] == str(len(turn.body)).encode()
