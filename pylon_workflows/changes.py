@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from pylon_workflows.core.commands import Command, WakeUp
 from pylon_workflows.core.decider import decide
@@ -65,14 +64,11 @@ class Changes:
         for transition in transitions:
             after = evolve(after, transition)
         is_to_announce = self.has_announcements and after.is_finished
-        writing = asyncio.ensure_future(self._store.append(after, transitions, is_to_announce=is_to_announce))
+        write = self._store.append(after, transitions, is_to_announce=is_to_announce)
         try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await _landed(writing)
-            raise
+            await write  # to its end, whoever cancels
         finally:
-            if writing.done() and not writing.cancelled() and writing.exception() is None:
+            if write.done() and write.exception() is None:
                 live.instance = after
                 self._committed(after)
             else:
@@ -128,13 +124,6 @@ class Changes:
                 _log.error("%s: could not be woken: %r", instance_id, outcome)
                 failed.append(instance_id)
         return failed
-
-
-async def _landed(writing: asyncio.Future[None]) -> None:
-    """Wait until the write has ended, however often the caller is cancelled meanwhile."""
-    while not writing.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([writing])
 
 
 def _folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError) -> Instance:

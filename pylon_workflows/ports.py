@@ -1,15 +1,18 @@
 """The seams of the engine. The docstrings are the contracts; `tests/contracts` holds every implementation to them."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from runner_protocol.messages import Action
+
+T = TypeVar("T")
 
 EMPTY: Any = {}
 """The input or data of a caller who gives none; never changed."""
@@ -93,6 +96,18 @@ class Runner(Protocol):
         ...
 
 
+class Write(asyncio.Future[T]):
+    """A change that has been handed to the store, and that nobody can cancel.
+
+    Whoever is cancelled while awaiting it goes when it has ended: so the next to hold the instance's lock finds the
+    state after it.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Do nothing."""
+        return False
+
+
 class Store(Protocol):
     """Where instances are kept. What a call has returned is durable; nothing is visible before it is (P1, P3, P4).
 
@@ -122,13 +137,13 @@ class Store(Protocol):
 
     def append(
         self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
-    ) -> Awaitable[None]:
+    ) -> Write[None]:
         """Store the transitions that led to `instance`, and the instance's new state, together.
 
-        The write is queued by the call itself, in the order of calls; awaiting tells when it is durable. Cancelling the
-        awaiting caller does not cancel the write. `is_to_announce` keeps a finished instance among the `unannounced`.
-        Nothing else appends to the same instance in the meantime; should the stored revision not be
-        `instance.revision - len(transitions)`, the write fails with CorruptDatabaseError and changes nothing.
+        The write is queued by the call itself, in the order of calls; awaiting tells when it is durable.
+        `is_to_announce` keeps a finished instance among the `unannounced`. Nothing else appends to the same instance in
+        the meantime; should the stored revision not be `instance.revision - len(transitions)`, the write fails with
+        CorruptDatabaseError and changes nothing.
         """
         ...
 

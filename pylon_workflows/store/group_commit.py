@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from pylon_workflows.errors import StoreError
+from pylon_workflows.ports import Write
 from pylon_workflows.store.failures import concerns_the_file, is_corruption, is_io_error, translate
 
 MAX_BATCH_ROWS = 512
@@ -94,14 +95,14 @@ class GroupCommit:
         await asyncio.shield(self._closed)
         self._thread.join()
 
-    def submit(self, operation: Operation, item: Any, *, rows: int = 1) -> asyncio.Future[Any]:
-        """Queue an item that writes about so many rows; the future has its result once that is durable.
+    def submit(self, operation: Operation, item: Any, *, rows: int = 1) -> Write[Any]:
+        """Queue an item that writes about so many rows; awaiting gives its result once that is durable.
 
-        Cancelling the future does not cancel the write. Raises StoreError when the writer is not open.
+        Raises StoreError when the writer is not open.
         """
         if not self._is_open:
             raise StoreError("the database is not open")
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: Write[Any] = Write(loop=self._loop)
         self._gathered.append(_Work(self._ranks[operation], item, rows, future))
         self._unanswered += 1
         if self._flush is None:
@@ -274,7 +275,7 @@ class GroupCommit:
         self._unanswered -= len(outcomes)
         for future, result, error in outcomes:
             if future.done():
-                continue  # its caller was cancelled, which does not undo the write
+                continue  # the opening, whose caller was cancelled
             if error is None:
                 future.set_result(result)
             else:

@@ -1,7 +1,7 @@
 """The store in memory: for tests, ours and our users'. What it holds lives as long as the object, opened or closed."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
@@ -11,7 +11,7 @@ from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.ports import InstanceSummary, Write
 
 _T = TypeVar("_T")
 
@@ -63,11 +63,11 @@ class MemoryStore:
 
     def append(
         self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
-    ) -> Awaitable[None]:
+    ) -> Write[None]:
         """See `Store`."""
         self._check_open()
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: Write[None] = Write(loop=loop)
         found = self._instances.get(instance.id)
         if found is None or found.summary.revision != instance.revision - len(transitions):
             done.set_exception(CorruptDatabaseError(f"instance {instance.id}: not at the expected revision"))
@@ -75,7 +75,7 @@ class MemoryStore:
         found.history.extend(transitions)
         found.summary = _summary(instance)
         found.is_unannounced = is_to_announce
-        loop.call_soon(_acknowledge, done)
+        loop.call_soon(done.set_result, None)
         return done
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
@@ -191,11 +191,6 @@ class MemoryStore:
         for stored in self._instances.values():
             if stored.summary.due_at is not None:
                 yield stored.summary.due_at, stored.key, stored.summary.id
-
-
-def _acknowledge(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
 
 
 def _first(limit: int, found: Iterable[_T]) -> list[_T]:

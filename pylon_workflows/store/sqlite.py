@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.ports import InstanceSummary, Write
 from pylon_workflows.store import migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.failures import translate
@@ -109,7 +109,7 @@ class SqliteStore:
 
     def append(
         self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
-    ) -> Awaitable[None]:
+    ) -> Write[None]:
         """See `Store`."""
         rows = appended_rows(instance, transitions, is_to_announce=is_to_announce)
         return self._open_writer.submit(writes.append, rows, rows=len(rows))

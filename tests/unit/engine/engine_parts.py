@@ -7,6 +7,7 @@ from pylon_workflows.core.evolution import begin
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.ports import Write
 from pylon_workflows.store.memory import MemoryStore
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,18 +38,24 @@ class TroubledStore(MemoryStore):
 
     def append(self, instance, transitions, *, is_to_announce=False):
         if self.write_trouble is not None:
-            failed = asyncio.get_running_loop().create_future()
+            failed = Write()
             failed.set_exception(self.write_trouble)
             return failed
         self.appends += 1
         written = super().append(instance, transitions, is_to_announce=is_to_announce)
-        return written if self.is_writing.is_set() else asyncio.ensure_future(self._acknowledged_later(written))
+        if self.is_writing.is_set():
+            return written
+        late = Write()
+        self.acknowledging = asyncio.create_task(self._acknowledge_later(written, late))
+        return late
 
-    async def _acknowledged_later(self, written):
+    async def _acknowledge_later(self, written, late):
         await self.is_writing.wait()
         await written
-        if self.acknowledgement_trouble is not None:
-            raise self.acknowledgement_trouble
+        if self.acknowledgement_trouble is None:
+            late.set_result(None)
+        else:
+            late.set_exception(self.acknowledgement_trouble)
 
     async def histories(self, instance_ids):
         self.reads.append(list(instance_ids))
