@@ -11,7 +11,7 @@ NODE_READY := $(shell command -v node >/dev/null 2>&1 && [ "$$(node -p 'parseInt
 KIT := runner_protocol/typescript
 NODE_PARTS := $(KIT) examples/onboarding tests/conformance/typescript
 
-.PHONY: demo test test-fast lint types bench conformance typescript need-node schema clean
+.PHONY: demo test test-fast test-long lint types bench conformance typescript need-node schema clean
 
 demo: $(DEMO) ## Run the engine with a real runner through steps, a retry, a sleep and an event (RUNNER=typescript for the other kit)
 ifeq ($(RUNNER),typescript)
@@ -24,6 +24,9 @@ test: $(DEV) ## Everything that the README promises
 
 test-fast: $(DEV) ## What takes under a minute
 	@$(BIN)/python tools/check.py --fast
+
+test-long: $(DEV) ## The fault harnesses at their full sizes, one test at a time; hours
+	@$(BIN)/python tools/check.py --long
 
 lint: $(DEV) ## Lint, layers and sizes
 	@$(BIN)/python tools/check.py --only lint

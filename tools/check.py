@@ -1,7 +1,8 @@
 """What `make test` runs: each check in turn, its name, its time, and at the end what failed.
 
-    python tools/check.py [--fast] [--only NAME]
+    python tools/check.py [--fast | --long] [--only NAME]
 
+`--fast` is `make test-fast`, `--long` is `make test-long`: the tests marked `long`, one at a time, and nothing else.
 Without Node 20 the TypeScript parts are left out, which is said at the end; where CI is set that is a failure.
 """
 
@@ -78,20 +79,27 @@ CHECKS = [
     Check("typescript", command("make", "--no-print-directory", "typescript"), needs_node=True, is_fast=False),
     Check("typescript-tests", command("npm", "test", "--silent", cwd=TYPESCRIPT), needs_node=True, is_fast=False),
 ]
-FAST_TESTS = Check("tests", tool("pytest", "-q", "-m", "not slow", "-n", "2"))
+FAST_TESTS = Check("tests", tool("pytest", "-q", "-m", "not slow and not long", "-n", "2"))
 ALL_TESTS = Check(
-    "tests", tool("coverage", "run", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"), is_fast=False
+    "tests",
+    tool("coverage", "run", "-m", "pytest", "-q", "-m", "not long", "-n", "2", "--dist", "loadfile"),
+    is_fast=False,
 )
+LONG_TESTS = Check("long tests", tool("pytest", "-v", "-m", "long", "--durations", "0"), is_fast=False)
 COVERAGE = Check("coverage", tool("python", "tools/coverage_floor.py"), is_fast=False)
 
 
 def main() -> int:
     """Run the checks and say how they went."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--fast", action="store_true")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--fast", action="store_true")
+    size.add_argument("--long", action="store_true")
     parser.add_argument("--only")
     options = parser.parse_args()
     checks = [*CHECKS, FAST_TESTS] if options.fast else [*CHECKS, ALL_TESTS, COVERAGE]
+    if options.long:
+        checks = [LONG_TESTS]
     node = has_node()
     failed: list[str] = []
     left_out: list[str] = []
