@@ -25,6 +25,8 @@ WorkflowError
 │   └── EngineNotRunningError
 └── StoreError                  the database file's fault, or the disk's
     ├── DatabaseInUseError
+    │   └── DatabaseInUseHereError
+    ├── OwnershipLostError
     ├── NewerDatabaseError
     ├── CorruptDatabaseError
     └── StorageFullError
@@ -194,6 +196,16 @@ class DatabaseInUseError(StoreError):
     """Another engine owns the file; the message names the owner."""
 
     code = "database-in-use"
+
+
+class DatabaseInUseHereError(DatabaseInUseError):
+    """The owner is another engine of this same process: waiting for it to go would be waiting for oneself."""
+
+
+class OwnershipLostError(StoreError):
+    """The file or its lock was removed or replaced under the engine, which has stopped (PROMISES.md P21, P23)."""
+
+    code = "ownership-lost"
 
 
 class NewerDatabaseError(StoreError):
