@@ -1,0 +1,117 @@
+"""What a database file holds, read with the real store, and what is wrong with it.
+
+A file that a kill or a power cut has left is opened as any start would open it, so that SQLite's recovery and our own
+are part of what is shown.
+"""
+
+import asyncio
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pylon_workflows.core.evolution import replay
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.transitions import AttemptFailed, EventReceived, StepSucceeded, Transition
+from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.store.sqlite import SqliteStore
+
+Attempt = tuple[str, str, int]
+"""An instance's id, a step's key, the number of the attempt."""
+
+History = Sequence[Transition] | CorruptDatabaseError
+
+ALL = 2**40
+_LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC)
+_SUMMARY = [each.name for each in fields(InstanceSummary)]
+
+
+@dataclass
+class FileContents:
+    """All instances of a file; `torn` says, in sentences, what does not fit together (P4)."""
+
+    instances: dict[str, Instance] = field(default_factory=dict)
+    histories: dict[str, Sequence[Transition]] = field(default_factory=dict)
+    unannounced: set[str] = field(default_factory=set)
+    torn: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+
+    @property
+    def recorded(self) -> set[Attempt]:
+        """Each attempt of a step whose result is stored."""
+        found = set()
+        for instance_id, history in self.histories.items():
+            failures: Counter[str] = Counter()
+            for transition in history:
+                if isinstance(transition, AttemptFailed | StepSucceeded):
+                    failures[transition.key] += 1
+                    found.add((instance_id, transition.key, failures[transition.key]))
+        return found
+
+
+def read_file(database: Path) -> FileContents:
+    """Open the file, as a start of the engine does, read all of it, close it, and check its pages."""
+    contents = asyncio.run(_read(database))
+    with closing(sqlite3.connect(database)) as connection:
+        contents.damage += [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+        orphans = "SELECT count(*) FROM history WHERE instance NOT IN (SELECT key FROM instances)"
+        if count := connection.execute(orphans).fetchone()[0]:
+            contents.torn.append(f"{count} rows of history belong to no instance")
+    return contents
+
+
+def read_copy(database: Path, folder: Path) -> FileContents:
+    """The same of a copy, so that the file itself stays as it was left."""
+    copy = folder / "copy.db"
+    for suffix in ("", "-wal"):
+        Path(f"{copy}{suffix}").unlink(missing_ok=True)
+        if Path(f"{database}{suffix}").exists():
+            shutil.copyfile(f"{database}{suffix}", f"{copy}{suffix}")
+    return read_file(copy)
+
+
+async def _read(database: Path) -> FileContents:
+    contents = FileContents()
+    store = SqliteStore(database)
+    await store.open()
+    try:
+        summaries = await store.list(limit=ALL)
+        histories = await store.histories([summary.id for summary in summaries])
+        for summary in summaries:
+            _add(contents, summary, histories.get(summary.id, ()))
+        due = set(await store.due(now=_LAST_MOMENT, limit=ALL))
+        runnable = set(await store.runnable(limit=ALL))
+        contents.unannounced = set(await store.unannounced(limit=ALL))
+    finally:
+        await store.close()
+    found = contents.instances.values()
+    if due != {each.id for each in found if each.due_at is not None}:
+        contents.torn.append("the timers are not those of the histories")
+    if runnable != {each.id for each in found if each.is_runnable}:
+        contents.torn.append("the runnable ones are not those of the histories")
+    return contents
+
+
+def _add(
+    contents: FileContents, summary: InstanceSummary, history: Sequence[Transition] | CorruptDatabaseError
+) -> None:
+    if isinstance(history, CorruptDatabaseError):
+        contents.torn.append(f"{summary.id}: {history}")
+        return
+    instance = replay(history)
+    contents.instances[summary.id] = instance
+    contents.histories[summary.id] = history
+    for name in _SUMMARY:
+        if getattr(summary, name) != getattr(instance, name):
+            contents.torn.append(f"{summary.id}: its row has another {name} than its history")
+    event_ids = Counter(each.event_id for each in history if isinstance(each, EventReceived))
+    if twice := [event_id for event_id, count in event_ids.items() if event_id is not None and count > 1]:
+        contents.torn.append(f"{summary.id}: took twice {twice}")
+    steps = Counter(each.key for each in history if isinstance(each, StepSucceeded))
+    if twice := [key for key, count in steps.items() if count > 1]:
+        contents.torn.append(f"{summary.id}: recorded twice {twice}")
