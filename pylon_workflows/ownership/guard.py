@@ -1,65 +1,175 @@
-"""The lock that gives a database file one owner (PROMISES.md P21).
+"""The lock that gives a database file one owner, and whether it still has it (PROMISES.md P21, P23).
 
 An advisory `flock` on `<real path>.lock`, which the system lets go of when the process ends, however it ends. POSIX
 record locks would vanish with any other open and close of the file in the process. The lock file stays: deleting it
 would let two processes lock two files of one name.
 """
 
-import json
 import os
-import socket
 import sys
-import weakref
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pylon_workflows.errors import DatabaseInUseError, StoreError
+from pylon_workflows.errors import (
+    DatabaseInUseError,
+    DatabaseInUseHereError,
+    InvalidInputError,
+    OwnershipLostError,
+    StoreError,
+)
+from pylon_workflows.ownership import file_systems
+from pylon_workflows.ownership.lock_file import lock_path, read_owner, write_owner
 
 if sys.platform != "win32":
     import fcntl
 
 _ATTEMPTS = 10
-_held: "weakref.WeakSet[FileGuard]" = weakref.WeakSet()
+_held: "set[FileGuard]" = set()
+_registry = threading.Lock()
+
+Identity = tuple[int, int]
+"""A file's device and inode: what stays the same under another name, and differs under the same name later."""
 
 
 class FileGuard:
-    """Who owns the database at `path`: at most one guard on the machine, in this process or another, holds it."""
+    """Who owns the database at `path`: at most one guard on the machine, in this process or another, holds it.
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    `file_system_of` tells the type of the file system that a path is on; it is for tests.
+
+    Raises:
+        InvalidInputError: no path of a file, such as `:memory:` or a URI.
+    """
+
+    def __init__(
+        self, path: str | Path, *, file_system_of: Callable[[Path], str | None] = file_systems.type_at
+    ) -> None:
+        self._path = _checked(Path(path))
+        self._file_system_of = file_system_of
+        self._real = self._path
         self._descriptor: int | None = None
+        self._database: Identity | None = None
+        self._has_log = self._misses_log = False
+        self._is_local = False
 
     @property
     def is_held(self) -> bool:
-        """Whether this guard owns the file."""
+        """Whether this guard owns the file, as far as it knows; `check` looks."""
         return self._descriptor is not None
 
     def acquire(self) -> None:
-        """Become the owner, and say so in the lock file.
+        """Become the owner, and say so in the lock file; when one is it already, nothing happens.
 
         Raises:
-            DatabaseInUseError: another has it; the message names its process, host and since when.
-            StoreError: the lock file cannot be made, or the system has no such lock (Windows).
+            DatabaseInUseHereError: another engine of this process has it, by this name or another.
+            DatabaseInUseError: another process has it; the message names that, its host and since when.
+            StoreError: the file is on a network file system, has two names, or is none; the lock file cannot be made;
+            the system has no such lock (Windows).
         """
         if sys.platform == "win32":
             raise StoreError("the engine does not run on Windows, which has no flock: use WSL, or a Linux machine")
-        if self._descriptor is not None:
-            return
-        lock = Path(f"{self._path.resolve()}.lock")
+        with _registry:
+            if self._descriptor is None:
+                self._acquire()
+
+    def _acquire(self) -> None:
+        self._real = self._path.resolve()
+        database = _identity(self._real)
+        if any(owner.is_of(self._real, database) for owner in _held):
+            raise DatabaseInUseHereError(
+                f"{self._path} is in use by another engine in this process (process {os.getpid()}): "
+                "use that engine, or close it first"
+            )
+        self._refuse_unsuitable()
+        lock = lock_path(self._real)
         try:
             self._descriptor = _locked(lock, self._path)
         except OSError as error:
             raise StoreError(f"{lock} cannot be locked: {error.strerror}") from error
+        self._database = _identity(self._real)
+        self._has_log = self._misses_log = False
         _let_go_in_children()
         _held.add(self)
 
+    def _refuse_unsuitable(self) -> None:
+        if not self._is_local and file_systems.is_shared(kind := self._file_system_of(self._real)):
+            raise StoreError(
+                f"{self._path} is on a network file system ({kind}), where locks and shared memory do not keep two "
+                "machines apart: put the database on a disk of this machine"
+            )
+        self._is_local = True  # asked once: who stands by acquires again and again
+        if self._real.exists() and not self._real.is_file():
+            raise StoreError(f"{self._path} is no file: name one, such as {self._path / 'workflows.db'}")
+        if self._real.exists() and self._real.stat().st_nlink > 1:
+            raise StoreError(
+                f"{self._path} has a second name (a hard link), by which another program could open it unnoticed: "
+                "remove that name, or copy the file"
+            )
+
+    def is_of(self, real: Path, database: Identity | None) -> bool:
+        """Whether this guard's file is the one at that real path, or the one with that identity."""
+        return self._real == real or (database is not None and database in (self._database, _identity(self._real)))
+
+    def check(self) -> None:
+        """Look whether the file is still this owner's, which is to be asked once a second while the engine runs.
+
+        To be called once after the database has been opened: later calls compare with what was there then. A log
+        (`-wal`) must be missing twice, because the writer may be opening the file anew.
+
+        Raises:
+            OwnershipLostError: the lock file, the database or its log was removed or replaced. What is committed from
+            now on may go to a file that has no name.
+        """
+        if self._descriptor is None:
+            raise OwnershipLostError(f"{self._path} is no longer owned by this engine")
+        lock = lock_path(self._real)
+        if _identity(lock) != _identity(self._descriptor):
+            raise OwnershipLostError(self._lost(lock, "another engine may own the database now"))
+        database = _identity(self._real)
+        if self._database is None:
+            self._database = database
+        if database is None or database != self._database:
+            raise OwnershipLostError(self._lost(self._real, "what was committed since is not in the file of that name"))
+        log = Path(f"{self._real}-wal")
+        was_missing, self._misses_log = self._misses_log, self._has_log and not log.exists()
+        self._has_log = self._has_log or log.exists()
+        if was_missing and self._misses_log:
+            raise OwnershipLostError(self._lost(log, "it is a part of the database and not to be deleted"))
+
+    def _lost(self, file: Path, so_what: str) -> str:
+        what = "was replaced" if file.exists() else "was removed"
+        return f"{file} {what} while the engine ran ({so_what}), so the engine has stopped: put it right, then restart"
+
     def release(self) -> None:
         """Stop being the owner; again is no error."""
-        descriptor, self._descriptor = self._descriptor, None
-        _held.discard(self)
-        if descriptor is not None:
-            os.close(descriptor)
+        with _registry:
+            descriptor, self._descriptor = self._descriptor, None
+            _held.discard(self)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _checked(path: Path) -> Path:
+    name = str(path)
+    if name == ":memory:":
+        raise InvalidInputError(
+            "database: :memory: keeps nothing; name a file, or in a test use pylon_workflows.testing.engine_in_memory"
+        )
+    if name.startswith("file:"):
+        raise InvalidInputError(f"database: {name!r} is a URI; give the file's path")
+    if not path.name or "\0" in name:
+        raise InvalidInputError(f"database: {name!r} names no file")
+    return path
+
+
+def _identity(file: Path | int) -> Identity | None:
+    """Of an open file or the one of that name, None when there is none. Raises OSError when that cannot be told."""
+    try:
+        found = os.fstat(file) if isinstance(file, int) else file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _locked(lock: Path, database: Path) -> int:
@@ -68,13 +178,14 @@ def _locked(lock: Path, database: Path) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(lock, descriptor):
-                _write_owner(descriptor)
+            if _identity(lock) == _identity(descriptor):
+                write_owner(descriptor)
                 return descriptor
         except BlockingIOError:
-            message = f"{database} is in use by {_owner(descriptor)}: stop it, or talk to it over HTTP"
+            owner = read_owner(descriptor)
             os.close(descriptor)
-            raise DatabaseInUseError(message) from None
+            told = "another process" if owner is None else str(owner)
+            raise DatabaseInUseError(f"{database} is in use by {told}: stop it, or talk to it over HTTP") from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -82,29 +193,9 @@ def _locked(lock: Path, database: Path) -> int:
     raise StoreError(f"{lock} keeps being replaced by another program")
 
 
-def _is_at(lock: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(lock.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _write_owner(descriptor: int) -> None:
-    facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(facts).encode(), 0)
-
-
-def _owner(descriptor: int) -> str:
-    """The owner in words, as far as the lock file tells: it may be read before its owner has written it."""
-    try:
-        facts = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    except (ValueError, TypeError, KeyError, OSError):
-        return "another process"
-
-
 def _release_in_child() -> None:
+    global _registry  # noqa: PLW0603 -- a thread that held it is not in the child
+    _registry = threading.Lock()
     for guard in list(_held):
         guard.release()
 

@@ -13,7 +13,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pylon_workflows.errors import DatabaseInUseError, StoreError
+from pylon_workflows.errors import (
+    DatabaseInUseError,
+    DatabaseInUseHereError,
+    InvalidInputError,
+    OwnershipLostError,
+    StoreError,
+)
 from pylon_workflows.ownership.guard import FileGuard, _release_in_child
 
 OWNER = """
@@ -43,20 +49,62 @@ def lock_of(path):
     return path.with_name(f"{path.name}.lock")
 
 
-def test_a_second_owner_in_the_process_is_refused_with_the_owners_name(path, guard):
-    with pytest.raises(DatabaseInUseError) as refusal:
+def test_a_second_owner_in_the_process_is_told_that_the_first_is_here(path, guard):
+    with pytest.raises(DatabaseInUseHereError, match="in use by another engine in this process") as refusal:
         FileGuard(path).acquire()
-    message = str(refusal.value)
-    assert f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%Y-}" in message
-    assert "stop it, or talk to it over HTTP" in message
+    assert "use that engine, or close it first" in str(refusal.value)
 
 
-def test_one_name_after_another_leads_to_the_same_lock(path, guard, tmp_path):
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_symbolic_link_leads_to_the_same_owner(path, guard, tmp_path, has_file):
     other_name = tmp_path / "link.db"
-    path.touch()
+    if has_file:
+        path.touch()
     other_name.symlink_to(path)
-    with pytest.raises(DatabaseInUseError):
+    with pytest.raises(DatabaseInUseHereError):
         FileGuard(other_name).acquire()
+
+
+def test_a_symbolic_link_to_the_folder_leads_to_the_same_owner(path, guard, tmp_path, monkeypatch):
+    (tmp_path / "sub").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in (tmp_path / "sub" / path.name, f"sub/{path.name}", path.name, f"sub/sub/{path.name}"):
+        with pytest.raises(DatabaseInUseHereError):
+            FileGuard(name).acquire()
+
+
+@pytest.mark.parametrize("is_there_before", [True, False])
+def test_a_hard_link_leads_to_the_same_owner(path, tmp_path, is_there_before):
+    """The second name may be made before the first engine starts, or after it; it has a lock file of its own."""
+    guard = FileGuard(path)
+    if is_there_before:
+        path.touch()
+    guard.acquire()
+    path.touch()
+    (tmp_path / "second.db").hardlink_to(path)
+    with pytest.raises(DatabaseInUseHereError, match=r"second\.db is in use by another engine in this process"):
+        FileGuard(tmp_path / "second.db").acquire()
+    guard.release()
+
+
+def test_a_file_with_two_names_has_no_owner_because_another_process_could_take_the_other_name(path, tmp_path):
+    path.touch()
+    (tmp_path / "second.db").hardlink_to(path)
+    for name in (path, tmp_path / "second.db"):
+        with pytest.raises(StoreError, match="has a second name") as refusal:
+            FileGuard(name).acquire()
+        assert not isinstance(refusal.value, DatabaseInUseError)
+    (tmp_path / "second.db").unlink()
+    guard = FileGuard(path)
+    guard.acquire()
+    guard.release()
+
+
+def test_another_file_of_the_same_name_is_another_database(path, guard, tmp_path):
+    (tmp_path / "sub").mkdir()
+    other = FileGuard(tmp_path / "sub" / path.name)
+    other.acquire()
+    other.release()
 
 
 def test_two_files_have_two_owners(guard, tmp_path):
@@ -146,6 +194,146 @@ def test_a_missing_folder_is_told(tmp_path):
         FileGuard(tmp_path / "missing" / "workflows.db").acquire()
 
 
+@pytest.mark.parametrize("name", [":memory:", "file:workflows.db?mode=memory", "file:///srv/workflows.db", "", "a\0b"])
+def test_what_is_no_path_of_a_file_is_refused_when_the_engine_is_built(name):
+    with pytest.raises(InvalidInputError, match=r"^database: "):
+        FileGuard(name)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(StoreError, match=r"is no file: name one, such as .*/workflows\.db"):
+        FileGuard(tmp_path).acquire()
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "NFS", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "lustre", "fuse.s3fs"])
+def test_a_network_file_system_is_refused_before_anything_is_made(path, kind):
+    asked = []
+
+    def file_system_of(file):
+        asked.append(file)
+        return kind
+
+    with pytest.raises(StoreError, match=f"on a network file system .{kind}.*: put the database on a disk of this"):
+        FileGuard(path, file_system_of=file_system_of).acquire()
+    assert asked == [path]
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "apfs", "fuseblk", "fuse.new", None])
+def test_any_other_file_system_will_do(path, kind):
+    guard = FileGuard(path, file_system_of=lambda file: kind)
+    guard.acquire()
+    guard.release()
+
+
+def test_the_file_system_is_asked_for_once_by_one_that_tries_again_and_again(path, guard):
+    asked = []
+    other = FileGuard(path, file_system_of=asked.append)
+    guard.release()
+    for _ in range(3):
+        other.acquire()
+        other.release()
+    assert len(asked) == 1
+
+
+def owned(path):
+    """A guard with its database opened: the file, its log, and the first look."""
+    guard = FileGuard(path)
+    guard.acquire()
+    path.touch()
+    path.with_name(f"{path.name}-wal").touch()
+    guard.check()
+    return guard
+
+
+@pytest.fixture
+def owner(path):
+    guard = owned(path)
+    yield guard
+    guard.release()
+
+
+def test_an_owner_whose_files_are_as_they_were_has_lost_nothing(path, owner):
+    path.write_bytes(b"more")
+    path.chmod(0o640)
+    (path.parent / "backup.db").hardlink_to(path)
+    for _ in range(3):
+        owner.check()
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+@pytest.mark.parametrize("of", ["workflows.db", "workflows.db.lock"])
+def test_an_owner_whose_file_is_removed_or_replaced_has_lost_it(path, owner, of, is_replaced):
+    file = path.with_name(of)
+    if is_replaced:
+        (path.parent / "new").touch()
+        (path.parent / "new").rename(file)
+    else:
+        file.unlink()
+    with pytest.raises(OwnershipLostError) as loss:
+        owner.check()
+    assert f"{file} was {'replaced' if is_replaced else 'removed'} while the engine ran" in str(loss.value)
+    assert "so the engine has stopped: put it right, then restart" in str(loss.value)
+
+
+def test_a_database_that_is_replaced_between_the_lock_and_the_opening_is_lost(path):
+    path.touch()
+    guard = FileGuard(path)
+    guard.acquire()
+    (path.parent / "new").touch()
+    (path.parent / "new").rename(path)
+    with pytest.raises(OwnershipLostError, match="was replaced"):
+        guard.check()
+    guard.release()
+
+
+def test_a_database_that_vanishes_before_the_first_look_is_lost(path, guard):
+    with pytest.raises(OwnershipLostError, match="was removed"):
+        guard.check()
+
+
+def test_a_database_whose_folder_is_moved_away_is_lost(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    guard = owned(folder / "workflows.db")
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(OwnershipLostError, match="was removed"):
+        guard.check()
+    guard.release()
+
+
+def test_a_log_that_is_missing_twice_is_lost_and_one_that_was_being_opened_anew_is_not(path, owner):
+    log = path.with_name(f"{path.name}-wal")
+    log.unlink()
+    owner.check()
+    log.touch()
+    owner.check()
+    log.unlink()
+    owner.check()
+    with pytest.raises(OwnershipLostError, match="-wal was removed while the engine ran"):
+        owner.check()
+
+
+def test_a_database_without_a_log_misses_none(path, guard):
+    path.touch()
+    for _ in range(3):
+        guard.check()
+
+
+def test_who_has_let_go_owns_nothing(path, owner):
+    owner.release()
+    with pytest.raises(OwnershipLostError, match="no longer owned"):
+        owner.check()
+
+
+def test_who_owns_the_file_again_compares_with_what_is_there_now(path, owner):
+    owner.release()
+    path.unlink()
+    path.touch()
+    owner.acquire()
+    owner.check()
+
+
 def test_windows_is_refused_with_a_sentence(path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(StoreError, match="does not run on Windows"):
@@ -163,8 +351,12 @@ def test_another_process_is_refused_until_the_owner_is_gone_even_killed(path):
         [sys.executable, "-c", OWNER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as owner:
         assert owner.stdout.readline() == b"owner\n"
-        with pytest.raises(DatabaseInUseError, match=f"process {owner.pid} on"):
+        with pytest.raises(DatabaseInUseError) as refusal:
             FileGuard(path).acquire()
+        assert not isinstance(refusal.value, DatabaseInUseHereError)
+        message = str(refusal.value)
+        assert f"process {owner.pid} on {socket.gethostname()}, since {datetime.now(UTC):%Y-}" in message
+        assert "stop it, or talk to it over HTTP" in message
         owner.send_signal(signal.SIGKILL)
         owner.wait()
     guard = FileGuard(path)
