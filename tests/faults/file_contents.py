@@ -20,6 +20,7 @@ from pylon_workflows.core.transitions import AttemptFailed, EventReceived, StepS
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.ports import InstanceSummary
 from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.store_contract import new_instance
 
 Attempt = tuple[str, str, int]
 """An instance's id, a step's key, the number of the attempt."""
@@ -28,15 +29,23 @@ History = Sequence[Transition] | CorruptDatabaseError
 
 ALL = 2**40
 _LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC)
+_WRITTEN_AFTERWARDS = "written-afterwards"
+_ORDER = """
+SELECT id, history.revision FROM history JOIN instances ON instances.key = history.instance
+WHERE id != ? ORDER BY history.rowid"""
 _SUMMARY = [each.name for each in fields(InstanceSummary)]
 
 
 @dataclass
 class FileContents:
-    """All instances of a file; `torn` says, in sentences, what does not fit together (P4)."""
+    """All instances of a file; `order` is (instance id, revision) of each transition as they were committed.
+
+    `torn` says, in sentences, what does not fit together (P4), `damage` what SQLite says of the pages.
+    """
 
     instances: dict[str, Instance] = field(default_factory=dict)
     histories: dict[str, Sequence[Transition]] = field(default_factory=dict)
+    order: list[tuple[str, int]] = field(default_factory=list)
     unannounced: set[str] = field(default_factory=set)
     torn: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
@@ -54,11 +63,12 @@ class FileContents:
         return found
 
 
-def read_file(database: Path) -> FileContents:
-    """Open the file, as a start of the engine does, read all of it, close it, and check its pages."""
-    contents = asyncio.run(_read(database))
+def read_file(database: Path, *, and_write: bool = False) -> FileContents:
+    """Open the file, as a start of the engine does, read all of it, write to it, close it, and check its pages."""
+    contents = asyncio.run(_read(database, and_write=and_write))
     with closing(sqlite3.connect(database)) as connection:
         contents.damage += [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+        contents.order = connection.execute(_ORDER, (_WRITTEN_AFTERWARDS,)).fetchall()
         orphans = "SELECT count(*) FROM history WHERE instance NOT IN (SELECT key FROM instances)"
         if count := connection.execute(orphans).fetchone()[0]:
             contents.torn.append(f"{count} rows of history belong to no instance")
@@ -75,7 +85,7 @@ def read_copy(database: Path, folder: Path) -> FileContents:
     return read_file(copy)
 
 
-async def _read(database: Path) -> FileContents:
+async def _read(database: Path, *, and_write: bool) -> FileContents:
     contents = FileContents()
     store = SqliteStore(database)
     await store.open()
@@ -87,6 +97,9 @@ async def _read(database: Path) -> FileContents:
         due = set(await store.due(now=_LAST_MOMENT, limit=ALL))
         runnable = set(await store.runnable(limit=ALL))
         contents.unannounced = set(await store.unannounced(limit=ALL))
+        if and_write:
+            assert await store.create(new_instance(_WRITTEN_AFTERWARDS)) is None
+            assert await store.summary(_WRITTEN_AFTERWARDS) is not None
     finally:
         await store.close()
     found = contents.instances.values()
