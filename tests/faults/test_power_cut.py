@@ -1,8 +1,8 @@
 """A power cut at any moment: with `synchronous="full"` nothing acknowledged is lost, with "normal" a suffix may be (P1,
 P2); in neither is anything torn or corrupt (P4).
 
-The load runs, recorded; then the disk is rebuilt as it may be after a cut at many points of the recording, and each image
-is opened, read and written with the real store. SEED=n repeats a run's choices; the recording is made anew.
+The load runs, recorded; then the disk is rebuilt as it may be after a cut at many points of the recording, and what
+it holds is opened, read and written with the real store. SEED=n repeats a run's choices; the recording is made anew.
 """
 
 import os
