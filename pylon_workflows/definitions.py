@@ -15,10 +15,13 @@ class WorkflowDefinition:
     """A workflow's registration. An instance keeps the terms of the definition that its run started with.
 
     `step_timeout` is how long a turn may take without an answer. The backoff between attempts doubles from
-    `initial_backoff` to `maximum_backoff`, with full jitter.
+    `initial_backoff` to `maximum_backoff`, with full jitter. At most `max_in_flight` of its instances have a turn with
+    the runner at a time; None is its fair share of the engine's places, and no number is more than that. This one term
+    applies to running instances too, as soon as it is registered.
 
     Raises:
-        InvalidInputError: a name that is empty or too long, a negative number, a timeout that is not positive.
+        InvalidInputError: a name that is empty or too long, a negative number, a timeout that is not positive, no place
+            at all.
     """
 
     name: str
@@ -28,6 +31,7 @@ class WorkflowDefinition:
     step_timeout: timedelta = field(default=timedelta(seconds=30), kw_only=True)
     initial_backoff: timedelta = field(default=timedelta(seconds=1), kw_only=True)
     maximum_backoff: timedelta = field(default=timedelta(minutes=5), kw_only=True)
+    max_in_flight: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for text, what in ((self.name, "name"), (self.version, "version")):
@@ -35,6 +39,8 @@ class WorkflowDefinition:
                 raise InvalidInputError(f"{what}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(text)}")
         if not 0 <= self.max_retries <= 1_000_000:
             raise InvalidInputError(f"max_retries: must be from 0 to 1,000,000, not {self.max_retries}")
+        if self.max_in_flight is not None and not 1 <= self.max_in_flight <= 1_000_000:
+            raise InvalidInputError(f"max_in_flight: must be from 1 to 1,000,000, not {self.max_in_flight}")
         for what in ("step_timeout", "initial_backoff", "maximum_backoff"):
             if not isinstance(length := getattr(self, what), timedelta):
                 raise InvalidInputError(f"{what}: must be a timedelta, not {length!r}")
@@ -73,6 +79,16 @@ class Definitions:
             known = ", ".join(definition.name for definition in self) or "none"
             raise UnknownWorkflowError(f"no workflow is named {name[:140]!r}; registered: {known[:500]}")
         return found
+
+    def max_in_flight(self, name: str) -> int | None:
+        """How many instances of a workflow may have a turn at a time; None where no definition says."""
+        found = self._registered.get(name) or self._stored.get(name)
+        return None if found is None else found.max_in_flight
+
+    @property
+    def has_several(self) -> bool:
+        """Whether there is more than one workflow."""
+        return len(self._registered) > 1 or len(self._stored) > 1 or len({**self._stored, **self._registered}) > 1
 
     def __iter__(self) -> Iterator[WorkflowDefinition]:
         return iter(sorted({**self._stored, **self._registered}.values(), key=lambda found: found.name))

@@ -1,92 +1,89 @@
-"""Drives runnable instances: each one by one task at most, so many of them at a time, in the order in which they came.
+"""Drives runnable instances: each one by one task at most, so many of them at a time, fairly by workflow.
 
-It knows ids only. What does not fit its queue stays in the store and is fetched when there is room again; what a start
-finds in the store comes the same way.
+It knows ids and the names of their workflows only. What does not fit its queue stays in the store and is fetched,
+workflow by workflow, when there is room again; what a start finds in the store comes the same way.
 """
 
 import asyncio
-import heapq
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
+from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.ports import Clock
+from pylon_workflows.postponements import Postponements
 from pylon_workflows.runner_health import RunnerHealth
 
 _log = logging.getLogger(__name__)
 
 _PAGE = 1000
-_MOST_CUT_SHORT = 100
-"""So many postponements that were cut short, beside as many as there are others, are kept until their time comes."""
 
 Drive = Callable[[str], Awaitable[float | None]]
 """Take turns for an instance until it has to wait; returns seconds to postpone it, or None."""
 
-Backlog = Callable[[str | None, int], Awaitable[Sequence[str]]]
-"""The next runnable ids after the one given, at most so many."""
+
+class Backlog(Protocol):
+    """What is runnable in the store."""
+
+    async def runnable_names(self) -> Sequence[str]:
+        """The workflows that have anything runnable."""
+        ...
+
+    async def runnable(self, name: str, *, after: str | None = None, limit: int) -> Sequence[str]:
+        """The next runnable ids of a workflow, after the one given, at most so many."""
+        ...
 
 
 class Dispatcher:
     """Call `open`, then `offer` ids; `drain` before leaving."""
 
-    def __init__(
-        self,
-        drive: Drive,
-        backlog: Backlog,
-        health: RunnerHealth,
-        clock: Clock,
-        *,
-        max_in_flight: int,
-        max_queued: int,
-    ) -> None:
+    def __init__(self, drive: Drive, backlog: Backlog, health: RunnerHealth, clock: Clock, *, queue: FairQueue) -> None:
         self._drive = drive
         self._backlog = backlog
         self._health = health
         self._clock = clock
-        self._max_in_flight = max_in_flight
-        self._max_queued = max_queued
-        self._queue: deque[str] = deque()
-        self._queued: set[str] = set()
+        self._queue = queue
         self._driving: dict[str, asyncio.Task[None]] = {}
-        self._probe: str | None = None
-        self._postponed: list[tuple[float, str]] = []
-        self._postponed_until: dict[str, float] = {}
-        self._has_backlog = False
-        self._refill: asyncio.Task[None] | None = None
+        self._probes: dict[str, str] = {}
+        self._recoveries = 0
+        self._postponed = Postponements()
+        self._unread: set[str] = set()
+        self._to_read: dict[str | None, None] = {}
+        self._reading: asyncio.Task[None] | None = None
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
         self._is_open = False
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether one that has had its turn should step back: another waits for a place, or no turn may begin."""
-        return bool(self._queue) or self._has_backlog or not self._is_open
+    def is_crowded(self, name: str) -> bool:
+        """Whether one of this workflow that has had its turn should step back: its place is wanted, or all must end.
+
+        So it is when a runner answers again, too: who waits for that is let go when this one steps back.
+        """
+        return not self._is_open or self._recoveries != self._health.recoveries or self._queue.is_crowded(name)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being driven or about to be."""
-        return not (self._queue or self._driving or self._postponed_until or self._has_backlog or self._refill)
+        return not (self._queue or self._driving or self._postponed or self._unread or self._to_read or self._reading)
 
     def open(self) -> None:
         """Begin with what the store holds."""
         self._is_open = True
-        self._has_backlog = True
+        self._to_read[None] = None
         self._fill()
 
-    def offer(self, instance_id: str) -> None:
+    def offer(self, instance_id: str, name: str) -> None:
         """An instance has become runnable. One that is being driven goes on by itself, a postponed one waits."""
-        if not self._is_open or instance_id in self._queued or instance_id in self._driving:
+        if not self._is_open or instance_id in self._driving or instance_id in self._queue:
             return
-        if instance_id in self._postponed_until:
+        if instance_id in self._postponed:
             return
-        if len(self._queue) >= self._max_queued:
-            self._has_backlog = True
-            return
-        self._queued.add(instance_id)
-        self._queue.append(instance_id)
-        self._fill()
+        if self._queue.offer(instance_id, name):
+            self._fill()
+        else:
+            self._unread.add(name)
 
-    def changed(self, instance_id: str, *, is_runnable: bool, is_new: bool) -> None:
+    def changed(self, instance_id: str, name: str, *, is_runnable: bool, is_new: bool) -> None:
         """An instance has been committed. A postponement does not outlive the instance's being runnable.
 
         One that ends while it is postponed is driven once more, for the drive to forget it.
@@ -94,12 +91,13 @@ class Dispatcher:
         if is_new or not is_runnable:
             self.hurry(instance_id)
         if is_runnable:
-            self.offer(instance_id)
+            self.offer(instance_id, name)
 
     def hurry(self, instance_id: str) -> None:
         """Drive it now, if it is postponed."""
-        if self._postponed_until.pop(instance_id, None) is not None:
-            self.offer(instance_id)
+        name = self._postponed.cut_short(instance_id)
+        if name is not None:
+            self.offer(instance_id, name)
 
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.
@@ -107,7 +105,7 @@ class Dispatcher:
         Cancelled, it cuts off at once.
         """
         self._is_open = False
-        for task in (self._refill, self._alarm):
+        for task in (self._reading, self._alarm):
             if task is not None:
                 task.cancel()
         driving = list(self._driving.values())
@@ -117,32 +115,38 @@ class Dispatcher:
         finally:
             for task in driving:
                 task.cancel()
-            others = [task for task in (self._refill, self._alarm) if task is not None]
+            others = [task for task in (self._reading, self._alarm) if task is not None]
             await asyncio.gather(*driving, *others, return_exceptions=True)
-            self._refill = self._alarm = None
-            for held in (self._queue, self._queued, self._driving, self._postponed, self._postponed_until):
+            self._reading = self._alarm = None
+            for held in (self._queue, self._postponed, self._unread, self._to_read, self._probes):
                 held.clear()
 
     def _fill(self) -> None:
-        while self._is_open and self._queue and len(self._driving) < self._room():
-            instance_id = self._queue.popleft()
-            self._queued.discard(instance_id)
-            self._probe = instance_id if self._health.is_down else None
-            self._driving[instance_id] = asyncio.create_task(self._run(instance_id), name=f"drive {instance_id}")
-        if self._is_open and self._has_backlog and self._refill is None and len(self._queue) <= self._max_queued // 2:
-            self._refill = asyncio.create_task(self._fetch_backlog(), name="fetch runnable instances")
+        while self._is_open and (name := self._queue.next_name()) is not None:
+            is_probe = self._health.is_down(name)
+            if is_probe and not self._may_probe(name):
+                self._queue.hold_back(name)
+                continue
+            instance_id = self._queue.take(name)
+            if is_probe:
+                self._probes[name] = instance_id
+            drive = self._run(instance_id, name)
+            self._driving[instance_id] = asyncio.create_task(drive, name=f"drive {instance_id}")
+            if name in self._unread and self._queue.has_room(name):
+                self._to_read[name] = None
+        if self._is_open and self._to_read and self._reading is None:
+            self._reading = asyncio.create_task(self._read_backlog(), name="fetch runnable instances")
 
-    def _room(self) -> int:
-        if not self._health.is_down:
-            return self._max_in_flight
-        wait_s = self._health.seconds_until_probe(self._clock.monotonic())
+    def _may_probe(self, name: str) -> bool:
+        """One probe at a time for each workflow, beside turns that began before: those may take hours."""
+        now = self._clock.monotonic()
+        wait_s = self._health.seconds_until_probe(name, now)
         if wait_s > 0:
-            self._set_alarm(self._clock.monotonic() + wait_s)
-            return 0
-        # One probe at a time, beside turns that began before: those may take hours.
-        return 0 if self._probe in self._driving else min(len(self._driving) + 1, self._max_in_flight)
+            self._set_alarm(now + wait_s)
+            return False
+        return self._probes.get(name) not in self._driving
 
-    async def _run(self, instance_id: str) -> None:
+    async def _run(self, instance_id: str, name: str) -> None:
         postpone_s: float | None = None
         is_to_repeat = False
         try:
@@ -153,39 +157,53 @@ class Dispatcher:
             postpone_s = 60.0
         finally:
             del self._driving[instance_id]
+            self._queue.give_back(name)
+            self._let_go(name)
             if is_to_repeat:
-                self.offer(instance_id)
+                self.offer(instance_id, name)
             elif postpone_s is not None and self._is_open:
-                self._postpone(instance_id, self._clock.monotonic() + postpone_s)
+                at = self._clock.monotonic() + postpone_s
+                self._postponed.add(instance_id, name, at)
+                self._set_alarm(at)
             self._fill()
 
-    def _postpone(self, instance_id: str, at: float) -> None:
-        self._postponed_until[instance_id] = at
-        heapq.heappush(self._postponed, (at, instance_id))
-        if len(self._postponed) > 2 * len(self._postponed_until) + _MOST_CUT_SHORT:
-            self._postponed = [(at, instance_id) for instance_id, at in self._postponed_until.items()]
-            heapq.heapify(self._postponed)
-        self._set_alarm(at)
+    def _let_go(self, name: str) -> None:
+        """Look again at who is held back because the runner was down for it."""
+        if self._recoveries == self._health.recoveries:
+            self._queue.let_go(name)
+        else:
+            self._recoveries = self._health.recoveries
+            self._queue.let_go()
 
-    async def _fetch_backlog(self) -> None:
-        after: str | None = None
-        self._has_backlog = False  # an offer that finds no room, one of these or another, sets it again
+    async def _read_backlog(self) -> None:
+        name: str | None = None
         try:
-            while not self._has_backlog:
-                page = await self._backlog(after, _PAGE)
-                for instance_id in page:
-                    self.offer(instance_id)
-                if len(page) < _PAGE:
-                    break
-                after = page[-1]
+            while self._to_read:
+                name = next(iter(self._to_read))
+                del self._to_read[name]  # at once, for it may be set again while it is being read
+                if name is None:
+                    self._to_read.update(dict.fromkeys(await self._backlog.runnable_names()))
+                else:
+                    await self._read_backlog_of(name)
         except Exception:
             _log.exception("runnable instances could not be read; tried again")
-            self._has_backlog = True
+            self._to_read[name] = None
             self._set_alarm(self._clock.monotonic() + 1.0)
-            self._refill = None
+            self._reading = None
         else:
-            self._refill = None
+            self._reading = None
             self._fill()
+
+    async def _read_backlog_of(self, name: str) -> None:
+        after: str | None = None
+        self._unread.discard(name)  # an offer that finds no room, one of these or another, sets it again
+        while name not in self._unread:
+            page = await self._backlog.runnable(name, after=after, limit=_PAGE)
+            for instance_id in page:
+                self.offer(instance_id, name)
+            if len(page) < _PAGE:
+                break
+            after = page[-1]
 
     def _set_alarm(self, at: float) -> None:
         if self._alarm is not None:
@@ -198,11 +216,9 @@ class Dispatcher:
     async def _ring(self, at: float) -> None:
         await self._clock.sleep(max(0.0, at - self._clock.monotonic()))
         self._alarm = None
-        now = self._clock.monotonic()
-        while self._postponed and self._postponed[0][0] <= now:
-            until, instance_id = heapq.heappop(self._postponed)
-            if self._postponed_until.get(instance_id) == until:  # or else it was cut short
-                self.hurry(instance_id)
-        if self._postponed:
-            self._set_alarm(self._postponed[0][0])
+        for instance_id, name in self._postponed.due(self._clock.monotonic()):
+            self.offer(instance_id, name)
+        if self._postponed.next_at is not None:
+            self._set_alarm(self._postponed.next_at)
+        self._queue.let_go()
         self._fill()

@@ -21,6 +21,7 @@ from pylon_workflows.errors import (
     TurnNotOpenError,
     TurnOpenError,
 )
+from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
 from pylon_workflows.retention import Retention
@@ -81,19 +82,18 @@ class LocalEngine:
             self._clock,
             self._changes,
             self._live,
-            is_crowded=lambda: dispatcher.is_crowded,
+            is_crowded=lambda name: dispatcher.is_crowded(name),  # noqa: PLW0108  it is made below
             jitter=self._jitter,
             max_records=self._settings.max_records,
             max_history_bytes=self._settings.max_history_bytes,
         )
-        dispatcher = Dispatcher(
-            turns.drive,
-            lambda after, limit: self._store.runnable(after=after, limit=limit),
-            health,
-            self._clock,
-            max_in_flight=self._settings.max_in_flight,
-            max_queued=self._settings.max_queued,
+        queue = FairQueue(
+            places=self._settings.max_in_flight,
+            room=self._settings.max_queued,
+            limit_of=self._definitions.max_in_flight,
+            is_shared=lambda: self._definitions.has_several,
         )
+        dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue)
         return dispatcher
 
     @property
@@ -264,7 +264,8 @@ class LocalEngine:
 
     def _committed(self, instance: Instance) -> None:
         if self._dispatcher is not None:
-            self._dispatcher.changed(instance.id, is_runnable=instance.is_runnable, is_new=instance.revision == 1)
+            is_new = instance.revision == 1
+            self._dispatcher.changed(instance.id, instance.name, is_runnable=instance.is_runnable, is_new=is_new)
         if instance.due_at is not None:
             self._timers.notice(instance.due_at)
         elif instance.is_finished:

@@ -169,8 +169,12 @@ class Store(Protocol):
         """
         ...
 
-    async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
-        """Ids of instances to drive now, oldest first, beginning after the one given; after an unknown one, all."""
+    async def runnable_names(self) -> Sequence[str]:
+        """The workflows that have instances to drive now, by name."""
+        ...
+
+    async def runnable(self, name: str, *, after: str | None = None, limit: int) -> Sequence[str]:
+        """Ids of a workflow's instances to drive now, oldest first, after the one given; after an unknown one, all."""
         ...
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[str]:

@@ -3,7 +3,7 @@
 Nothing of this is written: an unavailable runner uses up no retry and changes no instance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pylon_workflows.errors import RunnerUnavailableError
 
@@ -30,48 +30,76 @@ class _Trouble:
     answers_at_drop: int = -1
 
 
+@dataclass(slots=True)
+class _Workflow:
+    """How the runner treats one workflow: who has failed since its last answer, and when it may be probed."""
+
+    failing: set[str] = field(default_factory=set)
+    answers: int = 0
+    failed_probes: int = 0
+    probe_at: float = 0.0
+
+    @property
+    def is_down(self) -> bool:
+        return len(self.failing) >= _FAILING_INSTANCES_UNTIL_DOWN
+
+
 class RunnerHealth:
     """One runner's state, as told by turns.
 
-    One instance that fails alone waits alone, and so does one whose turn failed while another was answered. When
-    several fail with no answer in between the runner is down: then one instance at a time probes it, until there is an
-    answer.
+    One instance that fails alone waits alone, and so does one whose turn failed while another of its workflow was
+    answered. When several fail with no answer in between the runner is down for that workflow: then one of its
+    instances at a time probes it, until there is an answer. Another workflow notices nothing of it: its code may well
+    answer. Where the runner is down for all, the first answer to any lets all of them probe at once.
     """
 
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
-        self._failing: set[str] = set()
-        self._asked: dict[str, tuple[int, bool]] = {}
-        self._failed_probes = 0
+        self._workflows: dict[str, _Workflow] = {}
+        self._asked: dict[str, tuple[_Workflow, int, bool]] = {}
         self._answers = 0
-        self._probe_at = 0.0
+        self.recoveries = 0
 
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last turn to end, whoever's it was, found no answer."""
-        return bool(self._failing)
+    def is_failing(self, name: str) -> bool:
+        """Whether the last turn of this workflow to end, whoever's it was, found no answer."""
+        known = self._workflows.get(name)
+        return known is not None and bool(known.failing)
 
-    @property
-    def is_down(self) -> bool:
-        """Whether only probes are sent."""
-        return len(self._failing) >= _FAILING_INSTANCES_UNTIL_DOWN
+    def is_down(self, name: str) -> bool:
+        """Whether only probes are sent for this workflow."""
+        known = self._workflows.get(name)
+        return known is not None and known.is_down
 
-    def seconds_until_probe(self, monotonic: float) -> float:
-        """How long to leave a runner alone that is down."""
-        return self._probe_at - monotonic
+    def seconds_until_probe(self, name: str, monotonic: float) -> float:
+        """How long to leave a runner alone that is down for this workflow."""
+        known = self._workflows.get(name)
+        return 0.0 if known is None else known.probe_at - monotonic
 
-    def asked(self, instance_id: str) -> None:
+    def asked(self, instance_id: str, name: str) -> None:
         """A turn begins; `answered` or `failed` says how it ends."""
-        self._asked[instance_id] = (self._answers, self.is_down)
+        workflow = self._workflows.get(name)
+        if workflow is None:
+            workflow = self._workflows[name] = _Workflow()
+        self._asked[instance_id] = (workflow, workflow.answers, workflow.is_down)
 
     def answered(self, instance_id: str) -> None:
         """An answer came, whatever it said."""
-        self._asked.pop(instance_id, None)
+        workflow, _, _ = self._asked.pop(instance_id)
         self._answers += 1
-        self._failing.clear()
-        self._failed_probes = 0
-        self._probe_at = 0.0
-        self._troubles.pop(instance_id, None)
+        workflow.answers += 1
+        if workflow.failing:
+            if workflow.is_down:
+                self._recovered()
+            workflow.failing.clear()
+            workflow.failed_probes = 0
+            workflow.probe_at = 0.0
+        if self._troubles:
+            self._troubles.pop(instance_id, None)
+
+    def _recovered(self) -> None:
+        self.recoveries += 1
+        for workflow in self._workflows.values():
+            workflow.probe_at = 0.0
 
     def failed(self, instance_id: str, error: RunnerUnavailableError, *, monotonic: float, jitter: float) -> float:
         """No answer came; returns the seconds after which this instance may be asked about again."""
@@ -80,15 +108,16 @@ class RunnerHealth:
         if error.has_dropped_turn and self._answers > trouble.answers_at_drop:
             trouble.dropped_turns += 1
             trouble.answers_at_drop = self._answers
-        answers_before, is_probe = self._asked.pop(instance_id, (self._answers, True))
-        if answers_before == self._answers:
-            self._failing.add(instance_id)
+        workflow, answers_before, is_probe = self._asked.pop(instance_id)
+        if answers_before == workflow.answers:
+            workflow.failing.add(instance_id)
         asked_for = float(error.retry_after_s or 0.0)
-        if self.is_down:
+        if workflow.is_down:
             # All that was under way when it went down fails at once, and that is one failure.
-            self._failed_probes = self._failed_probes + 1 if is_probe else max(1, self._failed_probes)
-            pause = _backoff_s(self._failed_probes, _LONGEST_PROBE_DELAY_S, jitter)
-            self._probe_at = max(self._probe_at, monotonic + max(pause, min(asked_for, _LONGEST_PROBE_PAUSE_S)))
+            workflow.failed_probes = workflow.failed_probes + 1 if is_probe else max(1, workflow.failed_probes)
+            pause = _backoff_s(workflow.failed_probes, _LONGEST_PROBE_DELAY_S, jitter)
+            pause = max(pause, min(asked_for, _LONGEST_PROBE_PAUSE_S))
+            workflow.probe_at = max(workflow.probe_at, monotonic + pause)
         if trouble.failures == 1 and error.has_dropped_turn:
             return asked_for
         return max(asked_for, _backoff_s(trouble.failures, _LONGEST_DELAY_S, jitter))

@@ -38,7 +38,7 @@ class Turns:
     """Takes turns with one runner.
 
     What is only waited for (an unavailable runner, a deferral) is kept in memory and not written. `is_crowded` says
-    whether another instance waits for a place; then one that has had its turn steps back.
+    of a workflow whether its places are wanted; then an instance of it that has had its turn steps back.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Turns:
         changes: Changes,
         live: LiveInstances,
         *,
-        is_crowded: Callable[[], bool],
+        is_crowded: Callable[[str], bool],
         jitter: Callable[[], float],
         max_records: int,
         max_history_bytes: int,
@@ -79,7 +79,7 @@ class Turns:
                         self._forget(instance_id)
                         live.forget_records()
                         return None
-                    if self._is_crowded():
+                    if live.instance is None or self._is_crowded(live.instance.origin.name):
                         return 0.0
             except UnknownInstanceError:  # it has ended and been deleted since it was offered
                 self._forget(instance_id)
@@ -143,17 +143,17 @@ class Turns:
             idempotency_key=idempotency_key(instance),
             timeout_s=timeout / timedelta(seconds=1),
         )
-        self._health.asked(instance.id)
+        self._health.asked(instance.id, instance.origin.name)
         try:
             action = await self._runner.take_turn(turn)
         except RunnerUnavailableError as error:
-            return self._unavailable(instance.id, error)
+            return self._unavailable(instance.id, instance.origin.name, error)
         except TurnTimedOutError as error:
             return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
         except MalformedAnswerError as error:
-            self._answered(instance.id)
+            self._answered(instance.id, instance.origin.name)
             return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
-        self._answered(instance.id)
+        self._answered(instance.id, instance.origin.name)
         if isinstance(action, Defer):
             return self._deferred(instance.id, action)
         if self._deferrals:
@@ -164,13 +164,13 @@ class Turns:
         self._deferrals.pop(instance_id, None)
         self._health.forget(instance_id)
 
-    def _answered(self, instance_id: str) -> None:
-        if self._health.is_failing:
+    def _answered(self, instance_id: str, name: str) -> None:
+        if self._health.is_failing(name):
             _log.info("%s: the runner answers again", instance_id)
         self._health.answered(instance_id)
 
-    def _unavailable(self, instance_id: str, error: RunnerUnavailableError) -> float | Block:
-        if not self._health.is_failing:  # once an outage; a log holds no bodies
+    def _unavailable(self, instance_id: str, name: str, error: RunnerUnavailableError) -> float | Block:
+        if not self._health.is_failing(name):  # once an outage; a log holds no bodies
             reason = str(error).partition("; the body begins ")[0]
             _log.warning("%s: the runner is unavailable, it is asked again and again: %s", instance_id, reason)
         delay_s = self._health.failed(instance_id, error, monotonic=self._clock.monotonic(), jitter=self._jitter())

@@ -111,12 +111,17 @@ class MemoryStore:
             ),
         )
 
-    async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
+    async def runnable_names(self) -> Sequence[str]:
+        """See `Store`."""
+        self._check_open()
+        return sorted({stored.summary.name for stored in self._instances.values() if stored.is_runnable})
+
+    async def runnable(self, name: str, *, after: str | None = None, limit: int) -> Sequence[str]:
         """See `Store`."""
         self._check_open()
         start = 0 if after is None else self._key_of(after)
         runnable = (stored for stored in self._instances.values() if stored.key > start and stored.is_runnable)
-        return _first(limit, (stored.summary.id for stored in runnable))
+        return _first(limit, (stored.summary.id for stored in runnable if stored.summary.name == name))
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
         """See `Store`."""

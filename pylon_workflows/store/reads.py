@@ -44,9 +44,18 @@ SELECT id FROM instances WHERE completed_at IS NOT NULL AND (completed_at, key) 
 ) AND is_unannounced = 0 ORDER BY completed_at, key LIMIT ?
 """
 DEFINITIONS = f"SELECT {', '.join(DEFINITION)} FROM definitions ORDER BY name"
-_RUNNABLE = (
-    "SELECT id FROM instances INDEXED BY instances_runnable WHERE status IN ('pending', 'running') AND due_at IS NULL"
+_AMONG_RUNNABLE = (
+    "FROM instances INDEXED BY instances_runnable WHERE status IN ('pending', 'running') AND due_at IS NULL"
 )
+_RUNNABLE = f"SELECT id {_AMONG_RUNNABLE}"
+RUNNABLE_NAMES = f"""
+WITH RECURSIVE names (name) AS (
+    SELECT min(name) {_AMONG_RUNNABLE}
+    UNION ALL
+    SELECT (SELECT min(name) {_AMONG_RUNNABLE} AND name > names.name) FROM names WHERE names.name IS NOT NULL
+)
+SELECT name FROM names WHERE name IS NOT NULL
+"""
 HISTORIES = """
 SELECT instances.id, instances.revision, history.revision, history.type, at, body, payload
 FROM json_each(?) AS wanted
@@ -136,9 +145,9 @@ def list_statement(
     return f"{' UNION ALL '.join(walks)} ORDER BY key DESC LIMIT ?", [*parameters, limit]
 
 
-def runnable_statement(*, after: str | None, limit: int) -> tuple[str, list[Any]]:
+def runnable_statement(name: str, *, after: str | None, limit: int) -> tuple[str, list[Any]]:
     """The statement for `Store.runnable`: a walk up the index of the runnable, from the front after an unknown id."""
     if after is None:
-        return f"{_RUNNABLE} ORDER BY key LIMIT ?", [limit]
+        return f"{_RUNNABLE} AND name = ? ORDER BY key LIMIT ?", [name, limit]
     start = "coalesce((SELECT key FROM instances WHERE id = ?), 0)"
-    return f"{_RUNNABLE} AND key > {start} ORDER BY key LIMIT ?", [after, limit]
+    return f"{_RUNNABLE} AND name = ? AND key > {start} ORDER BY key LIMIT ?", [name, after, limit]

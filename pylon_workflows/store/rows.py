@@ -39,6 +39,7 @@ DEFINITION = (
     "step_timeout",
     "initial_backoff",
     "maximum_backoff",
+    "max_in_flight",
 )
 
 _STATUS_WORDS = {status: status.value for status in Status}
@@ -121,12 +122,13 @@ def definition_row(definition: WorkflowDefinition) -> Row:
         duration_to_microseconds(definition.step_timeout),
         duration_to_microseconds(definition.initial_backoff),
         duration_to_microseconds(definition.maximum_backoff),
+        definition.max_in_flight,
     )
 
 
 def definition_from(row: Row) -> WorkflowDefinition:
     """The definition of a row of DEFINITION."""
-    name, version, description, max_retries, step_timeout, initial_backoff, maximum_backoff = row
+    name, version, description, max_retries, step_timeout, initial_backoff, maximum_backoff, max_in_flight = row
     return WorkflowDefinition(
         name,
         version=version,
@@ -135,4 +137,5 @@ def definition_from(row: Row) -> WorkflowDefinition:
         step_timeout=timedelta(0, 0, step_timeout),
         initial_backoff=timedelta(0, 0, initial_backoff),
         maximum_backoff=timedelta(0, 0, maximum_backoff),
+        max_in_flight=max_in_flight,
     )

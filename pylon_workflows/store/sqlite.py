@@ -135,9 +135,13 @@ class SqliteStore:
         rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))
         return [summary_from(row[1:]) for row in rows]
 
-    async def runnable(self, *, after: str | None = None, limit: int) -> Sequence[str]:
+    async def runnable_names(self) -> Sequence[str]:
         """See `Store`."""
-        return await self._states.ids(*reads.runnable_statement(after=after, limit=limit))
+        return await self._states.ids(reads.RUNNABLE_NAMES)
+
+    async def runnable(self, name: str, *, after: str | None = None, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        return await self._states.ids(*reads.runnable_statement(name, after=after, limit=limit))
 
     async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
         """See `Store`."""

@@ -150,7 +150,7 @@ class StoreContract(ABC):
 
     async def test_a_new_store_is_empty(self, store):
         assert await store.list() == []
-        assert await store.runnable(limit=10) == []
+        assert await store.runnable("order", limit=10) == []
         assert await store.due(now=at(1e6), limit=10) == []
         assert await store.next_due(after=at(-1e6)) is None
         assert await store.unannounced(limit=10) == []
@@ -328,26 +328,39 @@ class StoreContract(ABC):
         await self.stored(store, new_instance("blocked"), InstanceBlocked(at=at(1), reason="why"))
         await self.stored(store, new_instance("finished"), RUN_STARTED, completed())
         await self.stored(store, new_instance("awake"), RUN_STARTED, sleeping(9), WokeUp(at=at(9)))
-        assert await store.runnable(limit=10) == ["pending", "running", "awake"]
+        assert await store.runnable("order", limit=10) == ["pending", "running", "awake"]
 
     async def test_runnable_comes_in_pages(self, store):
         ids = ["wf_c", "wf_a", "wf_b"]
         for name in ids:
             await self.stored(store, new_instance(name))
-        assert await store.runnable(limit=2) == ids[:2]
-        assert await store.runnable(after="wf_a", limit=2) == ids[2:]
-        assert await store.runnable(after="wf_b", limit=2) == []
+        assert await store.runnable("order", limit=2) == ids[:2]
+        assert await store.runnable("order", after="wf_a", limit=2) == ids[2:]
+        assert await store.runnable("order", after="wf_b", limit=2) == []
+
+    async def test_runnable_are_asked_for_workflow_by_workflow(self, store):
+        assert await store.runnable_names() == []
+        for number, name in enumerate(("noisy", "noisy", "quiet", "noisy", "Émile", "a\0b")):
+            await self.stored(store, new_instance(f"wf_{number}", name=name))
+        await self.stored(store, new_instance("wf_last", name="quiet"), InstanceCancelled(at=at(1)))
+        await self.stored(store, new_instance("wf_only", name="done"), InstanceCancelled(at=at(1)))
+        assert await store.runnable_names() == ["a\0b", "noisy", "quiet", "Émile"]
+        assert await store.runnable("quiet", limit=9) == ["wf_2"]
+        assert await store.runnable("noisy", limit=9) == ["wf_0", "wf_1", "wf_3"]
+        assert await store.runnable("noisy", after="wf_2", limit=9) == ["wf_3"]
+        assert await store.runnable("a\0b", limit=9) == ["wf_5"]
+        assert await store.runnable("unknown", limit=9) == []
 
     async def test_a_page_of_runnable_may_begin_after_one_that_no_longer_is(self, store):
         for name in ("wf_a", "wf_b"):
             await self.stored(store, new_instance(name))
         await self.stored(store, new_instance("wf_c"), InstanceCancelled(at=at(1)))
         await self.stored(store, new_instance("wf_d"))
-        assert await store.runnable(after="wf_c", limit=9) == ["wf_d"]
+        assert await store.runnable("order", after="wf_c", limit=9) == ["wf_d"]
 
     async def test_runnable_after_a_deleted_instance_begins_at_the_front(self, store):
         await self.stored(store, new_instance("wf_a"))
-        assert await store.runnable(after="deleted", limit=9) == ["wf_a"]
+        assert await store.runnable("order", after="deleted", limit=9) == ["wf_a"]
 
     async def test_due_are_those_whose_time_has_come_the_longest_overdue_first(self, store):
         for name, due in (("wf_late", 3), ("wf_last", 5), ("wf_first", 1), ("wf_tie", 3)):

@@ -113,7 +113,8 @@ class Stores(RuleBasedStateMachine):
     )
     def read_lists(self, statuses: list[Status], name: str | None, page_after: str | None, limit: int) -> None:
         self.both("list", statuses=statuses, name=name, after=page_after, limit=limit)
-        self.both("runnable", after=page_after, limit=limit)
+        self.both("runnable_names")
+        self.both("runnable", name or "a", after=page_after, limit=limit)
         self.both("unannounced", limit=limit)
 
     @rule(second=SECONDS, limit=LIMITS)

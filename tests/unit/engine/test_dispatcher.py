@@ -7,8 +7,15 @@ import pytest
 
 from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import RunnerUnavailableError, StorageFullError
+from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.testing import FakeClock, wait_until
+
+
+def name_of(instance_id):
+    """`noisy-7` is an instance of the workflow `noisy`, and all that have no name are of one."""
+    name, dash, _ = instance_id.partition("-")
+    return name if dash else "wf"
 
 
 class Drives:
@@ -51,10 +58,14 @@ class Backlog:
         self.trouble = None
         self.asked = 0
 
-    async def __call__(self, after, limit):
+    async def runnable_names(self):
+        await asyncio.sleep(0)
+        return sorted({name_of(each) for each in self.ids if each not in self.done})
+
+    async def runnable(self, name, *, after=None, limit):
         self.asked += 1
         start = 0 if after is None else self.ids.index(after) + 1
-        page = [each for each in self.ids[start:] if each not in self.done][:limit]
+        page = [each for each in self.ids[start:] if each not in self.done and name_of(each) == name][:limit]
         await asyncio.sleep(0)
         if self.trouble is not None:
             raise self.trouble
@@ -62,7 +73,8 @@ class Backlog:
 
 
 class Setting:
-    def __init__(self, drives=None, ids=(), *, max_in_flight=100, max_queued=1000):
+    def __init__(self, drives=None, ids=(), *, max_in_flight=100, max_queued=1000, limits=None):
+        self.limits = limits or {}
         self.drives = drives or Drives()
         self.backlog = Backlog(ids)
         self.health = RunnerHealth()
@@ -72,9 +84,15 @@ class Setting:
             self.backlog,
             self.health,
             self.clock,
-            max_in_flight=max_in_flight,
-            max_queued=max_queued,
+            queue=FairQueue(places=max_in_flight, room=max_queued, limit_of=self.limits.get),
         )
+
+    def offer(self, *instance_ids):
+        for instance_id in instance_ids:
+            self.dispatcher.offer(instance_id, name_of(instance_id))
+
+    def changed(self, instance_id, **facts):
+        self.dispatcher.changed(instance_id, name_of(instance_id), **facts)
 
     async def __aenter__(self):
         self.dispatcher.open()
@@ -93,7 +111,7 @@ async def settled():
 
 async def test_an_offered_instance_is_driven():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         assert it.drives.begun == ["a"]
 
@@ -101,7 +119,7 @@ async def test_an_offered_instance_is_driven():
 async def test_an_instance_that_is_being_driven_is_not_driven_twice():
     async with Setting() as it:
         for _ in range(3):
-            it.dispatcher.offer("a")
+            it.offer("a")
             await settled()
         assert it.drives.begun == ["a"]
         it.drives.end("a")
@@ -112,11 +130,11 @@ async def test_an_instance_that_is_being_driven_is_not_driven_twice():
 
 async def test_an_instance_may_be_offered_again_after_its_drive_has_ended():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         it.drives.end("a")
         await settled()
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         assert it.drives.begun == ["a", "a"]
 
@@ -124,10 +142,10 @@ async def test_an_instance_may_be_offered_again_after_its_drive_has_ended():
 async def test_no_more_are_driven_at_a_time_than_allowed_and_they_come_in_order():
     async with Setting(max_in_flight=2) as it:
         for instance_id in "abcde":
-            it.dispatcher.offer(instance_id)
+            it.offer(instance_id)
         await settled()
         assert it.drives.begun == ["a", "b"]
-        assert it.dispatcher.is_crowded
+        assert it.dispatcher.is_crowded("wf")
         it.drives.end("b")
         await settled()
         assert it.drives.begun == ["a", "b", "c"]
@@ -136,13 +154,13 @@ async def test_no_more_are_driven_at_a_time_than_allowed_and_they_come_in_order(
             it.drives.end(instance_id)
         await settled()
         assert (it.drives.begun, it.drives.most_at_once) == (list("abcde"), 2)
-        assert not it.dispatcher.is_crowded
+        assert not it.dispatcher.is_crowded("wf")
 
 
 async def test_one_that_steps_back_comes_again_after_those_that_wait():
     async with Setting(max_in_flight=1) as it:
-        it.dispatcher.offer("a")
-        it.dispatcher.offer("b")
+        it.offer("a")
+        it.offer("b")
         await settled()
         it.drives.end("a", 0.0)
         await settled()
@@ -176,15 +194,15 @@ async def test_what_is_refused_while_the_backlog_is_being_read_is_not_forgotten(
     async with Setting(max_in_flight=1, max_queued=1) as it:
         it.backlog.ids = ["a", "b", "c"]
         for instance_id in "abc":  # there is no room for c: it stays in the store
-            it.dispatcher.offer(instance_id)
+            it.offer(instance_id)
         await settled()
         asked = it.backlog.asked
         it.backlog.done.add("a")
         it.drives.end("a")
         await wait_until(lambda: it.backlog.asked > asked)
         it.backlog.ids += ["d", "e"]  # too late to be found by this reading
-        it.dispatcher.offer("d")
-        it.dispatcher.offer("e")
+        it.offer("d")
+        it.offer("e")
         while not it.dispatcher.is_idle:
             await settled()
             for instance_id in list(it.drives.now):
@@ -195,7 +213,7 @@ async def test_what_is_refused_while_the_backlog_is_being_read_is_not_forgotten(
 
 async def test_a_postponed_instance_waits_its_time_and_then_comes_by_itself():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         it.drives.end("a", 5.0)
         await settled()
@@ -211,7 +229,7 @@ async def test_a_postponed_instance_waits_its_time_and_then_comes_by_itself():
 async def test_the_sooner_of_two_postponed_instances_comes_first():
     async with Setting() as it:
         for instance_id, pause_s in (("late", 10.0), ("soon", 2.0)):
-            it.dispatcher.offer(instance_id)
+            it.offer(instance_id)
             await settled()
             it.drives.end(instance_id, pause_s)
             await settled()
@@ -227,7 +245,7 @@ async def test_an_offer_does_not_cut_a_postponement_short():
     async with Setting(ids=["a"]) as it:
         it.drives.end("a", 60.0)
         await settled()
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         assert it.drives.begun == ["a"]
         it.clock.advance(60)
@@ -238,31 +256,31 @@ async def test_an_offer_does_not_cut_a_postponement_short():
 @pytest.mark.parametrize("is_runnable", [True, False])
 async def test_a_postponement_ends_with_the_instance_that_it_was_for(is_runnable):
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         it.drives.end("a", 3600.0)
         await settled()
-        it.dispatcher.changed("a", is_runnable=is_runnable, is_new=is_runnable)
+        it.changed("a", is_runnable=is_runnable, is_new=is_runnable)
         await settled()
         assert it.drives.begun == ["a", "a"], "driven once more, to be forgotten or to begin"
         it.drives.end("a")
         await settled()
         assert it.dispatcher.is_idle
-        it.dispatcher.changed("a", is_runnable=True, is_new=False)
+        it.changed("a", is_runnable=True, is_new=False)
         await settled()
         assert it.drives.begun == ["a", "a", "a"]
 
 
 async def test_an_instance_that_can_go_no_further_is_not_driven():
     async with Setting() as it:
-        it.dispatcher.changed("a", is_runnable=False, is_new=False)
+        it.changed("a", is_runnable=False, is_new=False)
         await settled()
         assert it.drives.begun == []
 
 
 async def test_a_postponed_instance_can_be_hurried_and_no_other():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         it.drives.end("a", 3600.0)
         await settled()
@@ -274,7 +292,7 @@ async def test_a_postponed_instance_can_be_hurried_and_no_other():
 
 async def test_a_postponement_that_was_cut_short_does_not_cut_short_the_next():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         it.drives.end("a", 10.0)
         await settled()
@@ -292,30 +310,30 @@ async def test_a_postponement_that_was_cut_short_does_not_cut_short_the_next():
 
 async def test_however_often_one_is_hurried_nothing_piles_up():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         for _ in range(500):
             await wait_until(lambda: "a" in it.drives.now)
             it.drives.end("a", 3600.0)
-            await wait_until(lambda: "a" in it.dispatcher._postponed_until)
+            await wait_until(lambda: "a" in it.dispatcher._postponed)
             it.dispatcher.hurry("a")
-        assert len(it.dispatcher._postponed) < 200
+        assert len(it.dispatcher._postponed._by_time) < 200
 
 
 async def test_reading_the_backlog_again_does_not_cut_a_postponement_short():
     async with Setting(max_in_flight=1, max_queued=1) as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         it.drives.end("a", 60.0)
         await settled()
         for instance_id in "bcd":
-            it.dispatcher.offer(instance_id)
+            it.offer(instance_id)
         it.backlog.ids = ["a", "b", "c", "d"]
         for instance_id in "bcd":
             await wait_until(lambda each=instance_id: each in it.drives.now)
             it.backlog.done.add(instance_id)
             it.drives.end(instance_id)
         await settled()
-        assert it.backlog.asked > 1
+        assert it.backlog.asked, "nothing has been read"
         assert it.drives.begun == list("abcd")
 
 
@@ -328,8 +346,8 @@ async def test_a_drive_that_raises_is_logged_and_tried_again_in_a_minute(caplog)
     it = Setting(drive)
     async with it:
         with caplog.at_level(logging.ERROR):
-            it.dispatcher.offer("a")
-            it.dispatcher.offer("b")
+            it.offer("a")
+            it.offer("b")
             await settled()
         assert "a: driving failed" in caplog.text
         assert "a bug" in caplog.text
@@ -354,28 +372,40 @@ async def test_a_backlog_that_cannot_be_read_is_read_again_a_second_later(caplog
     assert "the disk is full" in caplog.text
 
 
-def bring_down(it):
-    for instance_id in ("x", "y", "z"):
-        error = RunnerUnavailableError("connection refused")
-        it.health.failed(instance_id, error, monotonic=it.clock.monotonic(), jitter=1.0)
-    assert it.health.is_down
+REFUSED = RunnerUnavailableError("connection refused")
+
+
+def fail(it, instance_id, error=REFUSED):
+    it.health.asked(instance_id, name_of(instance_id))
+    it.health.failed(instance_id, error, monotonic=it.clock.monotonic(), jitter=1.0)
+
+
+def answer(it, instance_id):
+    it.health.asked(instance_id, name_of(instance_id))
+    it.health.answered(instance_id)
+
+
+def bring_down(it, name="wf"):
+    for each in "xyz":
+        fail(it, f"{name}-{each}")
+    assert it.health.is_down(name)
 
 
 async def test_a_runner_that_is_down_is_probed_by_one_instance_at_a_time():
     async with Setting() as it:
         bring_down(it)
         for instance_id in "abc":
-            it.dispatcher.offer(instance_id)
+            it.offer(instance_id)
         await settled()
         assert it.drives.begun == []
-        it.clock.advance(it.health.seconds_until_probe(it.clock.monotonic()))
+        it.clock.advance(it.health.seconds_until_probe("wf", it.clock.monotonic()))
         await settled()
         assert it.drives.begun == ["a"]
-        it.health.failed("a", RunnerUnavailableError("refused"), monotonic=it.clock.monotonic(), jitter=1.0)
+        fail(it, "a")
         it.drives.end("a", 30.0)
         await settled()
         assert it.drives.begun == ["a"]
-        it.clock.advance(it.health.seconds_until_probe(it.clock.monotonic()))
+        it.clock.advance(it.health.seconds_until_probe("wf", it.clock.monotonic()))
         await settled()
         assert it.drives.begun == ["a", "b"]
 
@@ -384,11 +414,11 @@ async def test_the_first_answer_lets_everybody_in_again():
     async with Setting() as it:
         bring_down(it)
         for instance_id in "abc":
-            it.dispatcher.offer(instance_id)
+            it.offer(instance_id)
         it.clock.advance(1)
         await settled()
         assert it.drives.begun == ["a"]
-        it.health.answered("a")
+        answer(it, "a")
         it.drives.end("a")
         await settled()
         assert it.drives.begun == ["a", "b", "c"]
@@ -397,12 +427,12 @@ async def test_the_first_answer_lets_everybody_in_again():
 async def test_draining_begins_nothing_more_and_waits_for_what_is_driven():
     it = Setting(max_in_flight=1)
     async with it:
-        it.dispatcher.offer("a")
-        it.dispatcher.offer("b")
+        it.offer("a")
+        it.offer("b")
         await settled()
         draining = asyncio.create_task(it.dispatcher.drain(10.0))
         await settled()
-        it.dispatcher.offer("c")
+        it.offer("c")
         it.drives.end("a", 0.0)
         await draining
         assert (it.drives.begun, it.drives.cancelled) == (["a"], [])
@@ -410,12 +440,12 @@ async def test_draining_begins_nothing_more_and_waits_for_what_is_driven():
 
 async def test_draining_lets_a_drive_go_on_to_no_further_turn():
     async with Setting() as it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
-        assert not it.dispatcher.is_crowded
+        assert not it.dispatcher.is_crowded("wf")
         draining = asyncio.create_task(it.dispatcher.drain(10.0))
         await settled()
-        assert it.dispatcher.is_crowded
+        assert it.dispatcher.is_crowded("wf")
         it.drives.end("a")
         await draining
 
@@ -423,7 +453,7 @@ async def test_draining_lets_a_drive_go_on_to_no_further_turn():
 async def test_draining_cuts_off_what_does_not_end_in_time():
     it = Setting()
     async with it:
-        it.dispatcher.offer("a")
+        it.offer("a")
         await settled()
         await it.dispatcher.drain(0.01)
         assert (it.drives.cancelled, it.drives.now) == (["a"], {})
@@ -432,7 +462,7 @@ async def test_draining_cuts_off_what_does_not_end_in_time():
 async def test_draining_ends_a_drive_that_has_not_even_begun():
     it = Setting()
     it.dispatcher.open()
-    it.dispatcher.offer("a")
+    it.offer("a")
     await it.dispatcher.drain(0)
     assert it.drives.begun in ([], ["a"])
     assert it.dispatcher.is_idle or it.backlog.asked == 0
@@ -440,7 +470,7 @@ async def test_draining_ends_a_drive_that_has_not_even_begun():
 
 async def test_nothing_is_offered_before_it_is_open():
     it = Setting()
-    it.dispatcher.offer("a")
+    it.offer("a")
     await settled()
     assert it.drives.begun == []
 
