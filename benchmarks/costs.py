@@ -14,7 +14,7 @@ from benchmarks.surroundings import Options, bare_runner, folder_on_disk, new_en
 from benchmarks.throughput import STEPS, drive
 
 ON_THE_LOOP = (DISPATCH, DECIDE, STORE, JOIN, SEND, READ, START)
-REST, LOOP, HTTP, READERS, OTHERS = "event loop and the rest", "event loop", "pyreqwest", "readers", "others"
+REST, LOOP, READERS, OTHERS = "event loop and the rest", "event loop", "readers", "others"
 
 Microseconds = dict[str, list[float]]
 
@@ -51,7 +51,7 @@ async def _measure(url: str, folder: Path, options: Options, threads: Microsecon
                 on_the_loop = (_thread_times() - before)[LOOP]
         if window < 0:
             continue
-        for thread in (LOOP, WRITER, HTTP, READERS, OTHERS):
+        for thread in (LOOP, WRITER, READERS, OTHERS):
             threads.setdefault(thread, []).append(spent[thread] / steps)
         for part in ON_THE_LOOP:
             parts.setdefault(part, []).append(measured.spent[part] / 1000 / steps)
@@ -64,10 +64,8 @@ def _thread_times() -> "Counter[str]":
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     times: Counter[str] = Counter()
     for folder in Path("/proc/self/task").glob("*"):
-        name = names.get(int(folder.name))
-        if name is None:
-            kind = HTTP
-        elif name == "MainThread":
+        name = names.get(int(folder.name), "")
+        if name == "MainThread":
             kind = LOOP
         else:
             kind = WRITER if "writer" in name else READERS if "worker" in name or "aiosqlite" in name else OTHERS

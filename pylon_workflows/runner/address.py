@@ -1,25 +1,33 @@
 """How a runner is addressed: its URL, checked once, and the idempotency key in a header."""
 
+import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-
-from pyreqwest.http import Url
+from urllib.parse import quote, unquote, urlsplit
 
 from pylon_workflows.errors import InvalidInputError
+
+_IN_A_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
+_IN_A_TARGET = "%/?:@!$&'()*+,;=~[]"
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_.:#/-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerAddress:
-    """A runner's URL, what to call it in messages, and the `authorization` header, if it needs one.
+    """Where a runner answers, what to call it in messages, and the `authorization` header, if it needs one.
 
-    Neither the URL nor the name has credentials in it, so that no message shows them.
+    `target` and `authority` are what a request says: the path with the query, and the host with the port. The
+    credentials are in none of the others, so that no message shows them.
     """
 
-    url: Url
+    host: str
+    port: int
+    is_tls: bool
+    target: str
+    authority: str
     name: str
-    authorization: str | None
+    authorization: str | None = field(repr=False)
 
     @classmethod
     def parse(cls, url: str) -> Self:
@@ -37,19 +45,40 @@ class RunnerAddress:
             raise InvalidInputError(f"runner URL: should begin with http:// or https://, not {parts.scheme[:20]!r}")
         if not host:
             raise InvalidInputError("runner URL: the host is missing")
-        place = parts.netloc.rpartition("@")[2]
-        try:
-            parsed = Url(urlunsplit((parts.scheme, place, parts.path, parts.query, "")))
-        except ValueError as error:
-            raise InvalidInputError(f"runner URL: {error}") from None
+        host = _ascii(host)
+        shown = f"[{host}]" if ":" in host else host
+        name = shown if port is None else f"{shown}:{port}"
+        target = quote(parts.path or "/", safe=_IN_A_TARGET)
+        if parts.query:
+            target += "?" + quote(parts.query, safe=_IN_A_TARGET)
         authorization = None
         if parts.username is not None or parts.password is not None:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
             authorization = "Basic " + b64encode(pair.encode()).decode()
-        name = f"[{host}]" if ":" in host else host
-        return cls(parsed, name if port is None else f"{name}:{port}", authorization)
+        is_tls = parts.scheme == "https"
+        return cls(
+            host=host,
+            port=port if port is not None else 443 if is_tls else 80,
+            is_tls=is_tls,
+            target=target,
+            authority=name,
+            name=name,
+            authorization=authorization,
+        )
 
 
-def encode_key(idempotency_key: str) -> str:
+def _ascii(host: str) -> str:
+    try:
+        encoded = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        encoded = ""
+    if not _IN_A_HOST.fullmatch(encoded):
+        raise InvalidInputError(f"runner URL: {host[:100]!r} is no host")
+    return encoded
+
+
+def encode_key(idempotency_key: str) -> bytes:
     """Percent-encode a key for the header, as JavaScript's `encodeURI` does: what ASCII can show stays readable."""
-    return quote(idempotency_key, safe=":/?#[]@!$&'()*+,;=")
+    if _PLAIN_KEY.fullmatch(idempotency_key):
+        return idempotency_key.encode("ascii")
+    return quote(idempotency_key, safe=":/?#[]@!$&'()*+,;=").encode("ascii")

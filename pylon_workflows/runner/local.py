@@ -148,7 +148,7 @@ def _request_headers(turn: Turn) -> list[tuple[bytes, bytes]]:
         (b"accept", b"application/json"),
         (b"accept-encoding", b"identity"),
         (b"content-length", str(len(turn.body)).encode()),
-        (b"idempotency-key", encode_key(turn.idempotency_key).encode()),
+        (b"idempotency-key", encode_key(turn.idempotency_key)),
     ]
 
 

@@ -134,7 +134,7 @@ async def test_credentials_in_the_url_become_basic_auth_and_appear_in_no_message
                 await runner.take_turn(a_turn())
     assert b"authorization: basic " + b64encode(b"us@er:s3cr:t").lower() in heads[0].lower()
     assert "s3cr" not in str(caught.value)
-    assert "s3cr" not in repr(RunnerAddress.parse(url).url)
+    assert "s3cr" not in repr(RunnerAddress.parse(url))
 
 
 async def test_a_connection_that_the_runner_closes_after_each_answer_costs_no_more_than_a_dropped_turn() -> None:
@@ -166,16 +166,6 @@ async def test_a_host_that_does_not_exist_is_unavailable() -> None:
     async with HttpRunner("http://no-such-host.invalid/run") as runner:
         with pytest.raises(RunnerUnavailableError, match=r"cannot connect to the runner at no-such-host\.invalid"):
             await runner.take_turn(a_turn())
-
-
-async def test_a_turn_beyond_the_connections_is_unavailable() -> None:
-    async with doing(sends(then="wait")) as server, HttpRunner(server.url, max_connections=1) as runner:
-        first, second = await asyncio.gather(
-            runner.take_turn(a_turn(timeout_s=0.8)), runner.take_turn(a_turn(timeout_s=0.8)), return_exceptions=True
-        )
-        kinds = {type(first), type(second)}
-        assert kinds == {TurnTimedOutError, RunnerUnavailableError}
-        assert "no connection" in str(first) + str(second)
 
 
 async def test_closing_gives_up_the_turns_that_still_wait_and_it_can_be_opened_again() -> None:
@@ -311,9 +301,15 @@ def test_a_runner_is_called_by_its_host_and_port(url: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "header"),
-    [("wf_1:1:charge#2", "wf_1:1:charge#2"), ("a b%", "a%20b%25"), ("é\r\nx: y", "%C3%A9%0D%0Ax:%20y"), ("", "")],
+    [
+        ("wf_1:1:charge#2", b"wf_1:1:charge#2"),
+        ("a b%", b"a%20b%25"),
+        ("a\n", b"a%0A"),
+        ("é\r\nx: y", b"%C3%A9%0D%0Ax:%20y"),
+        ("", b""),
+    ],
 )
-def test_an_idempotency_key_is_percent_encoded_as_javascripts_encode_uri_does(key: str, header: str) -> None:
+def test_an_idempotency_key_is_percent_encoded_as_javascripts_encode_uri_does(key: str, header: bytes) -> None:
     assert encode_key(key) == header
 
 

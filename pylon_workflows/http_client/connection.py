@@ -1,0 +1,241 @@
+"""One HTTP/1.1 connection: one request at a time, and whatever the other side makes of it (PROMISES.md P19).
+
+The parser is llhttp's. What it leaves open is decided here: how much is read, until when, and what a connection that
+ends has said.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+MAX_OVERHEAD_BYTES = 64 * 1024
+"""So many bytes may come that bring no body: headers, interim answers, trailers, chunk extensions."""
+
+_SMALL_BODY_BYTES = 64 * 1024
+
+
+class Answer(NamedTuple):
+    """An HTTP answer. Names of headers are in lower case; of headers with one name the last is there.
+
+    The body of one that `is_cut_off` was, or was said to be, larger than the client reads: what is there is its
+    beginning.
+    """
+
+    status: int
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    is_cut_off: bool
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value; any bytes make some text (latin-1)."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+class HttpClientError(Exception):
+    """There is no answer; the message says why."""
+
+
+class CannotConnectError(HttpClientError):
+    """There was no connection, so nothing was sent."""
+
+
+class ConnectionBrokenError(HttpClientError):
+    """The connection ended after the request was sent; the server may have done what it asks."""
+
+
+class NotHttpError(HttpClientError):
+    """What came back is no HTTP."""
+
+
+class NoAnswerInTimeError(HttpClientError):
+    """The deadline has passed; the connection was hung up."""
+
+
+class ClientClosedError(HttpClientError):
+    """The client was closed on this side."""
+
+
+class HttpConnection(asyncio.Protocol):
+    """Made by `HttpClient`. `has_ended` is told when the connection is gone."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, max_body_bytes: int, has_ended: Callable[["HttpConnection"], None]
+    ) -> None:
+        self._loop = loop
+        self._max_body_bytes = max_body_bytes
+        self._has_ended = has_ended
+        self._parser = HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._asked: asyncio.Future[Answer] | None = None
+        self._deadline = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._status = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._overhead = 0
+        self._has_head = False
+        self._is_complete = False
+        self._is_cut_off = False
+        self._is_kept_alive = False
+        self._is_hung_up = False
+        self.idle_since = 0.0
+        self.ended = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended it."""
+        return self._transport is not None and not self._is_hung_up
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the next request may be sent on it."""
+        return self._is_kept_alive and self._asked is None and self.is_open
+
+    def ask(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[Answer]:
+        """Send a request, all of it; `deadline` is the loop's time. The future raises HttpClientError."""
+        self._asked = asked = self._loop.create_future()
+        if self._transport is None:
+            asked.set_exception(CannotConnectError("it was closed at once"))
+            return asked
+        self._headers = {}
+        self._body = []
+        self._size = self._overhead = 0
+        self._has_head = self._is_complete = self._is_cut_off = self._is_kept_alive = False
+        self._deadline = deadline
+        if self._alarm is None or deadline < self._alarm_at:
+            self._set_alarm()
+        if len(body) <= _SMALL_BODY_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        return asked
+
+    def abort(self) -> None:
+        """Hang up at once; who waits for an answer hears that the client was closed."""
+        self._is_hung_up = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End; an answer without a length is complete by this."""
+        self._transport = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._is_hung_up:
+            self._fail(ClientClosedError("closed on this side"))
+        elif error is None and self._has_head and self._ends_with_connection():
+            self._answer()
+        else:
+            self._fail(ConnectionBrokenError(_reason(error)))
+        self.ended.set()
+        self._has_ended(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; finish when the answer is complete, or cannot become one."""
+        if self._asked is None:
+            self.abort()  # it speaks without being asked
+            return
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._is_kept_alive = False
+        except HttpParserError as error:
+            self._is_kept_alive = False
+            if not self._is_complete:
+                self._fail(NotHttpError(str(error)))
+                return
+        if self._is_complete or self._is_cut_off:
+            self._answer()
+        elif self._overhead > MAX_OVERHEAD_BYTES:
+            self._fail(NotHttpError(f"more than {MAX_OVERHEAD_BYTES} bytes of headers"))
+
+    def on_message_begin(self) -> None:
+        """The parser's: one more answer begins. Only an interim one may have come before it."""
+        if self._is_complete:
+            self._is_kept_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser's: a header, or a trailer, which nobody reads."""
+        if not self._has_head:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """The parser's: the head is there."""
+        if self._is_complete:
+            return
+        self._status = self._parser.get_status_code()
+        self._has_head = True
+        declared = self._headers.get(b"content-length")
+        if declared is not None and int(declared) > self._max_body_bytes:
+            self._is_cut_off = True
+
+    def on_body(self, body: bytes) -> None:
+        """The parser's: a piece of the body."""
+        if not self._is_complete:
+            self._overhead = 0
+            self._body.append(body)
+            self._size += len(body)
+            if self._size > self._max_body_bytes:
+                self._is_cut_off = True
+
+    def on_message_complete(self) -> None:
+        """The parser's: an answer is complete, which an interim one (100, 103) is not."""
+        if self._is_complete:
+            return
+        if 100 <= self._status < 200 and self._status != 101:
+            self._headers = {}
+            self._has_head = False
+            return
+        self._is_complete = True
+        self._is_kept_alive = self._parser.should_keep_alive()
+
+    def _ends_with_connection(self) -> bool:
+        return b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
+
+    def _answer(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None and not asked.done():
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            asked.set_result(Answer(self._status, self._headers, body, self._is_cut_off))
+        if not self._is_kept_alive or self._is_cut_off:
+            self.abort()
+
+    def _fail(self, error: HttpClientError) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None and not asked.done():
+            asked.set_exception(error)
+        self.abort()
+
+    def _set_alarm(self) -> None:
+        """Ring at the deadline. One alarm serves many requests: it is only moved when it would ring too late."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._deadline
+        self._alarm = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._asked is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_alarm()
+        else:
+            self._fail(NoAnswerInTimeError("no answer by the deadline"))
+
+
+def _reason(error: Exception | None) -> str:
+    if error is None:
+        return "it was closed before the answer was complete"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
