@@ -16,6 +16,7 @@ APPLICATION_ID = 0x50594C57
 
 OLDEST_SQLITE = (3, 35, 0)
 _HEADER = b"SQLite format 3\x00"
+_JOURNAL_HEADER = bytes.fromhex("d9d505f920a163d7")
 
 
 def migrations() -> Sequence[str]:
@@ -52,6 +53,8 @@ def check(path: Path, scripts: Sequence[str]) -> int:
     if not header:
         return 0
     if not header.startswith(_HEADER):
+        if _was_being_made(path):
+            return 0
         raise CorruptDatabaseError(f"{path} is no SQLite database, or damaged: restore a backup, or name another file")
     has_log = Path(f"{path}-wal").exists()
     if not has_log and size < _size_by(header):
@@ -74,6 +77,20 @@ def check(path: Path, scripts: Sequence[str]) -> int:
             "upgrade pylon-workflows, or restore a backup made with this release"
         )
     return int(version)
+
+
+def _was_being_made(path: Path) -> bool:
+    """Whether the power went while SQLite wrote the file's first page.
+
+    Then a journal beside it says that there was no page before, and SQLite empties the file when it opens it to write
+    (https://www.sqlite.org/fileformat.html#the_rollback_journal).
+    """
+    try:
+        with Path(f"{path}-journal").open("rb") as journal:
+            head = journal.read(20)
+    except OSError:
+        return False
+    return head.startswith(_JOURNAL_HEADER) and head[16:] == bytes(4)
 
 
 def _size_by(header: bytes) -> int:

@@ -1,6 +1,7 @@
 """A file is looked at before it is touched: what is not ours, or damaged, or newer, stays as it is."""
 
 import sqlite3
+import struct
 from contextlib import closing
 
 import pytest
@@ -54,6 +55,28 @@ async def test_an_empty_file_is_a_new_one(path):
     await store.open()
     assert await store.create(new_instance()) is None
     await store.close()
+
+
+@pytest.mark.parametrize("page", [bytes(4096), bytes(1000), b"SQLite form"])
+async def test_a_file_whose_making_was_cut_off_by_a_power_cut_is_made_anew(path, page):
+    path.write_bytes(page)
+    journal_of_no_page = struct.pack(">8sIIIII", bytes.fromhex("d9d505f920a163d7"), 0, 1, 0, 512, 4096)
+    path.with_name("workflows.db-journal").write_bytes(journal_of_no_page.ljust(512, b"\0"))
+    store = SqliteStore(path)
+    await store.open()
+    assert await store.create(new_instance()) is None
+    await store.close()
+    assert statements(path, "PRAGMA integrity_check") == [[("ok",)]]
+    assert not path.with_name("workflows.db-journal").exists()
+
+
+async def test_damage_is_refused_whatever_journal_lies_beside_it(path):
+    path.write_bytes(bytes(4096))
+    journal = path.with_name("workflows.db-journal")
+    journal.write_bytes(struct.pack(">8sIIIII", bytes.fromhex("d9d505f920a163d7"), 0, 1, 7, 512, 4096).ljust(512))
+    with pytest.raises(CorruptDatabaseError, match="no SQLite database"):
+        await SqliteStore(path).open()
+    assert path.read_bytes() == bytes(4096)
 
 
 async def test_a_newer_file_is_refused_and_left_alone(path):
