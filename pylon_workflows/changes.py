@@ -4,14 +4,24 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from pylon_workflows.core.commands import Command, WakeUp
+from pylon_workflows.core.commands import ApplyAction, Command, WakeUp
 from pylon_workflows.core.decider import decide
 from pylon_workflows.core.evolution import evolve, replay
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
-from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnknownInstanceError
+from pylon_workflows.errors import (
+    CorruptDatabaseError,
+    InstanceNotFinishedError,
+    InvalidInputError,
+    MalformedAnswerError,
+    StoreError,
+    TurnNotOpenError,
+    TurnOpenError,
+    UnknownInstanceError,
+)
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.ports import Clock, Store
+from runner_protocol.messages import Action
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +95,37 @@ class Changes:
                 if not instance.is_runnable:
                     live.give_up_turn()
                 return instance, transitions
+
+    async def apply(self, instance_id: str, action: Action) -> Instance:
+        """Take this action for the runner's answer, and return the state after it.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError (it does not fit the records), TurnOpenError, TurnNotOpenError.
+        """
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                await self.load(live, instance_id)
+                if live.open_turn is not None:
+                    raise TurnOpenError(f"{instance_id}: the runner is being asked; its answer counts, not this one")
+                command = ApplyAction(action=action, turn_started_at=self._clock.now())
+                try:
+                    transitions = await self.execute(live, command)
+                except MalformedAnswerError as error:
+                    raise InvalidInputError(f"action: {error}") from None
+                instance = live.loaded
+                if not transitions and not instance.is_runnable:
+                    raise TurnNotOpenError(f"{instance_id} is {instance.status} and awaits no answer")
+                return instance
+
+    async def delete(self, instance_id: str) -> None:
+        """Delete a finished instance. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                instance = await self.load(live, instance_id)
+                if not instance.is_finished:
+                    raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
+                await self._store.delete([instance_id])
+                self._live.drop(instance_id)
 
     async def load_many(self, instance_ids: Sequence[str]) -> None:
         """Bring instances into memory with one read. Those in use, and those that cannot be read, are left."""

@@ -1,49 +1,44 @@
 """What users call on the engine of the process that owns the store."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from pylon_workflows.announcements import Announcements, FinishedCallback
 from pylon_workflows.changes import Changes
-from pylon_workflows.core.commands import ApplyAction, Cancel, DeliverEvent, Resume, WakeUp
+from pylon_workflows.core.commands import Cancel, DeliverEvent, Resume, WakeUp
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.dispatcher import Dispatcher
-from pylon_workflows.errors import (
-    EngineNotRunningError,
-    InstanceNotFinishedError,
-    InvalidInputError,
-    MalformedAnswerError,
-    TurnNotOpenError,
-    TurnOpenError,
-)
+from pylon_workflows.errors import InvalidInputError, StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
+from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.starts import Starts, checked_json, checked_text
+from pylon_workflows.tasks import Tasks
 from pylon_workflows.timers import Timers
 from pylon_workflows.turns import Turns
 from pylon_workflows.waiters import Waiters
+from pylon_workflows.watch import Check, Watch
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
 
-_log = logging.getLogger(__name__)
-
 _MAX_PAGE = 200
-_SERVICE_PAUSE_S = 1.0
 
 T = TypeVar("T")
 
 
 class LocalEngine:
-    """Implements `ports.Engine`. Without a runner nothing is driven: `apply` gives the answers."""
+    """Implements `ports.Engine`. Without a runner nothing is driven: `apply` gives the answers.
+
+    `check` is made once a second and raises StoreError when the engine must `fail`.
+    """
 
     def __init__(
         self,
@@ -53,6 +48,7 @@ class LocalEngine:
         definitions: Definitions,
         settings: EngineSettings,
         *,
+        check: Check | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -70,9 +66,11 @@ class LocalEngine:
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
         self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
-        self._services: list[asyncio.Task[None]] = []
-        self._changing: set[asyncio.Task[Any]] = set()
-        self._is_running = False
+        self._watch = Watch(check, clock, self.fail)
+        self._tasks = Tasks(clock)
+        self._lifetime = Lifetime()
+        self._check_running = self._lifetime.check
+        self._ending: asyncio.Task[None] | None = None
 
     def _dispatcher_for(self, runner: Runner) -> Dispatcher:
         health = RunnerHealth()
@@ -99,16 +97,23 @@ class LocalEngine:
     @property
     def is_running(self) -> bool:
         """Whether it takes work."""
-        return self._is_running
+        return self._lifetime.is_running
+
+    @property
+    def refusal(self) -> WorkflowError | None:
+        """See `ports.Engine.refusal`."""
+        return self._lifetime.refusal
 
     async def open(self) -> None:
         """Open the store and go on with everything in it."""
+        self._ending = None
+        self._lifetime.open()
         await self._store.open()
+        self._watch.look()
         self._definitions.restore(await self._store.definitions())
         self._changes.has_announcements = self._announcements.has_callbacks
-        self._is_running = True
-        services = (self._timers.run, self._announcements.run, self._retention.run)
-        self._services = [asyncio.create_task(self._serve(service)) for service in services]
+        self._lifetime.begin()
+        self._tasks.start((self._timers.run, self._announcements.run, self._retention.run, self._watch.run))
         if self._dispatcher is not None:
             self._dispatcher.open()
 
@@ -117,18 +122,32 @@ class LocalEngine:
 
         Cancelled, it cuts the turns off at once and lets go all the same.
         """
-        self._is_running = False
+        self._lifetime.stop()
         try:
             if self._dispatcher is not None:
                 await self._dispatcher.drain(self._settings.shutdown_grace_s)
         finally:
-            await self._let_go()
+            await asyncio.shield(self._end())
+
+    def fail(self, error: StoreError) -> None:
+        """Stop at once and for good: turns are cut off, and every call raises this error. `close` is still to come."""
+        self._lifetime.fail(error)
+        self._end()
+
+    async def until_failed(self) -> StoreError:
+        """Wait until the engine has failed, and tell why; while it is well, for ever."""
+        return await self._lifetime.until_failed()
+
+    def _end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._let_go(), name="end of the engine")
+        return self._ending
 
     async def _let_go(self) -> None:
-        for service in self._services:
-            service.cancel()
-        await asyncio.gather(*self._services, *self._changing, return_exceptions=True)
-        self._waiters.close()
+        if self._dispatcher is not None:
+            await self._dispatcher.drain(0)
+        await self._tasks.end()
+        self._waiters.close(self._lifetime.failure)
         self._live.clear()
         await self._store.close()
 
@@ -214,37 +233,12 @@ class LocalEngine:
             checked = parse_action(encode(action.model_dump(), max_depth=MAX_DEPTH + 1))
         except ValueError as error:
             raise InvalidInputError(f"action: {error}") from None
-        return await self._to_its_end(self._apply(instance_id, checked))
-
-    async def _apply(self, instance_id: str, action: Action) -> Instance:
-        with self._live.use(instance_id) as live:
-            async with live.lock:
-                await self._changes.load(live, instance_id)
-                if live.open_turn is not None:
-                    raise TurnOpenError(f"{instance_id}: the runner is being asked; its answer counts, not this one")
-                command = ApplyAction(action=action, turn_started_at=self._clock.now())
-                try:
-                    transitions = await self._changes.execute(live, command)
-                except MalformedAnswerError as error:
-                    raise InvalidInputError(f"action: {error}") from None
-                instance = live.loaded
-                if not transitions and not instance.is_runnable:
-                    raise TurnNotOpenError(f"{instance_id} is {instance.status} and awaits no answer")
-                return instance
+        return await self._to_its_end(self._changes.apply(instance_id, checked))
 
     async def delete(self, instance_id: str) -> None:
         """See `ports.Engine.delete`."""
         self._check_running()
-        await self._to_its_end(self._delete(instance_id))
-
-    async def _delete(self, instance_id: str) -> None:
-        with self._live.use(instance_id) as live:
-            async with live.lock:
-                instance = await self._changes.load(live, instance_id)
-                if not instance.is_finished:
-                    raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
-                await self._store.delete([instance_id])
-                self._live.drop(instance_id)
+        await self._to_its_end(self._changes.delete(instance_id))
 
     async def wait(self, instance_id: str, timeout_s: float | None = None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError; TimeoutError."""
@@ -272,21 +266,8 @@ class LocalEngine:
             self._announcements.announce(instance)
             self._waiters.finished(instance)
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Finish a change even when its caller is cancelled, so that memory and file stay one."""
-        task = asyncio.create_task(work)
-        self._changing.add(task)
-        task.add_done_callback(self._changing.discard)
-        return await asyncio.shield(task)
-
-    async def _serve(self, service: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            try:
-                return await service()
-            except Exception:
-                _log.exception("a part of the engine stopped; it starts again in %g s", _SERVICE_PAUSE_S)
-                await self._clock.sleep(_SERVICE_PAUSE_S)
-
-    def _check_running(self) -> None:
-        if not self._is_running:
-            raise EngineNotRunningError("the engine is not running: use `async with engine`, or its lifespan")
+    async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
+        result = await self._tasks.to_its_end(change)
+        if self._lifetime.failure is not None:  # it may have been written to a file that is no longer there
+            self._check_running()
+        return result

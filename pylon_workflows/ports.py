@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.errors import CorruptDatabaseError, WorkflowError
 from runner_protocol.messages import Action
 
 T = TypeVar("T")
@@ -287,4 +287,12 @@ class Engine(Protocol):
     @property
     def is_running(self) -> bool:
         """Whether it takes work."""
+        ...
+
+    @property
+    def refusal(self) -> WorkflowError | None:
+        """What every call raises now, a new error each time; None while it takes work.
+
+        EngineNotRunningError before it starts and after it was closed, else the reason for which it has stopped.
+        """
         ...

@@ -66,6 +66,7 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
 
     Raises:
         CannotListenError, StoreError (the file is in use, newer, corrupt...), InvalidInputError: it did not start.
+        OwnershipLostError: it has stopped, because the file was removed or replaced.
         KeyboardInterrupt: stopped by a second signal.
     """
     with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner, _listener(options) as listener:
@@ -129,8 +130,12 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             server_outlives_engine.push_async_exit(functools.partial(_stop, server, serving))
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            failing = asyncio.create_task(engine.until_failed())
+            await asyncio.wait([serving, stopping, failing], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
+            if failing.done():
+                raise failing.result()
+            failing.cancel()
             # Leaving the engine drains it. The server is up for that long, so that callers hear 503, not silence.
 
 

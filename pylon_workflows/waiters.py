@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.errors import EngineNotRunningError
+from pylon_workflows.errors import EngineNotRunningError, WorkflowError
 
 
 class Waiters:
@@ -37,8 +37,9 @@ class Waiters:
             if not future.done():
                 future.set_result(instance)
 
-    def close(self) -> None:
-        """Nobody will finish any more: tell everyone who waits."""
+    def close(self, reason: WorkflowError | None = None) -> None:
+        """Nobody will finish any more: tell everyone who waits. `reason` says why the engine has failed, if it has."""
+        why = reason or EngineNotRunningError("the engine was closed before the instance finished")
         for future in [future for futures in self._futures.values() for future in futures]:
             if not future.done():
-                future.set_exception(EngineNotRunningError("the engine was closed before the instance finished"))
+                future.set_exception(type(why)(*why.args))

@@ -15,7 +15,13 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
-from pylon_workflows.errors import DatabaseInUseError, WorkflowCancelledError, WorkflowFailedError
+from pylon_workflows.errors import (
+    DatabaseInUseError,
+    StoreError,
+    WorkflowCancelledError,
+    WorkflowError,
+    WorkflowFailedError,
+)
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
 from pylon_workflows.runner.http import HttpRunner
@@ -65,6 +71,7 @@ class WorkflowEngine:
             SystemClock() if clock is None else clock,
             self._definitions,
             EngineSettings() if settings is None else settings,
+            check=None if self._guard is None else self._guard.check,
             jitter=jitter,
         )
         self._resources = AsyncExitStack()
@@ -121,6 +128,15 @@ class WorkflowEngine:
     def is_running(self) -> bool:
         """Whether it takes work."""
         return self._engine.is_running
+
+    @property
+    def refusal(self) -> WorkflowError | None:
+        """What every call raises now; None while it takes work. OwnershipLostError: its file was taken from it."""
+        return self._engine.refusal
+
+    async def until_failed(self) -> StoreError:
+        """Wait until the engine has stopped by itself, which it logs, and tell why; while it is well, for ever."""
+        return await self._engine.until_failed()
 
     async def start(
         self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None

@@ -40,7 +40,7 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     errors.InboxFullError: Answer(429),
     errors.EngineNotRunningError: Answer(503, retry_after_s=1),
     errors.StorageFullError: Answer(503, "the disk is full; nothing was changed", retry_after_s=5),
-    errors.OwnershipLostError: Answer(503, "the engine has stopped: its database is no longer its own", retry_after_s=5),
+    errors.OwnershipLostError: Answer(503, "the engine has stopped: its database was taken away", retry_after_s=5),
     errors.CorruptDatabaseError: Answer(500, "what the database holds of this cannot be read"),
     errors.StoreError: Answer(503, "the database cannot be used now", retry_after_s=5),
     refusals.UnknownRouteError: Answer(404),

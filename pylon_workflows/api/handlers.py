@@ -15,7 +15,7 @@ from pylon_workflows.api.bodies import one_header, one_parameter, read_body
 from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.core.instance import Status
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, UnknownInstanceError
+from pylon_workflows.errors import InvalidInputError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.ports import Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
@@ -131,8 +131,8 @@ class Handlers:
 
     async def health(self, _request: Request) -> Response:
         """Whether the engine takes work."""
-        if not self._engine.is_running:
-            raise EngineNotRunningError("the engine is not running")
+        if (refusal := self._engine.refusal) is not None:
+            raise refusal
         return _json(b'{"status":"ok"}')
 
     async def describe(self, request: Request) -> Response:

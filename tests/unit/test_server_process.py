@@ -17,7 +17,7 @@ import pytest
 
 from pylon_workflows import server
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import DatabaseInUseError, EngineNotRunningError, InvalidInputError, StoreError
+from pylon_workflows.errors import DatabaseInUseHereError, EngineNotRunningError, InvalidInputError, StoreError
 from pylon_workflows.server import CannotListenError, ServeOptions, serve, serving_app
 from pylon_workflows.testing import engine_in_memory
 from pylon_workflows.workflow_engine import WorkflowEngine
@@ -214,7 +214,7 @@ def test_a_file_that_another_engine_owns_is_refused(tmp_path: Path) -> None:
 
     visitor = Visitor(visit)
     serve(options(tmp_path), visitor)
-    assert [type(error) for error in refusals] == [DatabaseInUseError]
+    assert [type(error) for error in refusals] == [DatabaseInUseHereError]
 
 
 def test_ipv6_stands_in_brackets(tmp_path: Path) -> None:

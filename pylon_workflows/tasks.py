@@ -1,0 +1,51 @@
+"""The tasks of a running engine: its parts, which run until it ends, and changes, which go to their own end."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from pylon_workflows.ports import Clock
+
+_log = logging.getLogger(__name__)
+
+_PAUSE_S = 1.0
+
+T = TypeVar("T")
+
+Part = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Tasks:
+    """Call `start` with the parts, then `end`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._parts: list[asyncio.Task[None]] = []
+        self._changes: set[asyncio.Task[Any]] = set()
+
+    def start(self, parts: Iterable[Part]) -> None:
+        """Run each of these functions; one that raises is logged and called again a second later."""
+        self._parts = [asyncio.create_task(self._run(part)) for part in parts]
+
+    async def _run(self, part: Part) -> None:
+        while True:
+            try:
+                return await part()
+            except Exception:
+                _log.exception("a part of the engine stopped; it starts again in %g s", _PAUSE_S)
+                await self._clock.sleep(_PAUSE_S)
+
+    async def to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
+        """Finish a change even when its caller is cancelled, so that memory and file stay one."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
+    async def end(self) -> None:
+        """Cut the parts off and wait for the changes under way."""
+        for task in self._parts:
+            task.cancel()
+        await asyncio.gather(*self._parts, *self._changes, return_exceptions=True)
+        self._parts = []
