@@ -73,7 +73,7 @@ class Backlog:
 
 
 class Setting:
-    def __init__(self, drives=None, ids=(), *, max_in_flight=100, max_queued=1000, limits=None):
+    def __init__(self, drives=None, ids=(), *, max_in_flight=100, max_queued=1000, limits=None, is_shared=False):
         self.limits = limits or {}
         self.drives = drives or Drives()
         self.backlog = Backlog(ids)
@@ -84,7 +84,12 @@ class Setting:
             self.backlog,
             self.health,
             self.clock,
-            queue=FairQueue(places=max_in_flight, room=max_queued, limit_of=self.limits.get),
+            queue=FairQueue(
+                places=max_in_flight,
+                room=max_queued,
+                limit_of=self.limits.get,
+                is_shared=lambda: is_shared,
+            ),
         )
 
     def offer(self, *instance_ids):
@@ -422,6 +427,100 @@ async def test_the_first_answer_lets_everybody_in_again():
         it.drives.end("a")
         await settled()
         assert it.drives.begun == ["a", "b", "c"]
+
+
+async def test_one_that_waits_behind_a_crowd_of_another_workflow_comes_next():
+    async with Setting(max_in_flight=2) as it:
+        it.offer(*(f"noisy-{number}" for number in range(100)))
+        await settled()
+        it.offer("quiet-0")
+        it.drives.end("noisy-0", 0.0)
+        await settled()
+        assert it.drives.begun == ["noisy-0", "noisy-1", "quiet-0"]
+
+
+async def test_a_crowd_of_slow_turns_leaves_places_for_others():
+    async with Setting(max_in_flight=40) as it:
+        it.offer("quiet-0")
+        it.offer(*(f"noisy-{number}" for number in range(100)))
+        it.offer("quiet-1", "quiet-2")
+        await settled()
+        assert [each for each in it.drives.begun if name_of(each) == "quiet"] == ["quiet-0", "quiet-1", "quiet-2"]
+        assert len(it.drives.begun) == 30 + 3
+
+
+async def test_a_workflow_takes_no_more_places_than_its_definition_allows():
+    async with Setting(limits={"limited": 2}) as it:
+        it.offer(*(f"limited-{number}" for number in range(5)), "other-0", "other-1", "other-2")
+        await settled()
+        assert sorted(it.drives.begun) == ["limited-0", "limited-1", "other-0", "other-1", "other-2"]
+        it.drives.end("limited-1")
+        await settled()
+        assert it.drives.begun[-1] == "limited-2"
+
+
+async def test_at_a_start_the_backlog_of_one_workflow_does_not_delay_another():
+    ids = [*(f"noisy-{number}" for number in range(5000)), "quiet-0"]
+    async with Setting(ids=ids, max_in_flight=4, max_queued=100, is_shared=True) as it:
+        await wait_until(lambda: "quiet-0" in it.drives.now)
+        assert len(it.drives.begun) <= 4
+
+
+async def test_a_full_queue_of_one_workflow_has_room_for_another():
+    async with Setting(max_in_flight=1, max_queued=10) as it:
+        it.offer(*(f"noisy-{number}" for number in range(50)))
+        it.offer("quiet-0")  # which the store is not asked about: its backlog is empty
+        await settled()
+        it.drives.end("noisy-0")
+        await settled()
+        assert it.drives.begun == ["noisy-0", "quiet-0"]
+
+
+async def test_a_backlog_of_many_workflows_is_driven_to_its_end():
+    async def drive(instance_id):
+        await drives(instance_id)
+        it.backlog.done.add(instance_id)
+
+    drives = Drives(is_instant=True)
+    ids = [f"{'abcdefg'[number % 7]}-{number}" for number in range(500)]
+    it = Setting(drive, ids, max_in_flight=3, max_queued=5)
+    async with it:
+        await wait_until(lambda: it.dispatcher.is_idle)
+    assert it.backlog.done == set(ids)
+
+
+async def test_a_runner_that_is_down_for_one_workflow_is_asked_about_others():
+    async with Setting() as it:
+        bring_down(it, "noisy")
+        it.offer("noisy-1", "noisy-2", "quiet-1", "quiet-2")
+        await settled()
+        assert it.drives.begun == ["quiet-1", "quiet-2"]
+        it.clock.advance(0.1)
+        await settled()
+        assert it.drives.begun == ["quiet-1", "quiet-2", "noisy-1"]
+        assert not it.dispatcher.is_crowded("quiet")
+
+
+async def test_the_first_answer_lets_every_workflow_ask_again():
+    async with Setting() as it:
+        bring_down(it, "one")
+        for _ in range(8):  # asked about so often that its next probe is seconds away
+            fail(it, "two-a")
+            fail(it, "two-b")
+            fail(it, "two-c")
+        it.offer("one-1", "two-1", "two-2")
+        it.clock.advance(it.health.seconds_until_probe("one", it.clock.monotonic()))
+        await settled()
+        assert it.drives.begun == ["one-1"]
+        answer(it, "one-1")
+        assert it.dispatcher.is_crowded("one"), "it steps back, so that the others are let go"
+        it.drives.end("one-1", 0.0)
+        await settled()
+        assert it.drives.begun == ["one-1", "two-1", "one-1"]
+        answer(it, "two-1")
+        it.drives.end("two-1")
+        await settled()
+        assert it.drives.begun[3:] == ["two-2"]
 
 
 async def test_draining_begins_nothing_more_and_waits_for_what_is_driven():
