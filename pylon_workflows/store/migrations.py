@@ -52,9 +52,9 @@ def check(path: Path, scripts: Sequence[str]) -> int:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     if not header:
         return 0
+    if _was_being_made(path, size):
+        return 0
     if not header.startswith(_HEADER):
-        if _was_being_made(path):
-            return 0
         raise CorruptDatabaseError(f"{path} is no SQLite database, or damaged: restore a backup, or name another file")
     has_log = Path(f"{path}-wal").exists()
     if not has_log and size < _size_by(header):
@@ -79,7 +79,7 @@ def check(path: Path, scripts: Sequence[str]) -> int:
     return int(version)
 
 
-def _was_being_made(path: Path) -> bool:
+def _was_being_made(path: Path, size: int) -> bool:
     """Whether the power went while SQLite wrote the file's first page.
 
     Then a journal beside it says that there was no page before, and SQLite empties the file when it opens it to write
@@ -87,10 +87,11 @@ def _was_being_made(path: Path) -> bool:
     """
     try:
         with Path(f"{path}-journal").open("rb") as journal:
-            head = journal.read(20)
+            head = journal.read(28)
     except OSError:
         return False
-    return head.startswith(_JOURNAL_HEADER) and head[16:] == bytes(4)
+    pages_before, page_size = int.from_bytes(head[16:20], "big"), int.from_bytes(head[24:28], "big")
+    return head.startswith(_JOURNAL_HEADER) and pages_before == 0 and size <= page_size
 
 
 def _size_by(header: bytes) -> int:

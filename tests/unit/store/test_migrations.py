@@ -57,9 +57,12 @@ async def test_an_empty_file_is_a_new_one(path):
     await store.close()
 
 
-@pytest.mark.parametrize("page", [bytes(4096), bytes(1000), b"SQLite form"])
-async def test_a_file_whose_making_was_cut_off_by_a_power_cut_is_made_anew(path, page):
+@pytest.mark.parametrize("log", [None, b""])
+@pytest.mark.parametrize("page", [bytes(4096), bytes(1000), b"SQLite form", b"SQLite format 3\0" + bytes(4080)])
+async def test_a_file_whose_making_was_cut_off_by_a_power_cut_is_made_anew(path, page, log):
     path.write_bytes(page)
+    if log is not None:
+        path.with_name("workflows.db-wal").write_bytes(log)
     journal_of_no_page = struct.pack(">8sIIIII", bytes.fromhex("d9d505f920a163d7"), 0, 1, 0, 512, 4096)
     path.with_name("workflows.db-journal").write_bytes(journal_of_no_page.ljust(512, b"\0"))
     store = SqliteStore(path)
