@@ -6,7 +6,7 @@ Each line on the standard output is a JSON array and an acknowledgement (`acknow
 awaited call has returned, or when the runner or a callback has been shown a state, which must have been durable by then
 (P1, P3). `--steps` is a file in which each step body notes that it began. A new `--round` on a file that was left goes
 on with what is in it; with `--finish` that is all, and it ends when every instance has. A call that the store refuses
-is said too, and made again.
+is said too, and made again; but for a start that a full disk refuses, which is not.
 """
 
 import argparse
@@ -107,7 +107,14 @@ class Users:
             kind = self._chance.choice(KINDS)
             instance_id = f"{kind}-{name}-{number}"
             given = {"kind": kind, "text": "x" * self._chance.choice((1, 10, 100, 3000))}
-            await self._insist(self._start, instance_id, given)
+            try:
+                await self._start(instance_id, given)
+            except StorageFullError:  # a start that changed nothing, and that nobody makes again
+                say("full", instance_id, "_start")
+                await asyncio.sleep(_REFUSED_PAUSE_S)
+                continue
+            except StoreError:
+                await self._insist(self._start, instance_id, given)
             if kind != "early":
                 await self._insist(self._look, instance_id)
             await self.see_through(instance_id)
