@@ -4,10 +4,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.retry import RetryPolicy
-from pylon_workflows.errors import InvalidInputError, UnknownWorkflowError
+from pylon_workflows.errors import (
+    DescriptionTooLongError,
+    DurationTooLongError,
+    InvalidInputError,
+    TooManyRetriesError,
+    UnknownWorkflowError,
+)
 from runner_protocol.durations import MAX_DURATION
-from runner_protocol.fields import MAX_NAME_LENGTH
+
+MAX_RETRIES = 1_000_000
+MAX_DESCRIPTION_LENGTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +44,23 @@ class WorkflowDefinition:
 
     def __post_init__(self) -> None:
         for text, what in ((self.name, "name"), (self.version, "version")):
-            if text is not None and not 1 <= len(text) <= MAX_NAME_LENGTH:
-                raise InvalidInputError(f"{what}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(text)}")
-        if not 0 <= self.max_retries <= 1_000_000:
-            raise InvalidInputError(f"max_retries: must be from 0 to 1,000,000, not {self.max_retries}")
+            if text is not None:
+                checked_text(text, what)
+        if self.description is not None and len(self.description) > MAX_DESCRIPTION_LENGTH:
+            raise DescriptionTooLongError(f"description: must have at most {MAX_DESCRIPTION_LENGTH:,} characters")
+        if not 0 <= self.max_retries <= MAX_RETRIES:
+            kind = TooManyRetriesError if self.max_retries > MAX_RETRIES else InvalidInputError
+            raise kind(f"max_retries: must be from 0 to {MAX_RETRIES:,}, not {self.max_retries}")
         if self.max_in_flight is not None and not 1 <= self.max_in_flight <= 1_000_000:
             raise InvalidInputError(f"max_in_flight: must be from 1 to 1,000,000, not {self.max_in_flight}")
         for what in ("step_timeout", "initial_backoff", "maximum_backoff"):
             if not isinstance(length := getattr(self, what), timedelta):
                 raise InvalidInputError(f"{what}: must be a timedelta, not {length!r}")
-        if not timedelta(0) < self.step_timeout <= MAX_DURATION:
+            if length > MAX_DURATION:
+                raise DurationTooLongError(f"{what}: must be at most 100 years, not {length}")
+        if not timedelta(0) < self.step_timeout:
             raise InvalidInputError(f"step_timeout: must be positive and at most 100 years, not {self.step_timeout}")
-        if not timedelta(0) <= self.initial_backoff <= self.maximum_backoff <= MAX_DURATION:
+        if not timedelta(0) <= self.initial_backoff <= self.maximum_backoff:
             raise InvalidInputError("initial_backoff: must not be negative, nor beyond maximum_backoff")
 
     @property

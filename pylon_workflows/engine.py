@@ -6,21 +6,29 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from pylon_workflows.announcements import Announcements, FinishedCallback
+from pylon_workflows.canonical_json import checked_json, checked_text
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Cancel, DeliverEvent, Resume, WakeUp
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.dispatcher import Dispatcher
-from pylon_workflows.errors import InvalidInputError, StoreError, WorkflowError
+from pylon_workflows.errors import (
+    EventTooLargeError,
+    InputTooLargeError,
+    InvalidInputError,
+    ListLimitError,
+    StoreError,
+    WorkflowError,
+)
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
-from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
+from pylon_workflows.ports import EMPTY, MAX_PAGE, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.settings import EngineSettings
-from pylon_workflows.starts import Starts, checked_json, checked_text
+from pylon_workflows.starts import Starts
 from pylon_workflows.tasks import Tasks
 from pylon_workflows.timers import Timers
 from pylon_workflows.turns import Turns
@@ -28,8 +36,6 @@ from pylon_workflows.waiters import Waiters
 from pylon_workflows.watch import Check, Watch
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
-
-_MAX_PAGE = 200
 
 T = TypeVar("T")
 
@@ -161,7 +167,7 @@ class LocalEngine:
     ) -> Started:
         """See `ports.Engine.start_or_find`."""
         self._check_running()
-        input_json = checked_json(input, "input", self._settings.max_input_bytes)
+        input_json = checked_json(input, "input", self._settings.max_input_bytes, InputTooLargeError)
         instance = self._starts.new_instance(name, input_json, id, idempotency_key)
         return await self._to_its_end(self._starts.create(instance, has_given_id=id is not None))
 
@@ -176,12 +182,12 @@ class LocalEngine:
         statuses: Sequence[Status] = (),
         name: str | None = None,
         after: str | None = None,
-        limit: int = _MAX_PAGE,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """See `ports.Engine.list`."""
         self._check_running()
-        if not 1 <= limit <= _MAX_PAGE:
-            raise InvalidInputError(f"limit: must be from 1 to {_MAX_PAGE}, not {limit}")
+        if not 1 <= limit <= MAX_PAGE:
+            raise ListLimitError(f"limit: must be from 1 to {MAX_PAGE}, not {limit}")
         return await self._store.list(statuses=statuses, name=name, after=after, limit=limit)
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
@@ -197,8 +203,9 @@ class LocalEngine:
         checked_text(event, "event")
         if event_id is not None:
             checked_text(event_id, "event_id")
-        data_json = checked_json(data, "data", self._settings.max_event_bytes)
-        command = DeliverEvent(event=event, data_json=data_json, event_id=event_id)
+        data_json = checked_json(data, "data", self._settings.max_event_bytes, EventTooLargeError)
+        most = self._settings.max_unread_events
+        command = DeliverEvent(event=event, data_json=data_json, event_id=event_id, max_unread=most)
         _, transitions = await self._to_its_end(self._changes.change(instance_id, command))
         return EventReceipt(is_duplicate=not transitions)
 

@@ -3,7 +3,17 @@
 WorkflowError
 ├── CallerError                 what was asked for cannot be done; nothing was changed
 │   ├── InvalidInputError       a value is malformed
-│   ├── TooLargeError           a value is beyond a limit
+│   │   ├── InvalidIdError      ...or is no id
+│   │   │   └── ReservedIdError
+│   │   ├── NameTooLongError    ...or is beyond a limit of its own
+│   │   ├── DescriptionTooLongError
+│   │   ├── DurationTooLongError
+│   │   ├── TooManyRetriesError
+│   │   ├── TooDeepError
+│   │   └── ListLimitError
+│   ├── TooLargeError           a value has more bytes than it may
+│   │   ├── InputTooLargeError
+│   │   └── EventTooLargeError
 │   ├── UnknownWorkflowError    no definition of that name
 │   ├── UnknownInstanceError    no instance of that id
 │   ├── ConflictError           it does not fit the present state
@@ -29,6 +39,7 @@ WorkflowError
     ├── OwnershipLostError
     ├── NewerDatabaseError
     ├── CorruptDatabaseError
+    │   └── UnreadableInstanceError   one instance's rows; the others are not concerned
     └── StorageFullError
 """
 
@@ -53,10 +64,70 @@ class InvalidInputError(CallerError):
     code = "invalid-input"
 
 
+class InvalidIdError(InvalidInputError):
+    """The id holds other characters than an id may, none, or more than 128."""
+
+    code = "invalid-id"
+
+
+class ReservedIdError(InvalidIdError):
+    """The id is a word of a route."""
+
+    code = "reserved-id"
+
+
+class NameTooLongError(InvalidInputError):
+    """A name, an event id or an idempotency key has more than 128 characters."""
+
+    code = "name-too-long"
+
+
+class DescriptionTooLongError(InvalidInputError):
+    """The description of a definition has more than 10,000 characters."""
+
+    code = "description-too-long"
+
+
+class DurationTooLongError(InvalidInputError):
+    """A timeout or a backoff is longer than 100 years."""
+
+    code = "duration-too-long"
+
+
+class TooManyRetriesError(InvalidInputError):
+    """A definition asks for more than 1,000,000 retries."""
+
+    code = "too-many-retries"
+
+
+class TooDeepError(InvalidInputError):
+    """A value is nested deeper than 64."""
+
+    code = "too-deep"
+
+
+class ListLimitError(InvalidInputError):
+    """A page of a list has 1 to 200 instances."""
+
+    code = "list-limit"
+
+
 class TooLargeError(CallerError):
-    """A value is larger than the limit that the message names."""
+    """A value has more bytes than the limit that the message names."""
 
     code = "too-large"
+
+
+class InputTooLargeError(TooLargeError):
+    """The input of a start has more than `max_input_bytes`."""
+
+    code = "input-too-large"
+
+
+class EventTooLargeError(TooLargeError):
+    """The data of an event has more than `max_event_bytes`."""
+
+    code = "event-too-large"
 
 
 class UnknownWorkflowError(CallerError):
@@ -218,6 +289,15 @@ class CorruptDatabaseError(StoreError):
     """The file, or a row of it, cannot be read; it is never written to."""
 
     code = "corrupt-database"
+
+
+class UnreadableInstanceError(CorruptDatabaseError):
+    """What the file holds of one instance cannot be read or does not add up; it is parked and the others go on (P18).
+
+    Its history is not touched. Once its rows are repaired, `resume` reads them again.
+    """
+
+    code = "instance-unreadable"
 
 
 class StorageFullError(StoreError):

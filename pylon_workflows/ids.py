@@ -4,7 +4,7 @@ import re
 import secrets
 from datetime import datetime
 
-from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.errors import InvalidIdError, ReservedIdError
 
 RESERVED_IDS = frozenset(
     {"definitions", "start", "events", "stream", "healthz", "history", "openapi.json", "schedules"}
@@ -27,9 +27,15 @@ def new_seed() -> str:
 
 
 def check_instance_id(value: str) -> str:
-    """An id that a caller chose, as it is; raises InvalidInputError unless it fits `[A-Za-z0-9_.:-]{1,128}`."""
+    """An id that a caller chose, as it is, when it fits `[A-Za-z0-9_.:-]{1,128}`.
+
+    Raises:
+        InvalidIdError, ReservedIdError
+    """
+    if not isinstance(value, str):
+        raise InvalidIdError(f"id: must be a text, not {type(value).__name__}")
     if not _ID.fullmatch(value):
-        raise InvalidInputError(f"id: {value[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
+        raise InvalidIdError(f"id: {value[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
     if value.lower() in RESERVED_IDS or value in (".", ".."):
-        raise InvalidInputError(f"id: {value!r} is a reserved word")
+        raise ReservedIdError(f"id: {value!r} is a reserved word")
     return value

@@ -17,6 +17,9 @@ T = TypeVar("T")
 EMPTY: Any = {}
 """The input or data of a caller who gives none; never changed."""
 
+MAX_PAGE = 200
+"""How many instances a page of a list has at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSummary:
@@ -239,7 +242,7 @@ class Engine(Protocol):
         after: str | None = None,
         limit: int = 200,
     ) -> Sequence[InstanceSummary]:
-        """Instances, newest first; `limit` from 1 to 200 (else InvalidInputError); `after` is the last id of a page."""
+        """Instances, newest first; `limit` from 1 to 200 (else ListLimitError); `after` is the last id of a page."""
         ...
 
     async def send_event(

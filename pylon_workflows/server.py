@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.auth import is_loopback
+from pylon_workflows.api.limits import Limits
 from pylon_workflows.api.problems import Problem
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.ports import Engine
-from pylon_workflows.settings import DEFAULT_RUNNER_URL, Synchronous
+from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 PREFIX = "/api/workflows"
@@ -50,6 +51,8 @@ class ServeOptions:
     synchronous: Synchronous = "full"
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     has_access_log: bool = False
+    limits: Limits = Limits()  # noqa: RUF009 -- frozen
+    settings: EngineSettings = EngineSettings()  # noqa: RUF009 -- frozen
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
@@ -76,9 +79,9 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
             raise KeyboardInterrupt from None
 
 
-def serving_app(engine: Engine, *, token: str | None) -> ASGIApp:
+def serving_app(engine: Engine, *, token: str | None, limits: Limits | None = None) -> ASGIApp:
     """The API at `/api/workflows`, its `/healthz` at the root too."""
-    api = create_app(engine, token=token)
+    api = create_app(engine, token=token, limits=limits)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -110,11 +113,13 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(options: ServeOptions, listener: socket.socket, announce: Callable[[str], None]) -> None:
-    engine = WorkflowEngine(runner=options.runner, database=options.database, synchronous=options.synchronous)
+    engine = WorkflowEngine(
+        runner=options.runner, database=options.database, synchronous=options.synchronous, settings=options.settings
+    )
     for definition in options.workflows:
         engine.register(definition)
     config = uvicorn.Config(
-        serving_app(engine, token=options.token),
+        serving_app(engine, token=options.token, limits=options.limits),
         lifespan="off",
         ws="none",
         proxy_headers=False,

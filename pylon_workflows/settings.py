@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.errors import InvalidInputError
 
 DEFAULT_RUNNER_URL = "http://127.0.0.1:9876/run"
 RUNNER_URL_VARIABLE = "PYLON_WORKFLOW_RUNNER_URL"
+
+_LIMITS = ("max_input_bytes", "max_event_bytes", "max_unread_events", "max_records", "max_history_bytes")
 
 Synchronous = Literal["full", "normal"]
 
@@ -18,7 +21,8 @@ class EngineSettings:
 
     `max_in_flight` turns are asked at a time. `shutdown_grace_s` is what turns in flight get to finish. A finished
     instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_live_instances` bounds what is
-    kept in memory beyond the instances being driven.
+    kept in memory beyond the instances being driven. An input, an event's data and the inbox have their limits, and a
+    run has: with `max_records` records, or `max_history_bytes` of outputs, it is blocked.
 
     Raises:
         InvalidInputError: a number that makes no sense.
@@ -32,11 +36,12 @@ class EngineSettings:
     max_history: int | None = None
     max_input_bytes: int = 1024 * 1024
     max_event_bytes: int = 256 * 1024
+    max_unread_events: int = MAX_UNREAD_EVENTS
     max_records: int = 10_000
     max_history_bytes: int = 50_000_000
 
     def __post_init__(self) -> None:
-        for name in ("max_in_flight", "max_queued", "max_live_instances", "max_records", "max_history_bytes"):
+        for name in ("max_in_flight", "max_queued", "max_live_instances", *_LIMITS):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: must be at least 1, not {getattr(self, name)}")
         if self.shutdown_grace_s < 0:

@@ -1,19 +1,18 @@
 """Starting an instance, once per id and idempotency key (PROMISES.md P13)."""
 
 from collections.abc import Callable
-from typing import Any
 
+from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.evolution import begin
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.definitions import Definitions
-from pylon_workflows.errors import InvalidInputError, StartConflictError, TooLargeError, UnknownInstanceError
+from pylon_workflows.errors import StartConflictError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id, new_instance_id, new_seed
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock, Started, Store
-from runner_protocol.fields import MAX_NAME_LENGTH
-from runner_protocol.strict_json import JsonError, encode, same_value
+from runner_protocol.strict_json import same_value
 
 
 class Starts:
@@ -77,23 +76,3 @@ class Starts:
                 if existing_id is None:
                     live.instance = instance
                 return existing_id
-
-
-def checked_json(value: Any, field: str, limit: int) -> bytes:
-    """The value as canonical JSON of at most `limit` bytes. Raises InvalidInputError, TooLargeError."""
-    try:
-        encoded = encode(value)
-    except JsonError as error:
-        raise InvalidInputError(f"{field}: {error}") from None
-    if len(encoded) > limit:
-        raise TooLargeError(f"{field}: has {len(encoded)} bytes, the limit is {limit}")
-    return encoded
-
-
-def checked_text(value: str, field: str) -> str:
-    """The text, when it has 1 to 128 characters. Raises InvalidInputError."""
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_LENGTH:
-        raise InvalidInputError(f"{field}: must be a text of 1 to {MAX_NAME_LENGTH} characters")
-    if not value.isascii():
-        checked_json(value, field, limit=MAX_NAME_LENGTH * 8)
-    return value

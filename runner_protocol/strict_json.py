@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -30,15 +31,22 @@ class NotJsonError(JsonError):
     """The text is not JSON at all, such as the page of a proxy or an answer that was cut off."""
 
 
+class TooDeepJsonError(JsonError):
+    """Arrays and objects nest deeper than they may."""
+
+
 def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     """Read one JSON value.
 
     Raises:
         NotJsonError: not UTF-8, not JSON syntax.
         JsonError: JSON that would not come back equal: a byte order mark, NaN or infinity, a number beyond 64 bits or
-            the range of a double, a duplicate key, a lone surrogate, or deeper than `max_depth`.
+            the range of a double, a duplicate key, a lone surrogate. TooDeepJsonError: deeper than `max_depth`.
     """
-    data = body.encode() if isinstance(body, str) else body
+    try:
+        data = body.encode() if isinstance(body, str) else body
+    except UnicodeEncodeError as error:
+        raise NotJsonError(f"the text is not UTF-8 (character {error.start})") from None
     if data.count(b"[") + data.count(b"{") > max_depth:
         check_depth(data, max_depth)
     try:
@@ -51,10 +59,12 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
             value = _DECODER.decode(text)  # white space stands around it, or something that is an error
     except json.JSONDecodeError as error:
         raise NotJsonError(f"not JSON: {error.msg} (character {error.pos})") from None
+    except _RefusedTokenError as error:
+        raise JsonError(f"{error.reason} (character {_position(text, error.token)})") from None
     except RecursionError:
-        raise JsonError(f"nested deeper than {max_depth}") from None
+        raise TooDeepJsonError(f"nested deeper than {max_depth}") from None
     if "\\u" in text and _SURROGATE.search(text):
-        _encode_scalars(value)
+        _check_surrogates(text)
     return value
 
 
@@ -65,12 +75,14 @@ def encode(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
         JsonError: the value holds something that JSON would lose or change: NaN, infinity, an integer beyond 64 bits, a
             key that is no string, a lone surrogate, a type that JSON does not have, a cycle, or it is too deep.
     """
-    kind = type(value)
-    if kind is dict or kind is list or kind is tuple:
-        _check(value, "$", max_depth)
-    elif kind is not str and value is not None:
-        _check_scalar(value, "$")
-    return _encode_scalars(value)
+    if not _is_lossless((value,), max_depth):  # or of a type that only the slower way knows
+        _check_member(value, "$", max_depth)
+    try:
+        return to_json(value)
+    except PydanticSerializationError:
+        path = _surrogate_path(value)
+        where = "" if path == "$" else f"{path}: "
+        raise JsonError(f"{where}a string holds a lone surrogate, which is no character") from None
 
 
 def encode_parsed(value: Any) -> bytes:
@@ -97,17 +109,36 @@ def check_depth(data: bytes, max_depth: int) -> None:
     for mark in brackets if left else b"":
         depth += 1 if mark == _OPENING else -1
         if depth > max_depth:
-            raise JsonError(f"nested deeper than {max_depth}")
+            raise TooDeepJsonError(f"nested deeper than {max_depth}")
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""A pair of surrogates, a lone one (the group), or any other escape."""
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|([^\s",:\[\]{}]+)', re.DOTALL)
+_SCALARS = frozenset({str, bool, type(None)})
 
 
-def _encode_scalars(value: Any) -> bytes:
-    try:
-        return encode_parsed(value)
-    except PydanticSerializationError:
-        raise JsonError("a string holds a lone surrogate, which is no Unicode character") from None
+class _RefusedTokenError(Exception):
+    """A number or a word of the text is refused; the hooks of the decoder are not told where it stands."""
+
+    def __init__(self, token: str, reason: str) -> None:
+        super().__init__(reason)
+        self.token = token
+        self.reason = reason
+
+
+def _position(text: str, token: str) -> int:
+    found = (match.start(1) for match in _TOKEN.finditer(text) if match.group(1) == token)
+    return next(found, 0)
+
+
+def _check_surrogates(text: str) -> None:
+    for escape in _ESCAPE.finditer(text):
+        if escape.group(1):
+            raise JsonError(f"a string holds a lone surrogate, which is no character (character {escape.start()})")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,42 +153,84 @@ def _integer(text: str) -> int:
     if len(text) <= 18:
         return int(text)
     if len(text) > 20 or not MIN_INTEGER <= (number := int(text)) <= MAX_INTEGER:
-        raise JsonError(f"the integer {text[:30]} does not fit 64 bits")
+        raise _RefusedTokenError(text, f"the integer {text[:30]} does not fit 64 bits")
     return number
 
 
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise JsonError(f"the number {text[:30]} is beyond the range of a double")
+        raise _RefusedTokenError(text, f"the number {text[:30]} is beyond the range of a double")
     return number
 
 
 def _constant(text: str) -> NoReturn:
-    raise JsonError(f"{text} is not JSON")
+    raise _RefusedTokenError(text, f"{text} is not JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
 
 
-def _check(value: Any, path: str, depth_left: int) -> None:
+def _is_lossless(values: Iterable[Any], depth_left: int) -> bool:
+    """Whether JSON keeps all of them as they are, for the plain types; `_check_member` says what it does not keep."""
+    for value in values:
+        kind = type(value)
+        if kind in _SCALARS:
+            continue
+        if kind is int:
+            if not MIN_INTEGER <= value <= MAX_INTEGER:
+                return False
+        elif kind is float:
+            if not math.isfinite(value):
+                return False
+        elif depth_left == 0:
+            return False
+        elif kind is dict:
+            if any(type(key) is not str for key in value) or not _is_lossless(value.values(), depth_left - 1):
+                return False
+        elif not (kind is list or kind is tuple) or not _is_lossless(value, depth_left - 1):
+            return False
+    return True
+
+
+def _check_member(value: Any, path: str, depth_left: int) -> None:
+    if not isinstance(value, (dict, list, tuple)):
+        _check_scalar(value, path)
+        return
     if depth_left == 0:
-        raise JsonError(f"{path[:100]}: nested deeper than {MAX_DEPTH}")
-    if isinstance(value, dict):
-        for key, member in value.items():
-            if type(key) is not str:
-                raise JsonError(f"{path}: the key {key!r} is not a string")
-            _check_member(member, f"{path}.{key}", depth_left)
-    else:
-        for index, member in enumerate(value):
-            _check_member(member, f"{path}[{index}]", depth_left)
+        raise TooDeepJsonError(f"{path[:100]}: nested deeper than {MAX_DEPTH}")
+    for inner, member in _members(value, path):
+        _check_member(member, inner, depth_left - 1)
 
 
-def _check_member(member: Any, path: str, depth_left: int) -> None:
-    if isinstance(member, (dict, list, tuple)):
-        _check(member, path, depth_left - 1)
-    else:
-        _check_scalar(member, path)
+def _members(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The members of an array or object, each with its path. Raises JsonError for a key that is no text."""
+    if not isinstance(value, dict):
+        yield from ((f"{path}[{index}]", member) for index, member in enumerate(value))
+        return
+    for key, member in value.items():
+        if type(key) is not str:
+            raise JsonError(f"{path}: the key {key!r} is not a string")
+        yield f"{path}.{key}", member
+
+
+def _surrogate_path(value: Any, path: str = "$") -> str:
+    """Where a text stands that is no Unicode, in a value that is known to hold one: the object, where it is a key."""
+    if isinstance(value, (dict, list, tuple)):
+        for inner, member in _members(value, path):
+            if not _is_unicode(inner):
+                return path
+            if found := _surrogate_path(member, inner):
+                return found
+    return path if isinstance(value, str) and not _is_unicode(value) else ""
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_scalar(value: Any, path: str) -> None:

@@ -1,29 +1,52 @@
-"""Reading what a request says, in its body, query and headers; what is refused is named (PROMISES.md P31)."""
+"""Reading what a request says, in its body, query and headers; what is refused is named (PROMISES.md P31).
+
+A body is read once: parsed, checked, and its values written as the bytes that are stored, all off the event loop when
+it is large.
+"""
 
 import asyncio
 import re
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
-from pylon_workflows.api.refusals import MalformedJsonError, TooDeepError, UnsupportedEncodingError
-from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.api.refusals import MalformedJsonError, UnsupportedEncodingError
+from pylon_workflows.errors import (
+    DescriptionTooLongError,
+    DurationTooLongError,
+    InvalidInputError,
+    NameTooLongError,
+    TooDeepError,
+    TooManyRetriesError,
+)
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, check_depth, parse
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _ENVELOPE = 1
-_PARSED_ON_THE_LOOP = 64 * 1024
+_READ_ON_THE_LOOP = 64 * 1024
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+
+
+_KINDS: dict[tuple[str, str], type[InvalidInputError]] = {
+    ("description", "string_too_long"): DescriptionTooLongError,
+    ("max_retries", "less_than_equal"): TooManyRetriesError,
+    ("step_timeout_s", "less_than_equal"): DurationTooLongError,
+    ("step_timeout_secs", "less_than_equal"): DurationTooLongError,
+    ("", "string_too_long"): NameTooLongError,
+}
+"""What a field that is beyond its limit is told as; any other fault is an InvalidInputError."""
 
 
 async def read_body(request: Request, model: type[Model]) -> Model:
     """The body as a request model, whatever content type it is said to have.
 
     Raises:
-        TooLargeError, BodyTooSlowError: from the limits (`limits.py`).
-        UnsupportedEncodingError, MalformedJsonError, TooDeepError, InvalidInputError.
+        BodyTooLargeError, BodyTooSlowError: from the limits (`limits.py`).
+        UnsupportedEncodingError, MalformedJsonError, InvalidInputError and its kinds.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.strip().lower() != "identity":
@@ -31,13 +54,8 @@ async def read_body(request: Request, model: type[Model]) -> Model:
             f"the body: is compressed ({encoding[:40]}); send it as it is", headers={"accept-encoding": "identity"}
         )
     body = await request.body()
-    value = _parse(body) if len(body) <= _PARSED_ON_THE_LOOP else await asyncio.to_thread(_parse, body)
-    if not isinstance(value, dict):
-        raise InvalidInputError("the body: should be a JSON object")
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise InvalidInputError(_sentence(error)) from None
+    read = partial(_read, body, model)
+    return read() if len(body) <= _READ_ON_THE_LOOP else await asyncio.to_thread(read)
 
 
 def one_header(request: Request, name: str, *, max_length: int) -> str | None:
@@ -52,7 +70,8 @@ def one_header(request: Request, name: str, *, max_length: int) -> str | None:
     except UnicodeDecodeError:
         raise InvalidInputError(f"{name}: the header is not UTF-8") from None
     if not 1 <= len(value) <= max_length:
-        raise InvalidInputError(f"{name}: must have 1 to {max_length} characters, not {len(value)}")
+        kind = NameTooLongError if value else InvalidInputError
+        raise kind(f"{name}: must have 1 to {max_length} characters, not {len(value)}")
     return value
 
 
@@ -62,6 +81,18 @@ def one_parameter(request: Request, name: str) -> str | None:
     if len(values) > 1:
         raise InvalidInputError(f"{name}: the parameter stands there {len(values)} times")
     return values[0] if values else None
+
+
+def _read(body: bytes, model: type[Model]) -> Model:
+    value = _parse(body)
+    if not isinstance(value, dict):
+        raise InvalidInputError("the body: should be a JSON object")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        kind = _KINDS.get((str(first["loc"][-1]), first["type"])) or _KINDS.get(("", first["type"]), InvalidInputError)
+        raise kind(_sentence(first)) from None
 
 
 def _parse(body: bytes) -> Any:
@@ -94,7 +125,6 @@ def _deep_field(body: bytes) -> str:
     return field[1:-1][:100].decode(errors="replace") or "the body"
 
 
-def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+def _sentence(first: ErrorDetails) -> str:
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg'].removeprefix('Value error, ').removeprefix('Input ')}"

@@ -13,15 +13,15 @@ from starlette.responses import Response
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, one_parameter, read_body
 from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import Status
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import InvalidInputError, UnknownInstanceError
+from pylon_workflows.errors import InvalidIdError, InvalidInputError, ListLimitError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id
-from pylon_workflows.ports import Engine
+from pylon_workflows.ports import MAX_PAGE, Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
-MAX_PAGE = 200
 STATUS_WORDS = {"waiting": (Status.WAITING_FOR_EVENT,), **{status.value: (status,) for status in Status}}
 """The words that a list is filtered by. `waiting` means every kind of waiting."""
 
@@ -75,10 +75,10 @@ class Handlers:
         """A page of instances, newest first; the header Link names the next one, if there is one."""
         limit, after = _limit(one_parameter(request, "limit")), one_parameter(request, "after")
         if after is not None and not _is_id(after):
-            raise InvalidInputError(f"after: {after[:140]!r} is no id")
+            raise InvalidIdError(f"after: {after[:140]!r} is no id")
         name, word = one_parameter(request, "name"), one_parameter(request, "status")
-        if name is not None and not 1 <= len(name) <= MAX_NAME_LENGTH:
-            raise InvalidInputError(f"name: must have 1 to {MAX_NAME_LENGTH} characters, not {len(name)}")
+        if name is not None:
+            checked_text(name, "name")
         statuses = _statuses(word)
         page = await self._engine.list(statuses=statuses, name=name, after=after, limit=limit)
         response = _json(views.summaries_json(page))
@@ -170,7 +170,7 @@ def _limit(text: str | None) -> int:
     if text is None:
         return MAX_PAGE
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE:
-        raise InvalidInputError(f"limit: {text[:40]!r} is no number from 1 to {MAX_PAGE}")
+        raise ListLimitError(f"limit: {text[:40]!r} is no number from 1 to {MAX_PAGE}")
     return int(text)
 
 

@@ -5,23 +5,34 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pylon_workflows.api.refusals import BodyTooSlowError
-from pylon_workflows.errors import TooLargeError
+from pylon_workflows.api.refusals import BodyTooLargeError, BodyTooSlowError
+from pylon_workflows.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request may send (PROMISES.md, Limits). The engine has limits of its own for inputs and events."""
+    """What a request may send. The engine has limits of its own for inputs and events (`EngineSettings`).
+
+    A body of at most `max_body_bytes`, all of which has come `body_timeout_s` seconds after the first look for it.
+
+    Raises:
+        InvalidInputError: a number that is not positive.
+    """
 
     max_body_bytes: int = 1024 * 1024
     body_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_body_bytes", "body_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise InvalidInputError(f"{name}: must be positive, not {getattr(self, name)}")
 
 
 class LimitBody:
     """Lets the application inside read a body only up to its size and within its time.
 
     Raises, out of the application's own read or before it is called:
-        TooLargeError: the body is, or says that it is, larger than `max_body_bytes`.
+        BodyTooLargeError: the body is, or says that it is, larger than `max_body_bytes`.
         BodyTooSlowError: it has not arrived `body_timeout_s` seconds after the first read.
     """
 
@@ -61,5 +72,5 @@ class LimitBody:
 
         return counted
 
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the body: must have at most {self._limits.max_body_bytes} bytes")
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(f"the body: must have at most {self._limits.max_body_bytes} bytes")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pylon_workflows.api import schemas
+from pylon_workflows.ports import MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
 
@@ -30,7 +31,7 @@ class Operation:
 _LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     "status": {"type": "string", "description": "a status in any case, or `waiting`"},
     "name": {"type": "string", "description": "the workflow's name"},
-    "limit": {"type": "integer", "minimum": 1, "maximum": 200, "default": 200},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": MAX_PAGE},
     "after": {"type": "string", "description": "the id that ended the page before; the header Link has it"},
 }
 

@@ -2,8 +2,9 @@
 
 CallerError
 ├── InvalidInputError
-│   ├── MalformedJsonError      the body is no JSON, or JSON that would not come back equal
-│   └── TooDeepError            a value is nested deeper than the limit
+│   └── MalformedJsonError      the body is no JSON, or JSON that would not come back equal
+├── TooLargeError
+│   └── BodyTooLargeError       the body has more bytes than the limit
 └── RefusedRequestError         the request itself is refused; `headers` go with the answer
     ├── UnknownRouteError
     ├── MethodNotAllowedError
@@ -15,7 +16,7 @@ CallerError
 
 from collections.abc import Mapping
 
-from pylon_workflows.errors import CallerError, InvalidInputError
+from pylon_workflows.errors import CallerError, InvalidInputError, TooLargeError
 
 
 class MalformedJsonError(InvalidInputError):
@@ -24,10 +25,10 @@ class MalformedJsonError(InvalidInputError):
     code = "malformed-json"
 
 
-class TooDeepError(InvalidInputError):
-    """A value is nested deeper than the limit that the message names."""
+class BodyTooLargeError(TooLargeError):
+    """The body has more than `max_body_bytes`."""
 
-    code = "too-deep"
+    code = "body-too-large"
 
 
 class RefusedRequestError(CallerError):

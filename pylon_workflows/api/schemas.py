@@ -6,13 +6,27 @@ clients and newer ones are understood.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pylon_workflows.canonical_json import CanonicalJson
 from pylon_workflows.core.instance import Status
+from pylon_workflows.definitions import MAX_DESCRIPTION_LENGTH, MAX_RETRIES
 from runner_protocol.durations import MAX_DURATION
 from runner_protocol.fields import Name, Timestamp
 from runner_protocol.messages import StepRecord
+from runner_protocol.strict_json import encode_parsed
 
+
+def _canonical(value: Any) -> CanonicalJson:
+    return CanonicalJson(encode_parsed(value))
+
+
+def _empty_object() -> CanonicalJson:
+    return CanonicalJson(b"{}")
+
+
+Json = Annotated[Any, AfterValidator(_canonical)]
+"""Any JSON that `strict_json.parse` has read, written again at once: the bytes that are stored and sent on."""
 Seconds = Annotated[float, Field(gt=0, le=MAX_DURATION.total_seconds(), allow_inf_nan=False)]
 UnixSeconds = Annotated[float, Field(description="seconds since 1970-01-01T00:00:00Z")]
 
@@ -27,7 +41,7 @@ class StartRequest(Shape):
     """Start an instance of a workflow."""
 
     name: Name
-    input: Any = Field(default_factory=dict, description="any JSON; {} when absent")
+    input: Json = Field(default_factory=_empty_object, description="any JSON; {} when absent")
     id: str | None = Field(None, description="1 to 128 of the characters A-Z a-z 0-9 _ . : -; made up when absent")
     idempotency_key: Name | None = Field(None, description="or the header Idempotency-Key")
 
@@ -36,7 +50,7 @@ class EventRequest(Shape):
     """Send an event to an instance."""
 
     event: Name
-    data: Any = Field(default_factory=dict, description="any JSON; {} when absent")
+    data: Json = Field(default_factory=_empty_object, description="any JSON; {} when absent")
     event_id: Name | None = Field(None, description="or the header webhook-id, or Idempotency-Key")
 
 
@@ -45,8 +59,8 @@ class DefinitionRequest(Shape):
 
     name: Name
     version: Name | None = None
-    description: Annotated[str, Field(max_length=10_000)] | None = None
-    max_retries: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION_LENGTH)] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
     step_timeout_s: Seconds | None = None
     step_timeout_secs: Seconds | None = Field(None, description="pylon's name for step_timeout_s")
     file: str | None = Field(None, description="pylon's field, ignored: the runner knows its files")

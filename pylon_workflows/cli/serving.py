@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from pylon_workflows.api.limits import Limits
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError, WorkflowError
 from pylon_workflows.server import DEFAULT_PORT, ServeOptions
 from pylon_workflows.server import serve as run_server
-from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE
+from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings
 
 
 class NotStartedError(click.ClickException):
@@ -56,12 +57,26 @@ def read_definition(text: str) -> WorkflowDefinition:
     help="auto takes uvloop where it is installed.",
 )  # fmt: skip
 @click.option("--access-log", "has_access_log", is_flag=True, help="Log each request.")
-def serve(*, token: str | None, **options: Any) -> None:
+@click.option("--max-body", metavar="BYTES", type=click.IntRange(1), default=Limits().max_body_bytes,
+    show_default=True, help="Of a request's body.",
+)  # fmt: skip
+@click.option("--max-input", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_input_bytes,
+    show_default=True, help="Of the input of a start, as JSON.",
+)  # fmt: skip
+@click.option("--max-event", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_event_bytes,
+    show_default=True, help="Of the data of an event, as JSON.",
+)  # fmt: skip
+def serve(*, token: str | None, max_body: int, max_input: int, max_event: int, **options: Any) -> None:
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
     if token == "":  # `--token "$UNSET"`; an empty variable of the environment is none
         raise click.UsageError("--token: is empty, which would let everybody on this machine in; leave it out for that")
     try:
-        settings = ServeOptions(token=token, **options)
+        settings = ServeOptions(
+            token=token,
+            limits=Limits(max_body_bytes=max_body),
+            settings=EngineSettings(max_input_bytes=max_input, max_event_bytes=max_event),
+            **options,
+        )
     except InvalidInputError as error:
         raise click.UsageError(str(error)) from None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from runner_protocol.messages import Action
 
+MAX_UNREAD_EVENTS = 2_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyAction:
@@ -26,11 +28,12 @@ class FailTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverEvent:
-    """Accept an event, once per `event_id`; `data_json` is canonical JSON."""
+    """Accept an event, once per `event_id`, unless `max_unread` wait already; `data_json` is canonical JSON."""
 
     event: str
     data_json: bytes
     event_id: str | None = None
+    max_unread: int = MAX_UNREAD_EVENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

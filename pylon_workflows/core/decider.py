@@ -52,8 +52,6 @@ from runner_protocol.messages import (
 )
 from runner_protocol.strict_json import encode_parsed
 
-MAX_UNREAD_EVENTS = 2_000
-
 _LONGEST_MS = 2**53 - 1
 
 
@@ -190,8 +188,8 @@ def _deliver(instance: Instance, command: DeliverEvent, now: datetime) -> list[T
     if instance.wait is not None and instance.wait.event == command.event:
         taken = _taken(instance, instance.revision + 1, instance.wait.key, instance.wait.started_at, now)
         return [received, taken]
-    if len(instance.inbox) >= MAX_UNREAD_EVENTS:
-        raise InboxFullError(f"{instance.id} holds {MAX_UNREAD_EVENTS} unread events already")
+    if len(instance.inbox) >= command.max_unread:
+        raise InboxFullError(f"{instance.id} holds {command.max_unread} unread events already")
     return [received]
 
 

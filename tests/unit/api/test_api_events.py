@@ -2,7 +2,7 @@ import httpx
 import pytest
 from still_engine import StillEngine
 
-from pylon_workflows.core import decider
+from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from runner_protocol.messages import Complete
 
 
@@ -52,18 +52,16 @@ async def test_a_finished_instance_takes_no_event_but_one_that_it_had_accepted(
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
 
 
-async def test_a_full_inbox_is_429(
-    client: httpx.AsyncClient, instance_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decider, "MAX_UNREAD_EVENTS", 1)
-    await client.post(f"/{instance_id}/event", json={"event": "paid"})
+async def test_a_full_inbox_is_429(client: httpx.AsyncClient, instance_id: str) -> None:
+    for _ in range(MAX_UNREAD_EVENTS):
+        await client.post(f"/{instance_id}/event", json={"event": "paid"})
     answer = await client.post(f"/{instance_id}/event", json={"event": "paid"})
     assert (answer.status_code, answer.json()["code"]) == (429, "inbox-full")
 
 
 async def test_data_beyond_256_kib_is_413_and_named(client: httpx.AsyncClient, instance_id: str) -> None:
     answer = await client.post(f"/{instance_id}/event", json={"event": "e", "data": "x" * 256 * 1024})
-    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert (answer.status_code, answer.json()["code"]) == (413, "event-too-large")
     assert answer.json()["detail"].startswith("data:")
 
 

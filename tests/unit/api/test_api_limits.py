@@ -25,7 +25,7 @@ async def test_a_body_beyond_1_mib_is_413_with_and_without_content_length(
     declared = await client.post(path, content=b" " * (LIMIT + 1))
     streamed = await client.post(path, content=chunks(LIMIT + 64 * 1024))
     for answer in (declared, streamed):
-        assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+        assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
         assert answer.json()["detail"] == "the body: must have at most 1048576 bytes"
         assert answer.headers["connection"] == "close"
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from histories import answer, at, event, failed, given, pending, received, sleeping, waiting
 
-from pylon_workflows.core.commands import Cancel, WakeUp
-from pylon_workflows.core.decider import MAX_UNREAD_EVENTS, decide
+from pylon_workflows.core.commands import MAX_UNREAD_EVENTS, Cancel, WakeUp
+from pylon_workflows.core.decider import decide
 from pylon_workflows.core.evolution import evolve
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import (

@@ -11,13 +11,12 @@ import pytest
 from document_blocks import DOCUMENTS, ROOT, Block, all_blocks, blocks_of, prose_of, text_of
 from shell_commands import check_click, check_command
 
-from pylon_workflows import __version__, errors
+from pylon_workflows import Limits, __version__, errors
 from pylon_workflows.api import refusals, schemas
 from pylon_workflows.api.app import explain
-from pylon_workflows.api.limits import Limits
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.cli import main as command_line
-from pylon_workflows.core.decider import MAX_UNREAD_EVENTS
+from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.core.instance import Status
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
@@ -108,9 +107,10 @@ def test_the_table_of_routes_is_that_of_the_api() -> None:
 
 def test_the_table_of_error_codes_is_that_of_the_api() -> None:
     kinds = [kind for module in (errors, refusals) for kind in vars(module).values() if isinstance(kind, type)]
+    concrete = (errors.StoreError, errors.InvalidInputError, errors.InvalidIdError, errors.CorruptDatabaseError)
     answered = {}
     for kind in kinds:
-        is_abstract = bool(kind.__subclasses__()) and kind not in (errors.StoreError, errors.InvalidInputError)
+        is_abstract = bool(kind.__subclasses__()) and kind not in concrete
         if not issubclass(kind, errors.WorkflowError) or is_abstract or issubclass(kind, errors.OutcomeError):
             continue
         problem = explain(kind("why"))

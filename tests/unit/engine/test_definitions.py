@@ -24,7 +24,7 @@ def test_a_definition_has_the_defaults_that_the_documentation_names():
         ({"max_retries": -1}, "max_retries: must be from 0 to 1,000,000, not -1"),
         ({"max_retries": 1_000_001}, "max_retries: must be from 0"),
         ({"step_timeout": timedelta(0)}, "step_timeout: must be positive"),
-        ({"step_timeout": timedelta(days=36526)}, "step_timeout: must be positive and at most 100 years"),
+        ({"step_timeout": timedelta(days=36526)}, "step_timeout: must be at most 100 years"),
         ({"step_timeout": "30s"}, "step_timeout: must be a timedelta, not '30s'"),
         ({"maximum_backoff": 300}, "maximum_backoff: must be a timedelta, not 300"),
         ({"initial_backoff": timedelta(seconds=-1)}, "initial_backoff: must not be negative"),

@@ -142,7 +142,7 @@ async def test_starts_say_what_is_wrong_with_them(engine):
         await engine.start("nope")
     with pytest.raises(InvalidInputError, match="id: "):
         await engine.start("order", id="not an id")
-    with pytest.raises(InvalidInputError, match="idempotency_key: must be a text of 1 to 128 characters"):
+    with pytest.raises(InvalidInputError, match="idempotency_key: must have 1 to 128 characters, not 0"):
         await engine.start("order", idempotency_key="")
     with pytest.raises(InvalidInputError, match="idempotency_key: a string holds a lone surrogate"):
         await engine.start("order", idempotency_key=NOT_ONE_STRING)

@@ -1,0 +1,43 @@
+"""Values that callers hand in, as the bytes that are stored and sent on: made once, at the door (PROMISES.md P31)."""
+
+from typing import Any
+
+from pylon_workflows.errors import InvalidInputError, NameTooLongError, TooDeepError, TooLargeError
+from runner_protocol.fields import MAX_NAME_LENGTH
+from runner_protocol.strict_json import JsonError, TooDeepJsonError, encode
+
+
+class CanonicalJson(bytes):
+    """A value that a door of ours has read and written already; an engine takes it for the value and checks its size.
+
+    Internal: nothing stops a caller from putting into it what is no JSON.
+    """
+
+
+def checked_json(value: Any, field: str, limit: int, refusal: type[TooLargeError] = TooLargeError) -> bytes:
+    """The value as canonical JSON of at most `limit` bytes.
+
+    Raises:
+        InvalidInputError, TooDeepError: JSON would change it. `refusal`: it is too large.
+    """
+    try:
+        encoded = value if isinstance(value, CanonicalJson) else encode(value)
+    except TooDeepJsonError as error:
+        raise TooDeepError(f"{field}: {error}") from None
+    except JsonError as error:
+        raise InvalidInputError(f"{field}: {error}") from None
+    if len(encoded) > limit:
+        raise refusal(f"{field}: has {len(encoded)} bytes, the limit is {limit}")
+    return encoded
+
+
+def checked_text(value: str, field: str) -> str:
+    """The text, when it has 1 to 128 characters. Raises InvalidInputError, NameTooLongError."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field}: must be a text of 1 to {MAX_NAME_LENGTH} characters")
+    if not 1 <= len(value) <= MAX_NAME_LENGTH:
+        kind = NameTooLongError if value else InvalidInputError
+        raise kind(f"{field}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}")
+    if not value.isascii():
+        checked_json(value, field, limit=MAX_NAME_LENGTH * 8)
+    return value
