@@ -40,7 +40,8 @@ WorkflowError
     ├── NewerDatabaseError
     ├── CorruptDatabaseError
     │   └── UnreadableInstanceError   one instance's rows; the others are not concerned
-    └── StorageFullError
+    ├── StorageFullError
+    └── StorageFailedError
 """
 
 from typing import Any, ClassVar
@@ -274,7 +275,7 @@ class DatabaseInUseHereError(DatabaseInUseError):
 
 
 class OwnershipLostError(StoreError):
-    """The file or its lock was removed or replaced under the engine, which has stopped (PROMISES.md P21, P23)."""
+    """The file or its lock was removed or replaced, or another engine has taken it over (PROMISES.md P21, P23)."""
 
     code = "ownership-lost"
 
@@ -304,3 +305,12 @@ class StorageFullError(StoreError):
     """The disk is full; nothing was changed and the engine goes on when there is space."""
 
     code = "storage-full"
+
+
+class StorageFailedError(StoreError):
+    """The disk failed again and again, or the file may only be read: nothing more is written (PROMISES.md P25).
+
+    What was acknowledged is in the file. Mend what the message names, then start the engine again.
+    """
+
+    code = "storage-failed"

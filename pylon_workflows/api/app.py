@@ -42,6 +42,7 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     errors.StorageFullError: Answer(503, "the disk is full; nothing was changed", retry_after_s=5),
     errors.OwnershipLostError: Answer(503, "the engine has stopped: its database was taken away", retry_after_s=5),
     errors.UnreadableInstanceError: Answer(503, retry_after_s=60),
+    errors.StorageFailedError: Answer(503, "the engine writes no more: its disk has failed", retry_after_s=5),
     errors.CorruptDatabaseError: Answer(500, "what the database holds of this cannot be read"),
     errors.StoreError: Answer(503, "the database cannot be used now", retry_after_s=5),
     refusals.UnknownRouteError: Answer(404),

@@ -2,12 +2,19 @@
 
 import sqlite3
 
-from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, StoreError, WorkflowError
+from pylon_workflows.errors import (
+    CorruptDatabaseError,
+    OwnershipLostError,
+    StorageFailedError,
+    StorageFullError,
+    StoreError,
+    WorkflowError,
+)
 
 
-def error_name(error: BaseException) -> str:
-    """SQLite's own name for the error, such as SQLITE_FULL; empty for an error that is not SQLite's."""
-    return getattr(error, "sqlite_errorname", None) or ""
+def error_name(error: BaseException | None) -> str:
+    """SQLite's own name for the error or for its cause, such as SQLITE_FULL; empty where neither is SQLite's."""
+    return getattr(error, "sqlite_errorname", None) or (error_name(error.__cause__) if error is not None else "")
 
 
 def is_corruption(error: BaseException) -> bool:
@@ -15,9 +22,20 @@ def is_corruption(error: BaseException) -> bool:
     return error_name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the disk is full. A file opened on a full disk fails to make its shared memory."""
+    return isinstance(error, StorageFullError) or error_name(error) in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+
+
 def is_io_error(error: BaseException) -> bool:
-    """Whether the connection is to be opened anew."""
+    """Whether the disk failed, so that a commit is uncertain and the connection is to be opened anew."""
     return error_name(error).startswith("SQLITE_IOERR")
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether nothing may be written any more before somebody has looked at it."""
+    is_lost = isinstance(error, OwnershipLostError | StorageFailedError)
+    return is_lost or is_corruption(error) or error_name(error).startswith("SQLITE_READONLY")
 
 
 def concerns_the_file(error: BaseException) -> bool:
@@ -31,10 +49,12 @@ def translate(error: BaseException, what: str = "the database") -> WorkflowError
         return type(error)(*error.args)
     name = error_name(error)
     failure: StoreError
-    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
+    if is_full(error):
         failure = StorageFullError(f"{what} cannot be written: the disk is full")
     elif is_corruption(error):
         failure = CorruptDatabaseError(f"{what} is damaged ({error}): restore a backup")
+    elif name.startswith("SQLITE_READONLY"):
+        failure = StorageFailedError(f"{what} may only be read ({name}): make it writable, and start again")
     else:
         failure = StoreError(f"{what} cannot be used: {error}" + (f" ({name})" if name else ""))
     failure.__cause__ = error

@@ -11,11 +11,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
-from pylon_workflows.errors import StoreError
+from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.ports import Write
-from pylon_workflows.store.failures import concerns_the_file, is_corruption, is_io_error, translate
+from pylon_workflows.store.batches import Operation, Outcome, Work
+from pylon_workflows.store.write_connection import Fence, WriteConnection
 
 MAX_BATCH_ROWS = 512
 IDLE_S = 1.0
@@ -29,43 +30,30 @@ CROWD_REMEMBERED = 0.8
 """A commit costs about as much time of the processor as ten rows, and two threads fight for the interpreter's lock. So
 when CROWD writers or more wait at a time, batches begin at least PAUSE_EACH_S for each of them apart."""
 
-Operation = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
-"""Does all items and returns their results in order. When it raises, everything is rolled back, and it is called again
-with each item alone."""
-
 logger = logging.getLogger("pylon_workflows.store")
-
-
-class _Work(NamedTuple):
-    rank: int
-    item: Any
-    rows: int
-    future: asyncio.Future[Any]
-
-
-class _Outcome(NamedTuple):
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: BaseException | None = None
 
 
 class GroupCommit:
     """The writer of one database file, from `open` to `close`, once.
 
     `connect` opens the connection, in autocommit mode, on the writer's thread; after an I/O error it is called again.
-    `operations` are all there are, in the order in which they run within a batch.
+    `operations` are all there are, in the order in which they run within a batch. `fence` and `has_room`: see
+    `WriteConnection`.
     """
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], operations: Sequence[Operation], *, name: str
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        operations: Sequence[Operation],
+        fence: Fence,
+        *,
+        name: str,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._connect = connect
-        self._connection: sqlite3.Connection | None = None
-        self._damage: BaseException | None = None
-        self._operations = tuple(operations)
+        self._file = WriteConnection(connect, operations, fence, has_room=has_room)
         self._ranks = {operation: rank for rank, operation in enumerate(operations)}
-        self._queue: SimpleQueue[list[_Work] | None] = SimpleQueue()
-        self._gathered: list[_Work] = []
+        self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
+        self._gathered: list[Work] = []
         self._flush: asyncio.Handle | None = None
         self._flushed_at = 0.0
         self._unanswered = 1  # the opening
@@ -77,8 +65,13 @@ class GroupCommit:
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=name)
 
+    @property
+    def stopped_by(self) -> WorkflowError | None:
+        """Why nothing is written any more, whoever asks: the file is damaged or another's, or the disk has failed."""
+        return self._file.stopped_by
+
     async def open(self) -> None:
-        """Start the thread and connect; raises what `connect` raises."""
+        """Start the thread and connect; raises what `connect` raises, StoreError."""
         self._thread.start()
         try:
             await self._opened
@@ -103,7 +96,7 @@ class GroupCommit:
         if not self._is_open:
             raise StoreError("the database is not open")
         future: Write[Any] = Write(loop=self._loop)
-        self._gathered.append(_Work(self._ranks[operation], item, rows, future))
+        self._gathered.append(Work(self._ranks[operation], item, rows, future))
         self._unanswered += 1
         if self._flush is None:
             pause_s = self._pause_s()
@@ -127,7 +120,7 @@ class GroupCommit:
         self._flushed_at = self._loop.time()
         self._crowd = max(self._unanswered, self._crowd * CROWD_REMEMBERED)
         gathered, self._gathered = self._gathered, []
-        batch: list[_Work] = []
+        batch: list[Work] = []
         rows = 0
         for work in gathered:
             batch.append(work)
@@ -140,20 +133,26 @@ class GroupCommit:
 
     def _run(self) -> None:
         try:
-            self._connection = self._connect()
-            self._tell([_Outcome(self._opened)])
+            self._file.open()
+            self._tell([Outcome(self._opened)])
             while batch := self._next_batch():
                 self._tell(self._commit(batch))
                 if self._pages >= CHECKPOINT_PAGES:
-                    self._checkpoint("PASSIVE")
-            self._checkpoint("TRUNCATE")
+                    self._checkpoint()
         except Exception as error:
-            self._tell([_Outcome(self._opened, error=error)])
+            self._tell([Outcome(self._opened, error=error)])
         finally:
-            self._disconnect()
-            self._tell([_Outcome(self._closed)])
+            self._file.close()
+            self._tell([Outcome(self._closed)])
 
-    def _next_batch(self) -> list[_Work]:
+    def _commit(self, batch: list[Work]) -> list[Outcome]:
+        return self._file.commit(batch)
+
+    def _checkpoint(self) -> None:
+        self._pages = 0
+        self._file.checkpoint()
+
+    def _next_batch(self) -> list[Work]:
         """What is waiting, up to the cap, in the order of operations; waits for the first. Nothing is the end."""
         while True:
             try:
@@ -162,10 +161,10 @@ class GroupCommit:
                 if not threading.main_thread().is_alive():
                     return []  # the program ended without closing: waiting on would hang it
                 if self._pages:
-                    self._checkpoint("PASSIVE")
+                    self._checkpoint()
             else:
                 break
-        batch: list[_Work] = []
+        batch: list[Work] = []
         rows = 0
         while work is not None:
             batch += work
@@ -184,94 +183,13 @@ class GroupCommit:
         self._pages += PAGES_A_COMMIT + rows
         return batch
 
-    def _commit(self, batch: list[_Work]) -> list[_Outcome]:
-        try:
-            if self._damage is not None:
-                raise self._damage
-            if self._connection is None:
-                self._connection = self._connect()
-            try:
-                return self._do_together(self._connection, batch)
-            except Exception as error:
-                if concerns_the_file(error):
-                    raise
-                self._connection.execute("ROLLBACK")
-                return self._do_one_by_one(self._connection, batch)
-        except Exception as error:
-            logger.warning("a batch of %d writes failed: %s", len(batch), error)
-            self._recover(error)
-            return [_Outcome(work.future, error=translate(error)) for work in batch]
-
-    def _do_together(self, connection: sqlite3.Connection, batch: list[_Work]) -> list[_Outcome]:
-        connection.execute("BEGIN IMMEDIATE")
-        outcomes: list[_Outcome] = []
-        first = 0
-        for last, work in enumerate(batch, 1):
-            if last < len(batch) and batch[last].rank == work.rank:
-                continue
-            results = self._operations[work.rank](connection, [each.item for each in batch[first:last]])
-            outcomes += [_Outcome(each.future, result) for each, result in zip(batch[first:last], results, strict=True)]
-            first = last
-        connection.execute("COMMIT")
-        return outcomes
-
-    def _do_one_by_one(self, connection: sqlite3.Connection, batch: list[_Work]) -> list[_Outcome]:
-        connection.execute("BEGIN IMMEDIATE")
-        outcomes: list[_Outcome] = []
-        for work in batch:
-            connection.execute("SAVEPOINT item")
-            try:
-                (result,) = self._operations[work.rank](connection, [work.item])
-                outcomes.append(_Outcome(work.future, result))
-            except Exception as error:
-                if concerns_the_file(error):
-                    raise
-                connection.execute("ROLLBACK TO item")
-                outcomes.append(_Outcome(work.future, error=translate(error)))
-            connection.execute("RELEASE item")
-        connection.execute("COMMIT")
-        return outcomes
-
-    def _recover(self, error: BaseException) -> None:
-        """Leave no transaction open; drop a connection that may not be trusted; never write to a damaged file again."""
-        if is_corruption(error):
-            self._damage = error
-        try:
-            if self._connection is not None and self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._disconnect()
-        if is_io_error(error):
-            self._disconnect()
-
-    def _checkpoint(self, mode: str) -> None:
-        """Move what was committed from the WAL into the file. Failing loses nothing; it is tried again later."""
-        self._pages = 0
-        if self._connection is None or self._damage is not None:
-            return
-        try:
-            is_busy, in_wal, moved = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        except sqlite3.Error as error:
-            logger.warning("checkpoint (%s) failed: %s", mode, error)
-        else:
-            level = logging.WARNING if is_busy else logging.DEBUG
-            logger.log(level, "checkpoint (%s): %d of %d pages, busy %d", mode, moved, in_wal, is_busy)
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except sqlite3.Error as error:
-                logger.warning("closing the database failed: %s", error)
-
-    def _tell(self, outcomes: list[_Outcome]) -> None:
+    def _tell(self, outcomes: list[Outcome]) -> None:
         try:
             self._loop.call_soon_threadsafe(self._resolve, outcomes)
         except RuntimeError:  # the loop is closed: nobody waits any more
             logger.debug("%d writes ended after their event loop", len(outcomes))
 
-    def _resolve(self, outcomes: list[_Outcome]) -> None:
+    def _resolve(self, outcomes: list[Outcome]) -> None:
         self._unanswered -= len(outcomes)
         for future, result, error in outcomes:
             if future.done():

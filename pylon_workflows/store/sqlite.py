@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -12,8 +12,9 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.ports import InstanceSummary, Write
-from pylon_workflows.store import migrations, reads, writes
+from pylon_workflows.store import disk, migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
+from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.group_commit import GroupCommit
 from pylon_workflows.store.rows import appended_rows, created_row, definition_from, definition_row, summary_from
@@ -48,7 +49,14 @@ class SqliteStore:
             writes.save_definition,
             writes.delete,
         )
-        writer = GroupCommit(self._connect, operations, name=f"pylon-workflows-writer {self._path.name}")
+        epoch = Epoch()
+        writer = GroupCommit(
+            lambda: self._reconnect() if epoch.is_taken else self._connect(),
+            operations,
+            epoch,
+            name=f"pylon-workflows-writer {self._path.name}",
+            has_room=lambda: disk.has_room(self._path.parent),
+        )
         await writer.open()
         self._writer = writer
         try:
@@ -68,13 +76,35 @@ class SqliteStore:
         if writer is not None:
             await writer.close()
 
+    def check(self) -> None:
+        """Look whether writes go on: raises what has stopped them until the store is opened again.
+
+        OwnershipLostError: another engine has the file. CorruptDatabaseError: it is damaged. StorageFailedError: the
+        disk failed three times in a row, or the file may only be read.
+        """
+        if self._writer is not None and self._writer.stopped_by is not None:
+            raise translate(self._writer.stopped_by)
+
     def _connect(self) -> sqlite3.Connection:
         """The connection that writes, to a file that has been checked and is up to date."""
         scripts = migrations.migrations()
         version = migrations.check(self._path, scripts)
+        return self._connected(
+            "mode=rwc", lambda connection: migrations.migrate(connection, self._path, version, scripts)
+        )
+
+    def _reconnect(self) -> sqlite3.Connection:
+        """Another one to the same file.
+
+        It is not looked at but through SQLite: any other open and close of a file drops the locks that this process's
+        other connections have on it.
+        """
+        return self._connected("mode=rw", lambda _: None)
+
+    def _connected(self, mode: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(
-                migrations.uri(self._path, "mode=rwc"),
+                migrations.uri(self._path, mode),
                 uri=True,
                 timeout=_BUSY_TIMEOUT_S,
                 isolation_level=None,
@@ -83,17 +113,19 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translate(error, str(self._path)) from error
         try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
+            (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if journal != "wal":
                 raise sqlite3.OperationalError("its file system cannot share memory between processes")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA temp_store = MEMORY")
-            migrations.migrate(connection, self._path, version, scripts)
+            prepare(connection)
             connection.executescript(writes.VIEWS)
-        except sqlite3.Error as error:
+        except BaseException as error:
             connection.close()
-            raise translate(error, str(self._path)) from error
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, str(self._path)) from error
+            raise
         return connection
 
     @property
