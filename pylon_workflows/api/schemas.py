@@ -63,6 +63,9 @@ class DefinitionRequest(Shape):
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
     step_timeout_s: Seconds | None = None
     step_timeout_secs: Seconds | None = Field(None, description="pylon's name for step_timeout_s")
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="turns at a time; its fair share when absent"
+    )
     file: str | None = Field(None, description="pylon's field, ignored: the runner knows its files")
 
 
@@ -74,6 +77,7 @@ class DefinitionAnswer(Shape):
     description: str | None
     max_retries: int
     step_timeout_s: float
+    max_in_flight: int | None
 
 
 class SummaryAnswer(Shape):

@@ -75,6 +75,7 @@ def definition_json(definition: WorkflowDefinition) -> bytes:
             "description": definition.description,
             "max_retries": definition.max_retries,
             "step_timeout_s": _seconds(definition.step_timeout),
+            "max_in_flight": definition.max_in_flight,
         }
     )
 

@@ -472,7 +472,9 @@ class StoreContract(ABC):
 
     async def test_definitions_are_kept_by_name_and_replaced(self, store):
         first = WorkflowDefinition("b", version="1", description="é", step_timeout=timedelta(microseconds=1))
-        other = WorkflowDefinition("a", max_retries=0, initial_backoff=timedelta(0), maximum_backoff=timedelta(days=9))
+        other = WorkflowDefinition(
+            "a", max_retries=0, max_in_flight=5, initial_backoff=timedelta(0), maximum_backoff=timedelta(days=9)
+        )
         for definition in (WorkflowDefinition("b"), other, first):
             await store.save_definition(definition)
         store = await self.reopen(store)

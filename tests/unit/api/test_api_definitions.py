@@ -8,16 +8,34 @@ from pylon_workflows.definitions import WorkflowDefinition
 
 
 async def test_definitions_are_listed_by_name(client: httpx.AsyncClient, engine: StillEngine) -> None:
-    engine.register(WorkflowDefinition("billing", max_retries=0, step_timeout=timedelta(milliseconds=1500)))
+    engine.register(
+        WorkflowDefinition("billing", max_retries=0, step_timeout=timedelta(milliseconds=1500), max_in_flight=8)
+    )
     assert (await client.get("/definitions")).json() == [
-        {"name": "billing", "version": None, "description": None, "max_retries": 0, "step_timeout_s": 1.5},
-        {"name": "onboarding", "version": "7", "description": "Welcome", "max_retries": 3, "step_timeout_s": 30},
+        {
+            "name": "billing",
+            "version": None,
+            "description": None,
+            "max_retries": 0,
+            "step_timeout_s": 1.5,
+            "max_in_flight": 8,
+        },
+        {
+            "name": "onboarding",
+            "version": "7",
+            "description": "Welcome",
+            "max_retries": 3,
+            "step_timeout_s": 30,
+            "max_in_flight": None,
+        },
     ]
 
 
 async def test_a_definition_is_registered_and_then_replaced(client: httpx.AsyncClient) -> None:
     first = await client.post("/definitions", json={"name": "billing", "max_retries": 0, "step_timeout_s": 0.5})
-    again = await client.post("/definitions", json={"name": "billing", "version": "2", "description": "Bills"})
+    again = await client.post(
+        "/definitions", json={"name": "billing", "version": "2", "description": "Bills", "max_in_flight": 2}
+    )
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == {
         "name": "billing",
@@ -25,6 +43,7 @@ async def test_a_definition_is_registered_and_then_replaced(client: httpx.AsyncC
         "description": None,
         "max_retries": 0,
         "step_timeout_s": 0.5,
+        "max_in_flight": None,
     }
     assert again.json() == {
         "name": "billing",
@@ -32,6 +51,7 @@ async def test_a_definition_is_registered_and_then_replaced(client: httpx.AsyncC
         "description": "Bills",
         "max_retries": 3,
         "step_timeout_s": 30,
+        "max_in_flight": 2,
     }
     assert (await client.post("/start", json={"name": "billing"})).status_code == 201
 
@@ -77,6 +97,11 @@ async def test_what_the_program_registered_is_what_the_answer_says(client: httpx
         ("step_timeout_s", 1e-9),
         ("step_timeout_secs", 0),
         ("step_timeout_secs", [1]),
+        ("max_in_flight", 0),
+        ("max_in_flight", 10**7),
+        ("max_in_flight", "8"),
+        ("max_in_flight", 1.5),
+        ("max_in_flight", True),
         ("file", 1),
     ],
 )

@@ -23,6 +23,8 @@ def test_a_definition_has_the_defaults_that_the_documentation_names():
         ({"version": ""}, "version: must have 1 to 128 characters, not 0"),
         ({"max_retries": -1}, "max_retries: must be from 0 to 1,000,000, not -1"),
         ({"max_retries": 1_000_001}, "max_retries: must be from 0"),
+        ({"max_in_flight": 0}, "max_in_flight: must be from 1 to 1,000,000, not 0"),
+        ({"max_in_flight": 1_000_001}, "max_in_flight: must be from 1"),
         ({"step_timeout": timedelta(0)}, "step_timeout: must be positive"),
         ({"step_timeout": timedelta(days=36526)}, "step_timeout: must be at most 100 years"),
         ({"step_timeout": "30s"}, "step_timeout: must be a timedelta, not '30s'"),
@@ -41,6 +43,7 @@ def test_the_limits_themselves_are_allowed():
         "x" * 128,
         version="v" * 128,
         max_retries=1_000_000,
+        max_in_flight=1_000_000,
         step_timeout=timedelta(days=36525),
         initial_backoff=timedelta(days=36525),
         maximum_backoff=timedelta(days=36525),
@@ -65,6 +68,25 @@ def test_the_last_definition_of_a_name_counts():
     definitions.register(WorkflowDefinition("order", max_retries=3))
     definitions.register(WorkflowDefinition("order", max_retries=4))
     assert definitions.get("order").max_retries == 4
+
+
+def test_the_places_that_a_workflow_may_have_are_those_of_its_present_definition():
+    definitions = Definitions()
+    assert definitions.max_in_flight("order") is None
+    definitions.restore([WorkflowDefinition("order", max_in_flight=1)])
+    assert definitions.max_in_flight("order") == 1
+    definitions.register(WorkflowDefinition("order", max_in_flight=2))
+    assert definitions.max_in_flight("order") == 2
+
+
+def test_it_is_known_whether_there_is_more_than_one_workflow():
+    definitions = Definitions()
+    assert not definitions.has_several
+    definitions.register(WorkflowDefinition("order"))
+    definitions.restore([WorkflowDefinition("order")])
+    assert not definitions.has_several
+    definitions.restore([WorkflowDefinition("refund")])
+    assert definitions.has_several
 
 
 def test_an_unknown_workflow_is_named_with_those_that_are_known():
