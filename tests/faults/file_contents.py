@@ -95,7 +95,8 @@ async def _read(database: Path, *, and_write: bool) -> FileContents:
         for summary in summaries:
             _add(contents, summary, histories.get(summary.id, ()))
         due = set(await store.due(now=_LAST_MOMENT, limit=ALL))
-        runnable = set(await store.runnable(limit=ALL))
+        names = await store.runnable_names()
+        runnable = {each for name in names for each in await store.runnable(name, limit=ALL)}
         contents.unannounced = set(await store.unannounced(limit=ALL))
         if and_write:
             assert await store.create(new_instance(_WRITTEN_AFTERWARDS)) is None

@@ -28,6 +28,7 @@ from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store import group_commit
 from pylon_workflows.workflow_engine import WorkflowEngine
 from runner_protocol import Context, Runner, current_step, workflow
+from tests.faults.breakages import BREAKAGES
 
 KINDS = ("steps", "sleeps", "waits", "early", "flaky", "deadline", "cancelled")
 """What an instance does; its id begins with it."""
@@ -204,10 +205,13 @@ async def main() -> None:
     parser.add_argument("--starts", type=int, help="by each user; without it they go on until the program is killed")
     parser.add_argument("--sessions", type=int, default=1, help="so often the engine is opened and closed")
     parser.add_argument("--steps")
-    parser.add_argument("--synchronous", choices=("full", "normal"), default="full")
+    parser.add_argument("--synchronous", choices=("full", "normal", "off"), default="full")
     parser.add_argument("--checkpoint-pages", type=int, default=100)
     parser.add_argument("--finish", action="store_true")
+    parser.add_argument("--breakage", choices=sorted(BREAKAGES), help="a fault of the engine to plant")
     options = parser.parse_args()
+    if options.breakage:
+        BREAKAGES[options.breakage]()
     group_commit.CHECKPOINT_PAGES = options.checkpoint_pages  # so that checkpoints are among what is cut off
     chance = random.Random(f"{options.seed} {options.round}")
     for session in range(options.sessions):

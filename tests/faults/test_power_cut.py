@@ -81,3 +81,19 @@ def test_a_power_cut_loses_nothing_acknowledged_with_full_and_at_most_an_end_wit
         assert tally.with_loss == 0
     else:
         assert tally.with_loss > 0, "the harness sees no loss where there must be some"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [("--synchronous", "off"), ("--breakage", "acknowledge_an_event_before_it_is_stored")],
+    ids=["no-sync", "early-answer"],
+)
+def test_the_harness_of_power_cuts_sees_a_breakage(
+    recorder: Path, tmp_path: Path, memory: Path, options: tuple[str, ...]
+) -> None:
+    tally = Tally()
+    recording = record(recorder, tmp_path / "broken", *LOAD, *options)
+    check_images(recording, cuts(recording, IMAGES_A_RECORDING, random.Random(1)), 1, memory, tally)
+    assert tally.with_loss > 0
+    assert ("off" in options) == bool(tally.faults), "without syncs the file is damaged, and only then"
