@@ -17,6 +17,7 @@ import pytest
 
 from pylon_workflows import Instance, Status, WorkflowDefinition, WorkflowEngine
 from pylon_workflows.core import transitions as facts
+from pylon_workflows.ports import Runner
 from pylon_workflows.testing import wait_until
 from tests.faults.hostile_runner import BEHAVIOURS, Behaviour, Exchange, HostileRunner
 
@@ -60,8 +61,8 @@ async def crowd() -> AsyncIterator[Crowd]:
         yield served
 
 
-def an_engine(url: str, database: Path, names: Sequence[str]) -> WorkflowEngine:
-    engine = WorkflowEngine(runner=url, database=database)
+def an_engine(runner: str | Runner, database: Path, names: Sequence[str]) -> WorkflowEngine:
+    engine = WorkflowEngine(runner=runner, database=database)
     engine.register(WorkflowDefinition("healthy", max_retries=0, step_timeout=LONG))
     for name in names:
         step_timeout = SHORT if BEHAVIOURS[name].outcome == "timed out" else LONG
