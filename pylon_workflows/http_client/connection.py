@@ -207,7 +207,9 @@ class HttpConnection(asyncio.Protocol):
     def _answer(self) -> None:
         asked, self._asked = self._asked, None
         if asked is not None and not asked.done():
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            pieces = self._body[:1] if self._is_cut_off else self._body  # of one too long, the beginning is told
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._body = []
             asked.set_result(Answer(self._status, self._headers, body, self._is_cut_off))
         if not self._is_kept_alive or self._is_cut_off:
             self.abort()
