@@ -1,12 +1,13 @@
 """The command line, `pylon-workflows`.
 
 Exit statuses: 0 done, 1 the server said no (or did not start, or the awaited instance did not complete), 2 wrong usage,
-3 no server answers.
+3 no server answers. `doctor` has its own.
 """
 
 import click
 
 from pylon_workflows.cli.commands import CLIENT_COMMANDS
+from pylon_workflows.cli.diagnosis import doctor
 from pylon_workflows.cli.serving import demo, serve
 
 
@@ -18,5 +19,6 @@ def main() -> None:
 
 for command in (serve, demo, *CLIENT_COMMANDS):
     main.add_command(command)
+main.add_command(doctor)
 
 __all__ = ["main"]

@@ -1,0 +1,129 @@
+"""What is in a database file, over a connection that cannot write."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
+from pylon_workflows.store.failures import is_corruption
+from pylon_workflows.store.migrations import APPLICATION_ID, migrations
+
+_HEADER = b"SQLite format 3\x00"
+_HUGE = 1024 * 1024 * 1024
+_MOST_ERRORS = 5
+_RESTORE = "stop the engine and restore a backup; the engine writes nothing more to a damaged file"
+
+
+class UnreadableError(Exception):
+    """Nothing can be said about what is in the file; `advice` says what to do."""
+
+    def __init__(self, text: str, advice: str) -> None:
+        super().__init__(text)
+        self.advice = advice
+
+
+def contents(path: Path) -> Iterator[Finding]:
+    """The schema's version, the integrity and the instances, as far as they can be read.
+
+    Raises:
+        UnreadableError: no database, another program's, or it cannot be opened now.
+    """
+    for is_last in (False, True):
+        has_log = Path(f"{path}-wal").exists()
+        try:
+            found = list(_read(path, has_log=has_log))
+        except sqlite3.Error as error:
+            if is_corruption(error):
+                found = [_damaged(str(error))]
+            else:
+                raise UnreadableError(f"{path} cannot be read: {error}", "see that nothing keeps it locked") from None
+        if is_last or has_log or not Path(f"{path}-wal").exists():
+            break
+        # An engine has begun to write what was read as if nobody did: it may have been torn.
+    yield from found
+
+
+def _read(path: Path, *, has_log: bool) -> Iterator[Finding]:
+    if not has_log:  # with a log it is in use, and opened by SQLite alone, which holds locks on it
+        with path.open("rb") as file:
+            header = file.read(len(_HEADER))
+        if header == b"":
+            yield Finding(about="schema", text="empty; the engine makes a database of it at its first start")
+            return
+        if header != _HEADER:
+            raise UnreadableError(f"{path} is no SQLite database, or its beginning is damaged", _RESTORE)
+    options = "mode=ro" if has_log else "mode=ro&immutable=1"  # the latter makes no files beside it
+    with closing(sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)) as connection:
+        known = len(migrations())
+        version = _version(connection, path)
+        yield _schema(version, known)
+        integrity = _integrity(connection, is_quick=path.stat().st_size > _HUGE)
+        yield integrity
+        if 0 < version <= known and integrity.verdict is Verdict.HEALTHY:
+            yield _instances(connection)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application_id != APPLICATION_ID and (objects or version or application_id):
+        raise UnreadableError(f"{path} is the database of another program", "name another file")
+    return int(version)
+
+
+def _schema(version: int, known: int) -> Finding:
+    facts = {"version": version, "known": known}
+    if version > known:
+        return Finding(
+            about="schema",
+            text=f"version {version}, of a newer release; this one knows {known} and refuses it",
+            advice="upgrade pylon-workflows, or restore a backup made with this release",
+            verdict=Verdict.NEEDS_ACTION,
+            facts=facts,
+        )
+    if version < known:
+        return Finding(
+            about="schema",
+            text=f"version {version}, of an older release; this one has {known}",
+            advice="nothing to do: the next start copies the file and brings it up to date",
+            facts=facts,
+        )
+    return Finding(about="schema", text=f"version {version}, this release's", facts=facts)
+
+
+def _integrity(connection: sqlite3.Connection, *, is_quick: bool) -> Finding:
+    check = "quick_check" if is_quick else "integrity_check"
+    try:
+        errors = [str(row[0]) for row in connection.execute(f"PRAGMA {check}({_MOST_ERRORS})")]
+    except sqlite3.DatabaseError as error:
+        if not is_corruption(error):
+            raise
+        errors = [str(error)]
+    if errors != ["ok"]:
+        return _damaged("; ".join(line for error in errors for line in error.splitlines()), check)
+    return Finding(about="integrity", text=f"{check}: ok", facts={"check": check, "errors": []})
+
+
+def _damaged(errors: str, check: str = "integrity_check") -> Finding:
+    return Finding(
+        about="integrity",
+        text=f"{check}: the file is damaged: {errors}",
+        advice=_RESTORE,
+        verdict=Verdict.NEEDS_ACTION,
+        facts={"check": check, "errors": [errors]},
+    )
+
+
+def _instances(connection: sqlite3.Connection) -> Finding:
+    rows = connection.execute("SELECT status, count(*) FROM instances GROUP BY status ORDER BY status").fetchall()
+    counts = {str(status): int(count) for status, count in rows}
+    total = sum(counts.values())
+    by_status = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    advice = NOTHING
+    if counts.get("blocked"):
+        advice = "`pylon-workflows list --status blocked` says why they are; mend that, then `resume`"
+    return Finding(
+        about="instances", text=f"{total:,}" + (f": {by_status}" if by_status else ""), advice=advice, facts=counts
+    )
