@@ -62,7 +62,7 @@ class LocalEngine:
         self._definitions = definitions
         self._settings = settings
         self._jitter = jitter
-        self._live = LiveInstances(settings.max_live_instances)
+        self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
         self._changes = Changes(store, clock, self._live, self._committed)
         self._timers = Timers(store, clock, self._changes.wake)
         self._announcements = Announcements(store, self._changes.read)

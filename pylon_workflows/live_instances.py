@@ -9,6 +9,9 @@ from itertools import islice
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.turn_request import JoinedRecords
 
+_ENTRY_BYTES = 2_000
+_RECORD_BYTES = 500
+
 
 class LiveInstance:
     """An instance as it was last committed, and what this process knows of it beside.
@@ -17,13 +20,14 @@ class LiveInstance:
     number of the turn that may answer now; closing it makes a late answer stale.
     """
 
-    __slots__ = ("asking", "instance", "lock", "open_turn", "records", "turns", "users")
+    __slots__ = ("asking", "instance", "lock", "open_turn", "records", "size", "turns", "users")
 
     def __init__(self) -> None:
         self.instance: Instance | None = None
         self.lock = asyncio.Lock()
         self.records = JoinedRecords()
         self.users = 0
+        self.size = 0
         self.turns = 0
         self.open_turn: int | None = None
         self.asking: asyncio.Task[None] | None = None
@@ -66,11 +70,16 @@ class LiveInstance:
 
 
 class LiveInstances:
-    """A cache by id; an entry in use is never dropped, so all users of an id share one lock."""
+    """A cache by id; an entry in use is never dropped, so all users of an id share one lock.
 
-    def __init__(self, capacity: int) -> None:
+    Beyond those in use it holds so many, `capacity` and those in use together, and so many bytes, by estimate.
+    """
+
+    def __init__(self, capacity: int, max_bytes: int) -> None:
         self._entries: OrderedDict[str, LiveInstance] = OrderedDict()
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
 
     @contextmanager
     def use(self, instance_id: str) -> Iterator[LiveInstance]:
@@ -88,17 +97,39 @@ class LiveInstances:
             live = self._entries[instance_id] = LiveInstance()
         else:
             self._entries.move_to_end(instance_id)
+            self._bytes -= live.size
+            live.size = 0
         live.users += 1
         excess = len(self._entries) - self._capacity
         if excess > 0:
             unused = (known for known, entry in self._entries.items() if entry.users == 0)
             for oldest in list(islice(unused, excess)):
-                del self._entries[oldest]
+                self._remove(oldest)
         return live
 
     def release(self, live: LiveInstance) -> None:
         """Give an entry back."""
         live.users -= 1
+        if live.users == 0:
+            live.size = _estimated_bytes(live)
+            self._bytes += live.size
+            if self._bytes > self._max_bytes:
+                self._shrink()
+
+    def _shrink(self) -> None:
+        excess = self._bytes - self._max_bytes
+        oldest = []
+        for instance_id, live in self._entries.items():
+            if live.users == 0:
+                oldest.append(instance_id)
+                excess -= live.size
+                if excess <= 0:
+                    break
+        for instance_id in oldest:
+            self._remove(instance_id)
+
+    def _remove(self, instance_id: str) -> None:
+        self._bytes -= self._entries.pop(instance_id).size
 
     def drop(self, instance_id: str) -> None:
         """Forget an instance that has been deleted. An entry in use stays: the next instance of that id shares it."""
@@ -106,11 +137,24 @@ class LiveInstances:
         if live is not None:
             live.forget()
             if live.users == 0:
-                del self._entries[instance_id]
+                self._remove(instance_id)
 
     def clear(self) -> None:
         """Forget all, none of which is in use."""
         self._entries.clear()
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _estimated_bytes(live: LiveInstance) -> int:
+    """What an entry holds: its JSON, and about as much around it as CPython takes for the objects."""
+    size = _ENTRY_BYTES + live.records.size
+    instance = live.instance
+    if instance is not None:
+        size += instance.history_bytes + len(instance.origin.input_json) + _RECORD_BYTES * len(instance.records)
+        size += len(instance.output_json or b"")
+        if instance.inbox:
+            size += sum(_RECORD_BYTES + len(event.data_json) for event in instance.inbox)
+    return size

@@ -42,6 +42,11 @@ class JoinedRecords:
         self._joined = bytearray(b"[")
         self._count = 0
 
+    @property
+    def size(self) -> int:
+        """How many bytes have been joined."""
+        return len(self._joined)
+
     def json(self, instance: Instance) -> bytes:
         """All records of `instance`, which must be a later state of the one asked about before."""
         records = instance.records

@@ -18,7 +18,7 @@ class Process:
     """What one process does with a store: changes, and announcements of those that finish."""
 
     def __init__(self, store, *callbacks):
-        self.changes = Changes(store, FakeClock(), LiveInstances(100), self._committed)
+        self.changes = Changes(store, FakeClock(), LiveInstances(100, 1_000_000), self._committed)
         self.announcements = Announcements(store, self.changes.read)
         for callback in callbacks:
             self.announcements.add(callback)

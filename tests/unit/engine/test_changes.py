@@ -18,7 +18,7 @@ PAID = DeliverEvent(event="paid", data_json=b"1", event_id="e1")
 class Setting:
     def __init__(self, capacity=100):
         self.store = TroubledStore()
-        self.live = LiveInstances(capacity)
+        self.live = LiveInstances(capacity, 1_000_000)
         self.committed = []
         self.changes = Changes(self.store, FakeClock(), self.live, self.committed.append)
 

@@ -19,7 +19,7 @@ class Setting:
     def __init__(self):
         self.clock = FakeClock()
         self.store = TroubledStore()
-        self.live = LiveInstances(1000)
+        self.live = LiveInstances(1000, 1_000_000)
         self.changes = Changes(self.store, self.clock, self.live, lambda instance: None)
         self.running = []
 

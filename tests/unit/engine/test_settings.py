@@ -14,7 +14,7 @@ def test_the_defaults_are_those_that_the_documentation_names():
 
 
 @pytest.mark.parametrize(
-    "name", ["max_in_flight", "max_queued", "max_live_instances", "max_records", "max_history_bytes"]
+    "name", ["max_in_flight", "max_queued", "max_live_instances", "max_live_bytes", "max_records", "max_history_bytes"]
 )
 def test_a_bound_below_one_is_refused(name):
     with pytest.raises(InvalidInputError, match=f"{name}: must be at least 1, not 0"):

@@ -23,7 +23,7 @@ class Setting:
     def __init__(self):
         self.clock = FakeClock()
         self.store = TroubledStore()
-        self.changes = Changes(self.store, self.clock, LiveInstances(1000), self._committed)
+        self.changes = Changes(self.store, self.clock, LiveInstances(1000, 1_000_000), self._committed)
         self.woken = []
         self.timers = Timers(self.store, self.clock, self.changes.wake)
         self.asked = 0
