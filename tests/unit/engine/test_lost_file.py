@@ -12,9 +12,8 @@ from pylon_workflows import OwnershipLostError, WorkflowDefinition, WorkflowEngi
 from pylon_workflows.core.instance import Status
 from pylon_workflows.errors import DatabaseInUseHereError
 from pylon_workflows.ownership.guard import FileGuard
-from pylon_workflows.testing import FakeClock, ScriptedRunner, script, wait_until
+from pylon_workflows.testing import FakeClock, ScriptedRunner, wait_until
 from pylon_workflows.watch import Watch
-from runner_protocol.messages import Complete
 
 CALLS = {
     "start": lambda engine: engine.start("order"),
@@ -66,15 +65,8 @@ def folder_moved(path):
     path.parent.rename(path.parent.with_name("elsewhere"))
 
 
-def lock_removed(path):
-    path.with_name(f"{path.name}.lock").unlink()
-
-
-def lock_replaced(path):
-    replaced(path.with_name(f"{path.name}.lock"))
-
-
-LOSSES = [removed, replaced, folder_moved, lock_removed, lock_replaced]
+LOSSES = [removed, replaced, folder_moved]
+"""Without its lock file alone an engine goes on as a standby: `tests/unit/ownership/test_worker.py`."""
 
 
 @pytest.mark.parametrize("lose", LOSSES)
@@ -277,19 +269,20 @@ async def test_the_watch_looks_once_a_second_and_no_more_after_it_has_failed():
 
 
 async def test_an_engine_that_cannot_look_at_its_file_now_goes_on_and_looks_again(path, clock, monkeypatch, caplog):
-    async with an_engine(path, clock, ScriptedRunner(script(Complete()))) as engine:
-        with monkeypatch.context() as patch:
-            patch.setattr(FileGuard, "check", _cannot_look)
-            engine._engine._watch._check = engine._guard.check
-            await a_second_passes(clock)
-        assert "starts again" in caplog.text
-        engine._engine._watch._check = engine._guard.check
+    check, looks = FileGuard.check, []
+
+    def look(guard):
+        looks.append(guard)
+        if len(looks) == 2:
+            raise PermissionError(13, "Permission denied")
+        check(guard)
+
+    monkeypatch.setattr(FileGuard, "check", look)
+    async with an_engine(path, clock) as engine:
+        await a_second_passes(clock)
+        assert "a part of the engine stopped; it starts again" in caplog.text
         assert engine.is_running
         removed(path)
         for _ in range(2):
             await a_second_passes(clock)
-        await asyncio.wait_for(engine.until_failed(), 5)
-
-
-def _cannot_look(guard):
-    raise PermissionError(13, "Permission denied")
+        assert isinstance(await asyncio.wait_for(engine.until_failed(), 5), OwnershipLostError)
