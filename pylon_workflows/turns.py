@@ -92,14 +92,17 @@ class Turns:
                 return _STORE_TROUBLE_PAUSE_S
 
     async def _take_turn(self, live: LiveInstance, instance_id: str, task: asyncio.Task[Any] | None) -> float | None:
-        async with live.lock:
-            instance = await self._changes.load(live, instance_id)
-            if not instance.is_runnable:
-                return None
-            if len(instance.records) >= self._max_records or instance.history_bytes >= self._max_history_bytes:
-                await self._changes.execute(live, Block(reason=self._too_large(instance)))
-                return None
-            turn = live.begin_turn()
+        instance = live.instance
+        if instance is None or live.lock.locked():
+            async with live.lock:
+                instance = await self._changes.load(live, instance_id)
+        # Nothing is awaited from here until the turn is open, so that nobody changes the instance in between.
+        if not instance.is_runnable:
+            return None
+        if len(instance.records) >= self._max_records or instance.history_bytes >= self._max_history_bytes:
+            await self._changes.change(instance_id, Block(reason=self._too_large(instance)))
+            return None
+        turn = live.begin_turn()
         began_at = self._clock.now()
         live.asking = task
         try:
@@ -121,7 +124,8 @@ class Turns:
                 return None
             if isinstance(answer, float):
                 return answer
-            await self._changes.load(live, instance_id)  # a change that could not be stored has forgotten it
+            if live.instance is None:  # a change that could not be stored has forgotten it
+                await self._changes.load(live, instance_id)
             try:
                 await self._changes.execute(live, answer)
             except MalformedAnswerError as error:

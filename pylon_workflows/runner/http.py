@@ -70,13 +70,15 @@ class HttpRunner:
             answer = await self._client.request(head, turn.body, timeout_s=timeout_s)
         except HttpClientError as error:
             raise self._translated(error, timeout_s) from None
-        status, _, body, is_cut_off = answer
-        wait_s = None if status == 200 else parse_retry_after(answer.header(b"retry-after"), self._clock.now())
+        body = answer.body
+        wait_s = None
+        if answer.status != 200:
+            wait_s = parse_retry_after(answer.header(b"retry-after"), self._clock.now())
         read = partial(
             read_answer,
-            status,
+            answer.status,
             body,
-            is_too_large=is_cut_off,
+            is_too_large=answer.is_cut_off,
             content_encoding=answer.header(b"content-encoding"),
             retry_after_s=wait_s,
         )

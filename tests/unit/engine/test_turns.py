@@ -142,6 +142,23 @@ async def test_an_answer_that_comes_while_a_cancel_is_being_committed_is_dropped
         assert (await engine.get("a")).status is Status.CANCELLED
 
 
+async def test_no_turn_begins_while_a_cancel_is_being_committed():
+    asked, store = Asked(), TroubledStore()
+    async with engine_with(asked, store=store, max_in_flight=1) as engine:
+        await engine.start("order", id="b")
+        await asked.until_asked("b")
+        await engine.start("order", id="a")
+        store.is_writing.clear()
+        cancelling = asyncio.create_task(engine.cancel("a"))
+        await settled()
+        asked.open["b"].set_exception(RunnerUnavailableError("busy", retry_after_s=3600))  # its place is free for a
+        await settled()
+        store.is_writing.set()
+        await cancelling
+        await settled()
+        assert "a" not in asked.count
+
+
 @pytest.mark.parametrize(
     ("action", "status"),
     [
