@@ -24,7 +24,7 @@ from pylon_workflows.errors import (
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
-from pylon_workflows.ports import EMPTY, MAX_PAGE, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
+from pylon_workflows.ports import EMPTY, MAX_PAGE, Clock, EventReceipt, InstanceSummary, Role, Runner, Started, Store
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.settings import EngineSettings
@@ -110,6 +110,11 @@ class LocalEngine:
         """See `ports.Engine.refusal`."""
         return self._lifetime.refusal
 
+    @property
+    def role(self) -> Role:
+        """See `ports.Engine.role`: this one never forwards."""
+        return "owner"
+
     async def open(self) -> None:
         """Open the store and go on with everything in it."""
         self._ending = None
@@ -123,7 +128,7 @@ class LocalEngine:
         if self._dispatcher is not None:
             self._dispatcher.open()
 
-    async def close(self) -> None:
+    async def close(self, *, grace_s: float | None = None) -> None:
         """Take no more work, let turns in flight finish within the grace time, and let go of the store.
 
         Cancelled, it cuts the turns off at once and lets go all the same.
@@ -131,7 +136,7 @@ class LocalEngine:
         self._lifetime.stop()
         try:
             if self._dispatcher is not None:
-                await self._dispatcher.drain(self._settings.shutdown_grace_s)
+                await self._dispatcher.drain(self._settings.shutdown_grace_s if grace_s is None else grace_s)
         finally:
             await asyncio.shield(self._end())
 

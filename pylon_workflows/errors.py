@@ -32,7 +32,8 @@ WorkflowError
 │   ├── MalformedAnswerError
 │   └── TurnTimedOutError
 ├── EngineError                 this process cannot serve now
-│   └── EngineNotRunningError
+│   ├── EngineNotRunningError
+│   └── NoOwnerError            and no other has answered for it
 └── StoreError                  the database file's fault, or the disk's
     ├── DatabaseInUseError
     │   └── DatabaseInUseHereError
@@ -256,6 +257,12 @@ class EngineNotRunningError(EngineError):
     """The engine has not been started, or is shutting down."""
 
     code = "engine-not-running"
+
+
+class NoOwnerError(EngineError):
+    """This process stands by, and whoever owns the file did not answer in time; one that answers may come soon."""
+
+    code = "no-owner"
 
 
 class StoreError(WorkflowError):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
@@ -213,6 +213,10 @@ class Store(Protocol):
         ...
 
 
+Role = Literal["owner", "standby"]
+"""Whether this process drives the file's instances, or stands by and forwards to the process that does."""
+
+
 class Engine(Protocol):
     """What a front (the HTTP API) calls on an engine. Each change has been committed when the call returns.
 
@@ -290,6 +294,11 @@ class Engine(Protocol):
     @property
     def is_running(self) -> bool:
         """Whether it takes work."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """Whether the work is done here or forwarded."""
         ...
 
     @property

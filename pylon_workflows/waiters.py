@@ -1,7 +1,7 @@
 """Callers that wait until an instance has finished."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.errors import EngineNotRunningError, WorkflowError
@@ -30,6 +30,11 @@ class Waiters:
             futures.discard(future)
             if not futures and self._futures.get(instance_id) is futures:
                 del self._futures[instance_id]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The instances that anybody waits for."""
+        return list(self._futures)
 
     def finished(self, instance: Instance) -> None:
         """An instance has finished and that is committed."""

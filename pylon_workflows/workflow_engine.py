@@ -3,29 +3,29 @@
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from pylon_workflows.announcements import FinishedCallback
+from pylon_workflows.api.link import create_link_app
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
-from pylon_workflows.errors import (
-    DatabaseInUseError,
-    StoreError,
-    WorkflowCancelledError,
-    WorkflowError,
-    WorkflowFailedError,
-)
+from pylon_workflows.errors import StoreError, WorkflowCancelledError, WorkflowError, WorkflowFailedError
+from pylon_workflows.ownership import owner_requests
+from pylon_workflows.ownership.access import Access, SharedAccess, SoleAccess
 from pylon_workflows.ownership.guard import FileGuard
-from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Runner, Started, Store
+from pylon_workflows.ownership.standby import Standby
+from pylon_workflows.ownership.worker import Worker
+from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Role, Runner, Started, Store
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings, Synchronous
+from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.store.sqlite import SqliteStore
 from runner_protocol.messages import Action
 
@@ -63,19 +63,29 @@ class WorkflowEngine:
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
         self._runner = HttpRunner(runner) if isinstance(runner, str) else runner
-        self._guard = FileGuard(Path(database)) if store is None else None
+        self._settings = EngineSettings() if settings is None else settings
         self._definitions = Definitions()
+        path = Path(database)
+        self._guard = FileGuard(path) if store is None else None
         self._engine = LocalEngine(
-            SqliteStore(Path(database), synchronous=synchronous) if store is None else store,
+            SqliteStore(path, synchronous=synchronous) if store is None else store,
             self._runner,
             SystemClock() if clock is None else clock,
             self._definitions,
-            EngineSettings() if settings is None else settings,
+            self._settings,
             check=None if self._guard is None else self._guard.check,
             jitter=jitter,
         )
-        self._resources = AsyncExitStack()
-        self._is_entered = False
+        self._access = self._access_to(path)
+
+    def _access_to(self, path: Path) -> Access:
+        if self._guard is None:
+            return SoleAccess(self._engine, self._runner)
+        standby = Standby(path, SqliteFileReads(path), self._definitions)
+        link = create_link_app(self._engine, self._settings)
+        timeout_s = self._settings.forward_timeout_s
+        worker = Worker(self._engine, standby, self._guard, link, path=path, runner=self._runner, patience_s=timeout_s)
+        return SharedAccess(worker, self._engine, standby, timeout_s=timeout_s)
 
     def register(self, definition: WorkflowDefinition) -> None:
         """Make a workflow known; it goes before one of the same name that came over HTTP."""
@@ -91,32 +101,23 @@ class WorkflowEngine:
         return callback
 
     async def __aenter__(self) -> Self:
-        """Take the file, go on with everything in it, and drive.
+        """Take the file, go on with everything in it, and drive; or stand by, when another process has the file.
+
+        A standby does all that an owner does but drive: it reads from the file, forwards changes to the owner, and
+        takes the owner's place when that goes.
 
         Raises:
-            DatabaseInUseError: another engine owns the file, or this one runs already. NewerDatabaseError,
+            DatabaseInUseError: an engine of this process has the file, or this one runs already. NewerDatabaseError,
             CorruptDatabaseError: see the message.
         """
-        if self._is_entered:
-            raise DatabaseInUseError("this engine runs already: enter it, or its lifespan, in one place only")
-        async with AsyncExitStack() as resources:
-            self._is_entered = True
-            resources.callback(setattr, self, "_is_entered", False)
-            if self._guard is not None:
-                self._guard.acquire()
-                resources.callback(self._guard.release)
-            if isinstance(self._runner, AbstractAsyncContextManager):
-                await resources.enter_async_context(self._runner)
-            resources.push_async_callback(self._engine.close)
-            await self._engine.open()
-            self._resources = resources.pop_all()
+        await self._access.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let turns in flight finish within the grace time, then let go of the file."""
-        await self._resources.aclose()
+        await self._access.stop()
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
@@ -127,16 +128,21 @@ class WorkflowEngine:
     @property
     def is_running(self) -> bool:
         """Whether it takes work."""
-        return self._engine.is_running
+        return self.refusal is None
+
+    @property
+    def role(self) -> Role:
+        """`"owner"` when this process drives the file's instances, `"standby"` when another does."""
+        return self._access.role
 
     @property
     def refusal(self) -> WorkflowError | None:
         """What every call raises now; None while it takes work. OwnershipLostError: its file was taken from it."""
-        return self._engine.refusal
+        return self._access.refusal
 
     async def until_failed(self) -> StoreError:
         """Wait until the engine has stopped by itself, which it logs, and tell why; while it is well, for ever."""
-        return await self._engine.until_failed()
+        return await self._access.until_failed()
 
     async def start(
         self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
@@ -155,11 +161,14 @@ class WorkflowEngine:
         self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
     ) -> Started:
         """Like `start`, and tells whether the instance is new."""
-        return await self._engine.start_or_find(name, input, id=id, idempotency_key=idempotency_key)
+        return await self._access.change(
+            lambda: self._engine.start_or_find(name, input, id=id, idempotency_key=idempotency_key),
+            lambda: owner_requests.start(self._settings, name, input, id, idempotency_key),
+        )
 
     async def get(self, instance_id: str) -> Instance:
         """The instance as it was last committed. Raises UnknownInstanceError."""
-        return await self._engine.get(instance_id)
+        return await self._access.read(lambda source: source.get(instance_id))
 
     async def list(
         self,
@@ -174,11 +183,13 @@ class WorkflowEngine:
         Raises:
             InvalidInputError: a limit that is not from 1 to 200.
         """
-        return await self._engine.list(statuses=statuses, name=name, after=after, limit=limit)
+        return await self._access.read(
+            lambda source: source.list(statuses=statuses, name=name, after=after, limit=limit)
+        )
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """All that has happened to an instance, in order. Raises UnknownInstanceError."""
-        return await self._engine.history(instance_id)
+        return await self._access.read(lambda source: source.history(instance_id))
 
     async def send_event(
         self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None
@@ -189,22 +200,29 @@ class WorkflowEngine:
             UnknownInstanceError, InvalidInputError, TooLargeError, InboxFullError; InstanceFinishedError, unless this
             `event_id` was accepted before.
         """
-        return await self._engine.send_event(instance_id, event, data, event_id=event_id)
+        return await self._access.change(
+            lambda: self._engine.send_event(instance_id, event, data, event_id=event_id),
+            lambda: owner_requests.event(self._settings, instance_id, event, data, event_id),
+        )
 
     async def cancel(self, instance_id: str) -> None:
         """Cancel it; after this no further step starts. Raises UnknownInstanceError, InstanceFinishedError."""
-        await self._engine.cancel(instance_id)
+        await self._access.change(lambda: self._engine.cancel(instance_id), lambda: owner_requests.cancel(instance_id))
 
     async def resume(self, instance_id: str) -> Status:
         """Let a blocked instance go on. Raises UnknownInstanceError, InstanceNotBlockedError."""
-        return await self._engine.resume(instance_id)
+        return await self._access.change(
+            lambda: self._engine.resume(instance_id), lambda: owner_requests.resume(instance_id)
+        )
 
     async def advance(self, instance_id: str) -> Status:
         """Do now what is due, if anything is, and return the status. Raises UnknownInstanceError.
 
         An instance that the runner has put off, or about which it could not be asked, is asked about without waiting.
         """
-        return await self._engine.advance(instance_id)
+        return await self._access.change(
+            lambda: self._engine.advance(instance_id), lambda: owner_requests.advance(instance_id)
+        )
 
     async def apply(self, instance_id: str, action: Action) -> Instance:
         """Apply a canned answer, as if the runner had given it, and return the new state.
@@ -213,11 +231,13 @@ class WorkflowEngine:
             UnknownInstanceError, InvalidInputError; TurnOpenError while the runner is being asked; TurnNotOpenError
             when the instance awaits no answer.
         """
-        return await self._engine.apply(instance_id, action)
+        return await self._access.change(
+            lambda: self._engine.apply(instance_id, action), lambda: owner_requests.apply(instance_id, action)
+        )
 
     async def delete(self, instance_id: str) -> None:
         """Delete a finished instance. Raises UnknownInstanceError, InstanceNotFinishedError."""
-        await self._engine.delete(instance_id)
+        await self._access.change(lambda: self._engine.delete(instance_id), lambda: owner_requests.delete(instance_id))
 
     async def wait(self, instance_id: str, timeout: timedelta | float | None = None) -> Instance:  # noqa: ASYNC109 -- what users look for
         """The instance once it has finished, whatever its status.
@@ -226,7 +246,7 @@ class WorkflowEngine:
             UnknownInstanceError; TimeoutError when it has not finished within `timeout` (a number is seconds).
         """
         timeout_s = timeout / timedelta(seconds=1) if isinstance(timeout, timedelta) else timeout
-        return await self._engine.wait(instance_id, timeout_s)
+        return await self._access.wait(instance_id, timeout_s)
 
     async def result(self, instance_id: str, timeout: timedelta | float | None = None) -> Any:  # noqa: ASYNC109 -- as `wait`
         """The output once the workflow has completed.
@@ -243,8 +263,10 @@ class WorkflowEngine:
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """All workflows that can be started, by name."""
-        return await self._engine.definitions()
+        return await self._access.read(lambda source: source.definitions())
 
     async def save_definition(self, definition: WorkflowDefinition) -> None:
         """Keep a definition in the file; one registered in code goes before it."""
-        await self._engine.save_definition(definition)
+        await self._access.change(
+            lambda: self._engine.save_definition(definition), lambda: owner_requests.save_definition(definition)
+        )

@@ -1,7 +1,7 @@
 """The HTTP application: its routes, and which status each error is answered with."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -39,6 +39,7 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     errors.ConflictError: Answer(409),
     errors.InboxFullError: Answer(429),
     errors.EngineNotRunningError: Answer(503, retry_after_s=1),
+    errors.NoOwnerError: Answer(503, "the process that owns the database does not answer", retry_after_s=1),
     errors.StorageFullError: Answer(503, "the disk is full; nothing was changed", retry_after_s=5),
     errors.OwnershipLostError: Answer(503, "the engine has stopped: its database was taken away", retry_after_s=5),
     errors.UnreadableInstanceError: Answer(503, retry_after_s=60),
@@ -64,31 +65,37 @@ def create_app(engine: Engine, *, token: str | None = None, limits: Limits | Non
     Raises:
         InvalidInputError: a token that cannot stand in a header.
     """
-    handlers = Handlers(engine)
-    root = _route("/", GET=handlers.list_instances)
+    middleware = [
+        Middleware(AnswerErrors, explain),
+        Middleware(Authorize, token),
+        Middleware(LimitBody, limits or Limits()),
+    ]
+    return assembled(public_routes(Handlers(engine)), middleware)
+
+
+def public_routes(handlers: Handlers) -> list[Route]:
+    """What the API answers, but for the paths that it does not have."""
+    root = route("/", GET=handlers.list_instances)
     # A mount hands over its root as "" or as "/", and neither may cost the caller a redirect.
     root.path_regex = re.compile(r"/?\Z")
-    app = Starlette(
-        routes=[
-            root,
-            _route("/definitions", GET=handlers.list_definitions, POST=handlers.save_definition),
-            _route("/start", POST=handlers.start),
-            _route("/healthz", GET=handlers.health),
-            _route("/openapi.json", GET=handlers.describe),
-            _route("/{id}", GET=handlers.get, DELETE=handlers.delete),
-            _route("/{id}/history", GET=handlers.history),
-            _route("/{id}/event", POST=handlers.send_event),
-            _route("/{id}/cancel", POST=handlers.cancel),
-            _route("/{id}/advance", POST=handlers.advance),
-            _route("/{id}/resume", POST=handlers.resume),
-            Route("/{rest:path}", _unknown, methods=None),
-        ],
-        middleware=[
-            Middleware(AnswerErrors, explain),
-            Middleware(Authorize, token),
-            Middleware(LimitBody, limits or Limits()),
-        ],
-    )
+    return [
+        root,
+        route("/definitions", GET=handlers.list_definitions, POST=handlers.save_definition),
+        route("/start", POST=handlers.start),
+        route("/healthz", GET=handlers.health),
+        route("/openapi.json", GET=handlers.describe),
+        route("/{id}", GET=handlers.get, DELETE=handlers.delete),
+        route("/{id}/history", GET=handlers.history),
+        route("/{id}/event", POST=handlers.send_event),
+        route("/{id}/cancel", POST=handlers.cancel),
+        route("/{id}/advance", POST=handlers.advance),
+        route("/{id}/resume", POST=handlers.resume),
+    ]
+
+
+def assembled(routes: Sequence[Route], middleware: Sequence[Middleware]) -> Starlette:
+    """An application of these routes, which redirects nobody."""
+    app = Starlette(routes=[*routes, Route("/{rest:path}", _unknown, methods=None)], middleware=middleware)
     app.router.redirect_slashes = False
     app.middleware_stack = app.build_middleware_stack()
     return app
@@ -131,7 +138,8 @@ class _Resource:
         await response(scope, receive, send)
 
 
-def _route(path: str, **handlers: Handler) -> Route:
+def route(path: str, **handlers: Handler) -> Route:
+    """What a path answers, by method."""
     return Route(path, _Resource(handlers))
 
 

@@ -130,10 +130,10 @@ class Handlers:
         return Response(status_code=204)
 
     async def health(self, _request: Request) -> Response:
-        """Whether the engine takes work."""
+        """Whether the engine takes work, and as what."""
         if (refusal := self._engine.refusal) is not None:
             raise refusal
-        return _json(b'{"status":"ok"}')
+        return _json(encode_parsed({"status": "ok", "role": self._engine.role}))
 
     async def describe(self, request: Request) -> Response:
         """This API as an OpenAPI document."""

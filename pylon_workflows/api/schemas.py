@@ -4,7 +4,7 @@ Requests are strict about types and ignore fields that they do not know, as the 
 clients and newer ones are understood.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -145,9 +145,10 @@ class StatusAnswer(Shape):
 
 
 class HealthAnswer(Shape):
-    """The engine takes work."""
+    """The engine takes work, of its own file or for the process that owns it."""
 
     status: str
+    role: Literal["owner", "standby"]
 
 
 class ProblemAnswer(Shape):

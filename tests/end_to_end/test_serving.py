@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.end_to_end.processes import COMMAND, Api, Process, Processes, run, until
+from tests.end_to_end.processes import Api, Process, Processes, until
 
 pytestmark = pytest.mark.slow
 
@@ -140,13 +140,19 @@ class TestAnEngineWhoseStepIsHeld:
         assert again.until(instance_id, "completed")["output"] == "released"
         assert (tmp_path / "begun").read_text().splitlines() == ["begun"] * 2
 
-    def test_a_second_serve_is_refused_and_the_owner_named(self, processes: Processes, api: Api) -> None:
-        database = str(processes.folder / "workflows.db")
-        second = run(COMMAND, "serve", "--db", database, "--port", "0")
-        assert (second.returncode, second.stdout) == (1, "")
-        assert f"in use by process {api.process.pid} on " in second.stderr
-        assert "Traceback" not in second.stderr
-        assert api.http.get("/healthz").status_code == 200
+    def test_a_second_serve_stands_by_forwards_and_takes_over(
+        self, processes: Processes, runner: Process, api: Api, tmp_path: Path
+    ) -> None:
+        second = processes.serve(runner, "--workflow", "hold")
+        assert [each.http.get("/healthz").json()["role"] for each in (api, second)] == ["owner", "standby"]
+        assert f"is in use by process {api.process.pid} on " in second.process.said()
+        instance_id = self.held(second, tmp_path)
+        assert api.get(instance_id) == second.get(instance_id)
+        api.process.kill()
+        (tmp_path / "release").touch()
+        assert second.until(instance_id, "completed")["output"] == "released"
+        assert second.http.get("/healthz").json()["role"] == "owner"
+        assert second.process.stop() == 0
 
     def test_after_kill_9_the_file_is_free(
         self, processes: Processes, runner: Process, api: Api, tmp_path: Path

@@ -46,7 +46,7 @@ async def test_the_served_root_answers_with_and_without_the_slash(engine: Workfl
 async def test_serve_answers_probes_at_the_root_and_nothing_else_there(engine: WorkflowEngine) -> None:
     app = serving_app(engine, token="t")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert (await client.get("/healthz")).json() == {"status": "ok", "role": "owner"}
         for path in ("/", "/start", "/api/workflowsx", "/api"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown-route")
@@ -253,18 +253,6 @@ class TestAsAProcess:
             out, errors = process.communicate(timeout=20)
         assert (process.returncode, out) == (0, "")
         assert "Traceback" not in errors
-
-    def test_a_file_in_use_is_a_sentence_and_exit_1(self, tmp_path: Path) -> None:
-        command = self.command("--db", str(tmp_path / "w.db"))
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-            process.terminate()
-            process.communicate(timeout=20)
-        assert (second.returncode, second.stdout) == (1, "")
-        assert second.stderr.startswith("Error: ")
-        assert "Traceback" not in second.stderr
 
     def test_a_file_that_is_no_database_is_a_sentence_and_exit_1_and_stays_as_it_is(self, tmp_path: Path) -> None:
         file = tmp_path / "w.db"

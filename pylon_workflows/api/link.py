@@ -1,0 +1,78 @@
+"""The API as the owner of a file serves it to the standbys of its own user: all of the public one, and what they need
+beside it. Errors are told whole, for they are raised again at the other end.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pylon_workflows import errors
+from pylon_workflows.api.app import assembled, explain, public_routes
+from pylon_workflows.api.handlers import Handlers
+from pylon_workflows.api.limits import LimitBody, Limits
+from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.engine import LocalEngine
+from pylon_workflows.settings import EngineSettings
+from runner_protocol.messages import parse_action
+from runner_protocol.strict_json import encode_parsed, parse
+
+_ROOM_BYTES = 64 * 1024
+_LARGEST_ACTION_BYTES = 4 * 1024 * 1024
+
+
+def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
+    """The API over the owner's engine, for callers that the socket has let in: none of them is asked who it is.
+
+    A body may be what the engine takes, and its envelope.
+    """
+    largest = max(settings.max_input_bytes, settings.max_event_bytes, _LARGEST_ACTION_BYTES)
+    handlers = LinkHandlers(engine)
+    routes = [
+        Route("/definitions", handlers.put_definition, methods=["PUT"]),
+        Route("/{id}/apply", handlers.apply, methods=["POST"]),
+        *public_routes(handlers),
+    ]
+    middleware = [
+        Middleware(AnswerErrors, _explain_whole),
+        Middleware(LimitBody, Limits(max_body_bytes=largest + _ROOM_BYTES)),
+    ]
+    return assembled(routes, middleware)
+
+
+class LinkHandlers(Handlers):
+    """The operations of the public API, and those that only standbys call."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        super().__init__(engine)
+        self._owner = engine
+
+    async def apply(self, request: Request) -> Response:
+        """Apply a canned answer; tell the revision to which it led."""
+        try:
+            action = parse_action(await request.body())
+        except ValueError as error:
+            raise errors.InvalidInputError(f"action: {error}") from None
+        instance = await self._owner.apply(request.path_params["id"], action)
+        return Response(encode_parsed({"revision": instance.revision}), media_type="application/json")
+
+    async def put_definition(self, request: Request) -> Response:
+        """Keep a definition with all its terms; those that end in `_us` are durations in microseconds."""
+        terms: dict[str, Any] = parse(await request.body())
+        for name in [name for name in terms if name.endswith("_us")]:
+            terms[name.removesuffix("_us")] = timedelta(microseconds=terms.pop(name))
+        await self._owner.save_definition(WorkflowDefinition(**terms))
+        return Response(status_code=204)
+
+
+def _explain_whole(error: Exception) -> Problem | None:
+    """As the public API explains it, in the error's own words."""
+    problem = explain(error)
+    if problem is None or not isinstance(error, errors.WorkflowError):
+        return problem
+    return Problem(status=problem.status, code=error.code, detail=str(error), headers=problem.headers)

@@ -1,0 +1,81 @@
+"""The owner's end of the link: the engine's ASGI application on a Unix socket, for standbys of the same user.
+
+uvicorn's protocol does the HTTP. Its server is left out: it would take the process's signals, and its configuration
+changes the loggers of the uvicorn that may be running the app all this is embedded in.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from pylon_workflows.ownership.socket_file import listen_at, peer_uid, remove
+
+_log = logging.getLogger(__name__)
+
+_KEEP_ALIVE_S = 75
+"""Longer than a standby keeps a connection that it does not use, so that none is closed under a request."""
+
+_LAST_ANSWERS_S = 1.0
+
+
+class _QuietConfig(uvicorn.Config):
+    """A configuration that leaves the process's loggers as they are."""
+
+    def configure_logging(self) -> None:
+        """Change nothing."""
+
+
+class _OwnersProtocol(HttpToolsProtocol):
+    """Serves this user and root, whoever else may have got hold of the socket, and logs no requests: standbys do."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.access_log = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        """Begin, unless the peer is another user."""
+        super().connection_made(transport)
+        uid = peer_uid(transport.get_extra_info("socket").fileno())
+        if uid not in (os.geteuid(), 0):
+            _log.warning("user %s was refused on the owner's socket, which is for user %s", uid, os.geteuid())
+            transport.abort()
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
+    """Serve the application on a socket at `path` while the block runs, which holds the lock of the database.
+
+    Afterwards nothing is at `path`, unless another owner's socket has come there.
+
+    Raises:
+        OSError: the folder takes no sockets.
+    """
+    config = _QuietConfig(
+        app, lifespan="off", proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_S
+    )
+    config.load()
+    state = ServerState()
+    made = listen_at(path)
+    server = await asyncio.get_running_loop().create_unix_server(
+        lambda: _OwnersProtocol(config, state, {}), sock=made.listener
+    )
+    try:
+        yield
+    finally:
+        remove(made)
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=_LAST_ANSWERS_S)
+        for connection in list(state.connections):
+            connection.transport.abort()

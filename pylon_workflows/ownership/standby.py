@@ -1,0 +1,168 @@
+"""What an engine reads that does not own the file: from the file itself, which another process writes."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from pylon_workflows.core.evolution import replay
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import Definitions, WorkflowDefinition
+from pylon_workflows.errors import CorruptDatabaseError, ListLimitError, StoreError, UnknownInstanceError
+from pylon_workflows.ports import MAX_PAGE, InstanceSummary
+from pylon_workflows.waiters import Waiters
+
+_log = logging.getLogger(__name__)
+
+_WATCH_S = 0.05
+
+Identity = tuple[int, int]
+"""A file's device and inode."""
+
+
+class FileReads(Protocol):
+    """The file, read by a process that does not write it. A closed one can be opened again."""
+
+    async def open(self) -> None:
+        """Begin. Raises NewerDatabaseError; StoreError while there is no file yet, or an older one."""
+        ...
+
+    async def close(self) -> None:
+        """End, after the calls that are under way."""
+        ...
+
+    async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
+        """See `Store.histories`."""
+        ...
+
+    async def list(
+        self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = 200
+    ) -> Sequence[InstanceSummary]:
+        """See `Store.list`."""
+        ...
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """See `Store.definitions`."""
+        ...
+
+    async def data_version(self) -> int:
+        """A number that differs from the one before when anybody has committed in between."""
+        ...
+
+    async def finished(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Which of them have finished."""
+        ...
+
+
+class Standby:
+    """Reads and waits. It keeps no instance: each read is of the file as it is now."""
+
+    def __init__(self, path: Path, reads: FileReads, definitions: Definitions) -> None:
+        self._path = path
+        self._reads = reads
+        self._definitions = definitions
+        self._waiters = Waiters(self.get)
+        self._watching: asyncio.Task[None] | None = None
+        self._identity: Identity | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file can be read."""
+        return self._identity is not None
+
+    async def open(self) -> None:
+        """Begin to read. Raises NewerDatabaseError; StoreError while the file is not ready."""
+        identity = identity_of(self._path)
+        if identity is None:
+            raise StoreError(f"{self._path} is not there yet")
+        await self._reads.open()
+        self._identity = identity
+
+    async def close(self) -> None:
+        """Stop reading; whoever waits is told that it was closed."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        self._waiters.close()
+        self._identity = None
+        await self._reads.close()
+
+    def is_current(self) -> bool:
+        """Whether what is read is still the file of that name."""
+        return self._identity == identity_of(self._path)
+
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """See `ports.Engine.history`."""
+        history = (await self._reads.histories([instance_id])).get(instance_id)
+        if history is None:
+            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
+        if isinstance(history, CorruptDatabaseError):
+            raise history
+        return history
+
+    async def get(self, instance_id: str) -> Instance:
+        """See `ports.Engine.get`."""
+        return folded(instance_id, await self.history(instance_id))
+
+    async def list(
+        self, *, statuses: Sequence[Status], name: str | None, after: str | None, limit: int
+    ) -> Sequence[InstanceSummary]:
+        """See `ports.Engine.list`."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise ListLimitError(f"limit: must be from 1 to {MAX_PAGE}, not {limit}")
+        return await self._reads.list(statuses=statuses, name=name, after=after, limit=limit)
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """See `ports.Engine.definitions`: the program's own, and those in the file."""
+        self._definitions.restore(await self._reads.definitions())
+        return list(self._definitions)
+
+    async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
+        """The instance once it has finished. Raises UnknownInstanceError, TimeoutError."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="watch the file for instances that finish")
+        return await self._waiters.wait(instance_id, timeout_s)
+
+    async def _watch(self) -> None:
+        """Tell those who wait, as long as there are any; the file is read only when somebody has committed to it."""
+        seen: int | None = None
+        try:
+            while self._waiters.ids or seen is None:
+                with _logged(f"{self._path} cannot be read, it is tried again"):
+                    if (version := await self._reads.data_version()) != seen:
+                        for instance_id in await self._reads.finished(self._waiters.ids):
+                            with _logged(f"{instance_id} has finished, and cannot be read"):
+                                self._waiters.finished(await self.get(instance_id))
+                        seen = version
+                await asyncio.sleep(_WATCH_S)
+        finally:
+            self._watching = None
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, UnknownInstanceError) as error:
+        _log.warning("%s: %s", what, error)
+
+
+def folded(instance_id: str, history: Sequence[Transition]) -> Instance:
+    """The instance with this history. Raises CorruptDatabaseError."""
+    try:
+        return replay(history)
+    except (ValueError, StopIteration) as error:
+        raise CorruptDatabaseError(f"{instance_id}: its history does not fold: {error}") from error
+
+
+def identity_of(file: Path) -> Identity | None:
+    """Its device and inode, which another file in its place does not have; None when there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,79 @@
+"""What a standby reads of the file that another process writes: over connections that cannot write."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pylon_workflows.core.instance import Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
+from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.store import migrations, reads
+from pylon_workflows.store.rows import definition_from, summary_from
+
+_FINISHED = "SELECT id FROM instances WHERE completed_at IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+
+
+class SqliteFileReads:
+    """Implements `ownership.standby.FileReads` on the file at `path`.
+
+    Never opens the file but through SQLite: any other open and close of it would drop the locks by which SQLite's
+    connections of this process keep others from taking its log away.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).absolute()
+        self._histories = reads.Reader(self._path)
+        self._states = reads.Reader(self._path)
+
+    async def open(self) -> None:
+        """Connect to a file that the owner has brought up to date.
+
+        Raises:
+            NewerDatabaseError: written by a newer release. StoreError: there is none yet, or an older one.
+        """
+        try:
+            await self._histories.open()
+            await self._states.open()
+            ((version,),) = await self._states.rows("PRAGMA user_version")
+        except BaseException:
+            await self.close()
+            raise
+        known = len(migrations.migrations())
+        if version != known:
+            await self.close()
+            if version > known:
+                raise NewerDatabaseError(
+                    f"{self._path} was written by a newer release (schema {version}, this release knows {known})"
+                )
+            raise StoreError(f"{self._path} is not ready: its owner is bringing it up to date")
+
+    async def close(self) -> None:
+        """Disconnect, after the calls that are under way."""
+        await self._histories.close()
+        await self._states.close()
+
+    async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
+        """See `Store.histories`."""
+        return await reads.histories(self._histories, instance_ids)
+
+    async def list(
+        self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = 200
+    ) -> Sequence[InstanceSummary]:
+        """See `Store.list`."""
+        rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))
+        return [summary_from(row[1:]) for row in rows]
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """See `Store.definitions`."""
+        return [definition_from(row) for row in await self._states.rows(reads.DEFINITIONS)]
+
+    async def data_version(self) -> int:
+        """A number that differs from the one before when anybody has committed in between."""
+        ((version,),) = await self._states.rows("PRAGMA data_version")
+        return int(version)
+
+    async def finished(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Which of them have finished."""
+        return await self._states.ids(_FINISHED, (json.dumps(list(instance_ids)),))
