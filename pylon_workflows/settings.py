@@ -20,8 +20,9 @@ class EngineSettings:
     """How an engine behaves.
 
     `max_in_flight` turns are asked at a time. `shutdown_grace_s` is what turns in flight get to finish. A finished
-    instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_live_instances` bounds what is
-    kept in memory beyond the instances being driven. An input, an event's data and the inbox have their limits, and a
+    instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_queued` wait
+    in memory for a turn, the others in the file. `max_live_instances` and `max_live_bytes` bound what is kept in memory
+    beyond the instances being driven. An input, an event's data and the inbox have their limits, and a
     run has: with `max_records` records, or `max_history_bytes` of outputs, it is blocked. A standby looks for the
     file's owner for `forward_timeout_s` before it says that there is none.
 
@@ -32,6 +33,7 @@ class EngineSettings:
     max_in_flight: int = 512
     max_queued: int = 10_000
     max_live_instances: int = 10_000
+    max_live_bytes: int = 64_000_000
     shutdown_grace_s: float = 20.0
     forward_timeout_s: float = 10.0
     retain_finished_for: timedelta | None = timedelta(days=30)
@@ -43,7 +45,7 @@ class EngineSettings:
     max_history_bytes: int = 50_000_000
 
     def __post_init__(self) -> None:
-        for name in ("max_in_flight", "max_queued", "max_live_instances", *_LIMITS):
+        for name in ("max_in_flight", "max_queued", "max_live_instances", "max_live_bytes", *_LIMITS):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: must be at least 1, not {getattr(self, name)}")
         if self.shutdown_grace_s < 0:
