@@ -9,11 +9,13 @@ from pylon_workflows.core.decider import decide
 from pylon_workflows.core.evolution import evolve, replay
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.doubts import Doubts
 from pylon_workflows.errors import (
     CorruptDatabaseError,
     InstanceNotFinishedError,
     InvalidInputError,
     MalformedAnswerError,
+    StorageFullError,
     StoreError,
     TurnNotOpenError,
     TurnOpenError,
@@ -40,6 +42,7 @@ class Changes:
         self._live = live
         self._committed = committed
         self.has_announcements = False
+        self.doubts = Doubts(clock, self._look_again)
 
     async def read(self, instance_id: str) -> Instance:
         """The instance as it was last committed. Raises UnknownInstanceError, CorruptDatabaseError."""
@@ -83,6 +86,8 @@ class Changes:
                 self._committed(after)
             else:
                 live.forget()
+                if not isinstance(write.exception(), StorageFullError):  # which says that nothing was changed
+                    self.doubts.add(after.id)
         return transitions
 
     async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
@@ -124,8 +129,19 @@ class Changes:
                 instance = await self.load(live, instance_id)
                 if not instance.is_finished:
                     raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
-                await self._store.delete([instance_id])
-                self._live.drop(instance_id)
+                try:
+                    await self._store.delete([instance_id])
+                finally:  # what failed may have been done all the same
+                    self._live.drop(instance_id)
+
+    async def _look_again(self, instance_id: str) -> None:
+        """Tell of an instance as it is in the store, after a write of which nobody knows what became."""
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                instance = await self.load(live, instance_id)
+                self._committed(instance)
+                if not instance.is_runnable:
+                    live.give_up_turn()
 
     async def load_many(self, instance_ids: Sequence[str]) -> None:
         """Bring instances into memory with one read. Those in use, and those that cannot be read, are left."""

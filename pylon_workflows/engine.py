@@ -124,7 +124,8 @@ class LocalEngine:
         self._definitions.restore(await self._store.definitions())
         self._changes.has_announcements = self._announcements.has_callbacks
         self._lifetime.begin()
-        self._tasks.start((self._timers.run, self._announcements.run, self._retention.run, self._watch.run))
+        doubts = self._changes.doubts
+        self._tasks.start((self._timers.run, self._announcements.run, self._retention.run, doubts.run, self._watch.run))
         if self._dispatcher is not None:
             self._dispatcher.open()
 

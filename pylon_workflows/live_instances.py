@@ -132,10 +132,14 @@ class LiveInstances:
         self._bytes -= self._entries.pop(instance_id).size
 
     def drop(self, instance_id: str) -> None:
-        """Forget an instance that has been deleted. An entry in use stays: the next instance of that id shares it."""
+        """Forget an instance that has been deleted. An entry in use stays: the next instance of that id shares it.
+
+        A turn that is still open, about one that was cancelled without anybody hearing of it, answers nobody.
+        """
         live = self._entries.get(instance_id)
         if live is not None:
             live.forget()
+            live.give_up_turn()
             if live.users == 0:
                 self._remove(instance_id)
 

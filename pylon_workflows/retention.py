@@ -46,9 +46,11 @@ class Retention:
         before = None if self._keep_for is None else self._clock.now() - self._keep_for
         expired = await self._store.expired(completed_before=before, keep=self._keep, limit=_BATCH)
         if expired:
-            await self._store.delete(expired)
-            for instance_id in expired:
-                await self._forget(instance_id)
+            try:
+                await self._store.delete(expired)
+            finally:  # what failed may have been done all the same
+                for instance_id in expired:
+                    await self._forget(instance_id)
             _log.info("retention deleted %d finished instances", len(expired))
         return len(expired)
 

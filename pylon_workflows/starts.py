@@ -8,7 +8,7 @@ from pylon_workflows.core.evolution import begin
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.definitions import Definitions
-from pylon_workflows.errors import StartConflictError, UnknownInstanceError
+from pylon_workflows.errors import StartConflictError, StorageFullError, StoreError, UnknownInstanceError
 from pylon_workflows.ids import check_instance_id, new_instance_id, new_seed
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock, Started, Store
@@ -72,7 +72,12 @@ class Starts:
         """Like `Store.create`; a new instance is in memory at once, for it is about to be driven."""
         with self._live.use(instance.id) as live:
             async with live.lock:
-                existing_id = await self._store.create(instance)
+                try:
+                    existing_id = await self._store.create(instance)
+                except StoreError as error:
+                    if not isinstance(error, StorageFullError):
+                        self._changes.doubts.add(instance.id)
+                    raise
                 if existing_id is None:
                     live.instance = instance
                 return existing_id
