@@ -31,11 +31,6 @@ class Checkpoints:
         """Copy everything and empty the log, at the end of the work."""
         self._try(connection, "TRUNCATE")
 
-    def is_all_in_file(self, connection: sqlite3.Connection) -> bool:
-        """Copy and sync everything; whether nothing depends on the log any more. Raises sqlite3.Error."""
-        is_busy, in_wal, moved = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-        return not is_busy and in_wal == moved
-
     def _try(self, connection: sqlite3.Connection, mode: str) -> int | None:
         """How many pages are in the log, or None when it failed."""
         try:

@@ -14,6 +14,7 @@ from pylon_workflows.errors import StorageFailedError, StorageFullError, StoreEr
 from pylon_workflows.store.batches import Operation, Outcome, Work, do_batch
 from pylon_workflows.store.checkpoints import Checkpoints
 from pylon_workflows.store.failures import error_name, is_final, is_full, is_io_error, translate
+from pylon_workflows.store.log_file import write_again
 
 IO_PAUSES_S = (0.1, 1.0)
 """After each I/O error in a row but the last, which stops the writing."""
@@ -55,6 +56,7 @@ class WriteConnection:
         self._connection: sqlite3.Connection | None = None
         self._committed: Any = None
         self._checkpoints = Checkpoints()
+        self._is_log_in_doubt = False
         self._io_errors = 0
         self._trouble: str | None = None
         self._refused = 0
@@ -66,6 +68,7 @@ class WriteConnection:
         try:
             self._fence.take(self._connection)
             self._committed = self._fence.mark(self._connection)
+            write_again(self._connection)  # the program before may have died of a sync that failed
         except sqlite3.Error as error:
             self._disconnect()
             raise translate(error) from error
@@ -104,6 +107,7 @@ class WriteConnection:
             outcomes: list[Outcome] = []
             try:
                 connection = self._connected()
+                self._make_log_certain(connection)
                 outcomes = do_batch(connection, self._operations, batch)
                 sealed = self._fence.seal(connection, self._committed)
                 connection.execute("COMMIT")
@@ -127,13 +131,14 @@ class WriteConnection:
         Raises:
             StorageFailedError: the third I/O error in a row. StoreError: it cannot be told.
         """
+        was_in_doubt = self._is_log_in_doubt
+        self._is_log_in_doubt = was_in_doubt or sealed is not None
         try:
             connection = self._reopened(error, has_room=has_room)
             if sealed is None or self._committed != sealed:
+                self._is_log_in_doubt = was_in_doubt
                 return False
-            # A sync that failed may be forgotten by the system: only what was copied from the log, and synced, is safe.
-            if not self._checkpoints.is_all_in_file(connection):
-                raise StoreError("a program goes on reading what was there before")
+            self._make_log_certain(connection)
             self._io_errors = 0
         except Exception as trouble:
             self._abandon(trouble)
@@ -144,6 +149,12 @@ class WriteConnection:
                 "at the instance before asking again"
             ) from trouble
         return True
+
+    def _make_log_certain(self, connection: sqlite3.Connection) -> None:
+        """Nobody is answered while the log may have a gap on the disk, in front of what is added to it."""
+        if self._is_log_in_doubt:
+            write_again(connection)
+            self._is_log_in_doubt = False
 
     def _reopened(self, error: BaseException, *, has_room: bool) -> sqlite3.Connection:
         while True:
