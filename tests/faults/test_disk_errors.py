@@ -38,8 +38,8 @@ def faults_of(recording: Recording) -> dict[str, list[Fault]]:
     writes, syncs, truncations = (range(1, recording.count(kind) + 1) for kind in (WRITE, SYNC, TRUNCATE))
     full = WRITES_THAT_A_FULL_DISK_REFUSES
     return {
-        "disk full": [Fault(WRITE, first, full, errno.ENOSPC, partial=first % 2 == 0) for first in writes],
-        "write fails": [Fault(WRITE, first, 1, errno.EIO, partial=first % 2 == 0) for first in writes],
+        "disk full": [Fault(WRITE, first, full, errno.ENOSPC, is_partial=first % 2 == 0) for first in writes],
+        "write fails": [Fault(WRITE, first, 1, errno.EIO, is_partial=first % 2 == 0) for first in writes],
         "sync fails": [Fault(SYNC, first, 1, errno.EIO) for first in syncs],
         "truncation fails": [Fault(TRUNCATE, first, 1, errno.EIO) for first in truncations],
     }
@@ -128,3 +128,34 @@ def test_no_failing_write_or_sync_loses_or_doubles_anything(
     assert tally.with_loss == 0
     assert hits.counts["hit"] >= len(chosen) * 2 // 3
     assert hits.counts["went on"] >= len(chosen) // 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "deaths",
+    [pytest.param(4, id="a-few"), pytest.param(200, id="200", marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
+)
+def test_what_is_acknowledged_after_a_sync_failed_and_the_program_died_survives_a_power_cut(
+    recorder: Path, tmp_path: Path, memory: Path, capsys: pytest.CaptureFixture[str], deaths: int
+) -> None:
+    seed = int(os.environ.get("SEED") or random.randrange(10**6))
+    chance = random.Random(seed)
+    began = time.monotonic()
+    tally = Tally()
+    for number in range(deaths):
+        folder = tmp_path / str(number)
+        fault = Fault(SYNC, chance.randint(4, 40), 1, errno.EIO, is_last=True)
+        first = record(recorder, folder, *LOAD, "--seed", str(seed + number), fault=fault)
+        assert first.returncode == -9, first.errors
+        later = record(recorder, folder, *LOAD, "--seed", str(seed + number), "--round", "1")
+        assert later.returncode == 0, later.errors
+        both = first.followed_by(later)
+        moments = sorted(chance.sample(range(len(first.notes), len(both.notes)), 3 * IMAGES_A_FAULT))
+        check_images(both, moments, seed, memory, tally)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nkilled at a failing sync, seed {seed}: {deaths} deaths, {tally.images} power cuts after the next start: "
+            f"{tally.with_loss} with a loss, {len(tally.faults)} torn or corrupt; {time.monotonic() - began:.1f} s\n"
+        )
+    assert not tally.faults, tally.faults[:20]
+    assert tally.with_loss == 0

@@ -3,8 +3,8 @@
  * RECORDER_DATABASE   the database's path, as SQLite is given it (absolute, no links)
  * RECORDER_LOG        where the notes go; see recording.py for their form
  * RECORDER_SPEECH     a file descriptor: what is written to it stands in the same sequence
- * RECORDER_FAIL       "w|s|t FIRST COUNT ERRNO PARTIAL": of the writes, syncs or truncations these fail, with nothing
- *                     done, or (PARTIAL 1) after half of the first write
+ * RECORDER_FAIL       "w|s|t FIRST COUNT ERRNO HOW": of the writes, syncs or truncations these fail, with nothing
+ *                     done, or (HOW 1) after half of the first write, or (HOW 2) the process is killed there
  *
  * A note is made after the deed and before the caller hears of it, and no two deeds overlap but for syncs: so a sync
  * stands behind every write that came before it, and in front of whatever was said because of it.
@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_file = -1, speech = -1;
 static char database[4096], directory[4096];
 static char fail_kind;
-static long fail_first, fail_count, fail_partial, seen_so_far;
+static long fail_first, fail_count, fail_how, seen_so_far;
 static int fail_errno;
 
 static int (*real_open)(const char *, int, ...);
@@ -82,7 +83,7 @@ __attribute__((constructor)) static void start(void) {
         speech = atoi(getenv("RECORDER_SPEECH"));
     const char *fail = getenv("RECORDER_FAIL");
     if (fail != NULL && sscanf(fail, "%c %ld %ld %d %ld", &fail_kind, &fail_first, &fail_count, &fail_errno,
-                               &fail_partial) != 5) {
+                               &fail_how) != 5) {
         errno = EINVAL;
         die("RECORDER_FAIL");
     }
@@ -129,6 +130,8 @@ static int fails(char kind, const char *name) {
         return 0;
     if (!is_volatile(name))
         note(kind == 's' ? FAILED_SYNC : FAILED, name, seen_so_far, NULL, 0);
+    if (fail_how == 2)
+        kill(getpid(), SIGKILL);
     return 1;
 }
 
@@ -190,7 +193,7 @@ static ssize_t written_at(int file, const char *name, const void *data, size_t l
     pthread_mutex_lock(&lock);
     ssize_t written = -1;
     int is_to_fail = fails('w', name);
-    if (is_to_fail && fail_partial && seen_so_far == fail_first && length > 1)
+    if (is_to_fail && fail_how == 1 && seen_so_far == fail_first && length > 1)
         length /= 2;
     else if (is_to_fail)
         goto failed;

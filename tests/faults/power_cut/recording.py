@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -51,17 +51,21 @@ def read_notes(log: bytes) -> Iterator[Note]:
 
 
 class Fault(NamedTuple):
-    """From the `first` on, `count` deeds of a kind fail with an error; the first write may be half done (`partial`)."""
+    """From the `first` on, `count` deeds of a kind fail with an error.
+
+    The first write may be half done (`is_partial`), or the process may be killed right there (`is_last`).
+    """
 
     kind: str
     first: int
     count: int
     error: int
-    partial: bool = False
+    is_partial: bool = False
+    is_last: bool = False
 
     def __str__(self) -> str:
         kind = {WRITE: "write", SYNC: "sync", TRUNCATE: "truncation"}[self.kind]
-        half = ", half done" if self.partial else ""
+        half = ", half done" if self.is_partial else ", and a kill" if self.is_last else ""
         return f"{errno.errorcode[self.error]} at {kind} {self.first}, {self.count} times{half}"
 
 
@@ -89,6 +93,10 @@ class Recording:
         limit = len(self.notes) if before is None else before
         return acknowledgements(words for number, words in self.heard if number < limit)
 
+    def followed_by(self, later: "Recording") -> "Recording":
+        """Both as one: what two programs did, one after the other, with the same file."""
+        return replace(later, notes=self.notes + later.notes)
+
     def count(self, kind: str, file: str | None = None) -> int:
         """How many notes of a kind there are, of one file or of all."""
         return sum(note.kind == kind and (file is None or note.file == file) for note in self.notes)
@@ -114,8 +122,8 @@ def build_recorder(folder: Path) -> Path:
 
 
 def record(recorder: Path, folder: Path, *options: str, fault: Fault | None = None) -> Recording:
-    """Run the load on a new file in `folder`, to its end."""
-    folder.mkdir(parents=True)
+    """Run the load on the file in `folder`, a new one or what an earlier recording has left, to its end."""
+    folder.mkdir(parents=True, exist_ok=True)
     database, log = folder / "workflows.db", folder / "notes"
     environment = {
         **os.environ,
@@ -125,8 +133,8 @@ def record(recorder: Path, folder: Path, *options: str, fault: Fault | None = No
         "RECORDER_SPEECH": "1",
     }
     if fault is not None:
-        kind, first, count, error, partial = fault
-        environment["RECORDER_FAIL"] = f"{kind} {first} {count} {error} {int(partial)}"
+        how = 2 if fault.is_last else int(fault.is_partial)
+        environment["RECORDER_FAIL"] = f"{fault.kind} {fault.first} {fault.count} {fault.error} {how}"
     program = subprocess.run(
         [sys.executable, "-m", "tests.faults.load", str(database), *options],
         stdout=subprocess.DEVNULL,
