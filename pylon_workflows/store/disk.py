@@ -16,8 +16,13 @@ def has_room(folder: Path) -> bool:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+        return not is_for_want_of_room(error)
     return True
+
+
+def is_for_want_of_room(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sync(path: Path) -> None:

@@ -10,6 +10,7 @@ from pylon_workflows.errors import (
     StoreError,
     WorkflowError,
 )
+from pylon_workflows.store.disk import is_for_want_of_room
 
 
 def error_name(error: BaseException | None) -> str:
@@ -24,6 +25,8 @@ def is_corruption(error: BaseException) -> bool:
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk is full. A file opened on a full disk fails to make its shared memory."""
+    if isinstance(error, OSError):
+        return is_for_want_of_room(error)
     return isinstance(error, StorageFullError) or error_name(error) in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 
 

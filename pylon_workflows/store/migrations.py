@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import quote
 
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
 from pylon_workflows.store.failures import translate
+from pylon_workflows.store.file_copies import complete_copy, put_in_place, uri
 
 APPLICATION_ID = 0x50594C57
 """`PYLW`: how the file says whose it is."""
@@ -24,11 +24,6 @@ def migrations() -> Sequence[str]:
     folder = files("pylon_workflows.store") / "migrations"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return [entry.read_text("utf-8") for entry in found]
-
-
-def uri(path: Path, options: str) -> str:
-    """The name by which SQLite opens the file, with options such as `mode=ro`."""
-    return f"file:{quote(str(path))}?{options}"
 
 
 def check(path: Path, scripts: Sequence[str]) -> int:
@@ -62,11 +57,20 @@ def check(path: Path, scripts: Sequence[str]) -> int:
     options = "mode=ro" if has_log else "mode=ro&immutable=1"  # the latter makes no files beside it
     try:
         with closing(sqlite3.connect(uri(path, options), uri=True, isolation_level=None)) as connection:
-            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return version_of(connection, path, scripts)
     except sqlite3.Error as error:
         raise translate(error, str(path)) from error
+
+
+def version_of(connection: sqlite3.Connection, path: Path, scripts: Sequence[str]) -> int:
+    """The version of a file that is open, 0 for an empty one.
+
+    Raises:
+        NewerDatabaseError: written by a newer release. StoreError: a database of another program. sqlite3.Error.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application_id != APPLICATION_ID:
         if objects or version or application_id:
             raise StoreError(f"{path} is the database of another program: name another file")
@@ -101,12 +105,17 @@ def _size_by(header: bytes) -> int:
 
 
 def migrate(connection: sqlite3.Connection, path: Path, version: int, scripts: Sequence[str]) -> None:
-    """Lead the file from a version to the newest in one transaction; an older file is first copied beside itself."""
+    """Lead the file from a version to the newest in one transaction; an older file is first copied beside itself.
+
+    Raises:
+        CorruptDatabaseError: the file is damaged, so that it is left alone. StoreError: it cannot be copied.
+    """
     if version == len(scripts):
         return
     if version > 0:
-        with closing(sqlite3.connect(f"{path}.schema-{version}.bak")) as copy:
-            connection.backup(copy)
+        kept = Path(f"{path}.schema-{version}.bak")
+        with complete_copy(connection, kept) as copy:
+            put_in_place(copy, kept, is_replacing=True)
     try:
         connection.executescript(
             "\n".join(

@@ -22,7 +22,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.store.codec import decode_history
 from pylon_workflows.store.failures import translate
-from pylon_workflows.store.migrations import uri
+from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.rows import DEFINITION, SUMMARY
 
 Rows = Sequence[Any]

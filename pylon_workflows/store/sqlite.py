@@ -16,6 +16,7 @@ from pylon_workflows.store import disk, migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
+from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.group_commit import GroupCommit
 from pylon_workflows.store.rows import appended_rows, created_row, definition_from, definition_row, summary_from
 
@@ -104,7 +105,7 @@ class SqliteStore:
     def _connected(self, mode: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(
-                migrations.uri(self._path, mode),
+                uri(self._path, mode),
                 uri=True,
                 timeout=_BUSY_TIMEOUT_S,
                 isolation_level=None,

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
+from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StorageFullError, StoreError
 from pylon_workflows.store import migrations
 from pylon_workflows.store.migrations import APPLICATION_ID, check, migrate
 from pylon_workflows.store.sqlite import SqliteStore
@@ -150,6 +150,37 @@ def test_an_older_file_is_copied_and_brought_up_to_date(path):
     copy = path.with_name("workflows.db.schema-1.bak")
     assert check(copy, SCRIPTS) == 1
     assert statements(copy, "SELECT a FROM first") == [[(7,)]]
+
+
+def test_the_copy_of_an_older_file_has_what_is_only_in_its_log(path):
+    migrated(path, 0, SCRIPTS[:1])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("INSERT INTO first VALUES (8)")
+        assert path.with_name("workflows.db-wal").stat().st_size > 0
+        migrate(connection, path, 1, SCRIPTS)
+    assert statements(path.with_name("workflows.db.schema-1.bak"), "SELECT a FROM first") == [[(8,)]]
+
+
+def test_an_older_file_that_is_damaged_or_cannot_be_copied_is_left_alone(path, monkeypatch):
+    migrated(path, 0, SCRIPTS[:1])
+    statements(path, *(f"INSERT INTO first VALUES (zeroblob({number + 3000}))" for number in range(100)))
+    sound = path.read_bytes()
+    monkeypatch.setattr(migrations, "put_in_place", lambda *_, **__: no_room())
+
+    def no_room():
+        raise StorageFullError("no room")
+
+    with pytest.raises(StorageFullError):
+        migrated(path, 1, SCRIPTS)
+    assert path.read_bytes() == sound
+    path.write_bytes(sound[: 40 * 4096] + b"\xff" * 4096 + sound[41 * 4096 :])
+    damaged = path.read_bytes()
+    with pytest.raises(CorruptDatabaseError, match="the database is damaged"):
+        migrated(path, 1, SCRIPTS)
+    assert path.read_bytes() == damaged
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_up_to_date_file_is_not_touched(path):
