@@ -154,8 +154,9 @@ def test_what_is_acknowledged_after_a_sync_failed_and_the_program_died_survives_
         check_images(both, moments, seed, memory, tally)
     with capsys.disabled():
         sys.stdout.write(
-            f"\nkilled at a failing sync, seed {seed}: {deaths} deaths, {tally.images} power cuts after the next start: "
-            f"{tally.with_loss} with a loss, {len(tally.faults)} torn or corrupt; {time.monotonic() - began:.1f} s\n"
+            f"\nkilled at a failing sync, seed {seed}: {deaths} deaths, {tally.images} power cuts after the next "
+            f"start: {tally.with_loss} with a loss, {len(tally.faults)} torn or corrupt; "
+            f"{time.monotonic() - began:.1f} s\n"
         )
     assert not tally.faults, tally.faults[:20]
     assert tally.with_loss == 0
