@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from pylon_workflows.core.commands import ApplyAction, Command, WakeUp
+from pylon_workflows.core.commands import ApplyAction, Command, Resume, WakeUp
 from pylon_workflows.core.decider import decide
-from pylon_workflows.core.evolution import evolve, replay
+from pylon_workflows.core.evolution import evolve
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.doubts import Doubts
@@ -20,8 +20,10 @@ from pylon_workflows.errors import (
     TurnNotOpenError,
     TurnOpenError,
     UnknownInstanceError,
+    UnreadableInstanceError,
 )
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
+from pylon_workflows.parking import Parking, folded
 from pylon_workflows.ports import Clock, Store
 from runner_protocol.messages import Action
 
@@ -41,6 +43,7 @@ class Changes:
         self._clock = clock
         self._live = live
         self._committed = committed
+        self._parking = Parking(store, committed)
         self.has_announcements = False
         self.doubts = Doubts(clock, self._look_again)
 
@@ -52,6 +55,13 @@ class Changes:
             async with live.lock:
                 return await self.load(live, instance_id)
 
+    async def show(self, instance_id: str) -> Instance:
+        """Like `read`; one that cannot be read is shown as far as its row tells, with the reason."""
+        try:
+            return await self.read(instance_id)
+        except UnreadableInstanceError as error:
+            return await self._parking.show(instance_id, error)
+
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """All that the store holds of an instance, in order. Raises UnknownInstanceError, CorruptDatabaseError."""
         history = (await self._store.histories([instance_id])).get(instance_id)
@@ -62,10 +72,36 @@ class Changes:
         return history
 
     async def load(self, live: LiveInstance, instance_id: str) -> Instance:
-        """The entry's instance, read from the store unless it is there already."""
+        """The entry's instance, read from the store unless it is there already.
+
+        One that cannot be read is parked; one that was parked and can be read again goes on.
+        """
         if live.instance is None:
-            live.instance = _folded(instance_id, await self.history(instance_id))
+            try:
+                instance = await folded(instance_id, await self.history(instance_id))
+            except UnreadableInstanceError as error:
+                await self._parking.park(instance_id, error)
+                raise
+            if self._parking.holds(instance_id):
+                await self._parking.mend(instance)
+            live.instance = instance
         return live.instance
+
+    async def mend(self, instance_id: str) -> None:
+        """See that the row of an instance says what its history does, or that it is parked."""
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                await self._parking.mend(await self.load(live, instance_id))
+
+    async def inspect(self) -> None:
+        """Mend what the store finds wrong on the face of it, once: nothing else would ever look there (P8, P18)."""
+        async for instance_id in self._store.suspects():
+            try:
+                await self.mend(instance_id)
+            except UnreadableInstanceError:
+                continue  # parked
+            except (CorruptDatabaseError, UnknownInstanceError) as error:
+                _log.error("%s: cannot be mended: %s", instance_id, error)
 
     async def execute(self, live: LiveInstance, command: Command) -> Sequence[Transition]:
         """Decide a command about a loaded instance and commit what follows; nothing follows from one that is late."""
@@ -101,6 +137,17 @@ class Changes:
                     live.give_up_turn()
                 return instance, transitions
 
+    async def resume(self, instance_id: str) -> Instance:
+        """Let a blocked instance go on; one that is parked is read again, and goes on with what it was doing.
+
+        Raises:
+            UnknownInstanceError, InstanceNotBlockedError, UnreadableInstanceError.
+        """
+        if self._parking.holds(instance_id):
+            return await self.read(instance_id)
+        instance, _ = await self.change(instance_id, Resume())
+        return instance
+
     async def apply(self, instance_id: str, action: Action) -> Instance:
         """Take this action for the runner's answer, and return the state after it.
 
@@ -123,16 +170,22 @@ class Changes:
                 return instance
 
     async def delete(self, instance_id: str) -> None:
-        """Delete a finished instance. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""
         with self._live.use(instance_id) as live:
             async with live.lock:
-                instance = await self.load(live, instance_id)
-                if not instance.is_finished:
-                    raise InstanceNotFinishedError(f"{instance_id} is {instance.status}; cancel it before deleting it")
+                try:
+                    instance = await self.load(live, instance_id)
+                except UnreadableInstanceError:
+                    pass
+                else:
+                    if not instance.is_finished:
+                        what = f"{instance_id} is {instance.status}; cancel it before deleting it"
+                        raise InstanceNotFinishedError(what)
                 try:
                     await self._store.delete([instance_id])
                 finally:  # what failed may have been done all the same
                     self._live.drop(instance_id)
+                self._parking.forget(instance_id)
 
     async def _look_again(self, instance_id: str) -> None:
         """Tell of an instance as it is in the store, after a write of which nobody knows what became."""
@@ -154,8 +207,10 @@ class Changes:
                     locked[instance_id] = live
             histories = await self._store.histories(list(locked)) if locked else {}
             for instance_id, history in histories.items():
+                if self._parking.holds(instance_id):
+                    continue
                 try:
-                    locked[instance_id].instance = _folded(instance_id, history)
+                    locked[instance_id].instance = await folded(instance_id, history)
                 except StoreError:
                     continue
         finally:
@@ -175,18 +230,24 @@ class Changes:
         outcomes = await asyncio.gather(*wakes, return_exceptions=True)
         failed = []
         for instance_id, outcome in zip(instance_ids, outcomes, strict=True):
+            if isinstance(outcome, UnreadableInstanceError):
+                continue  # parked
             if isinstance(outcome, StoreError) and not isinstance(outcome, CorruptDatabaseError):
                 raise outcome
             if isinstance(outcome, Exception):
                 _log.error("%s: could not be woken: %r", instance_id, outcome)
                 failed.append(instance_id)
+            elif not isinstance(outcome, BaseException) and not outcome[1]:
+                failed += await self._mended_after_nothing_was_due(instance_id)
         return failed
 
-
-def _folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError) -> Instance:
-    if isinstance(history, CorruptDatabaseError):
-        raise history
-    try:
-        return replay(history)
-    except (ValueError, StopIteration) as error:
-        raise CorruptDatabaseError(f"{instance_id}: its history does not fold: {error}") from error
+    async def _mended_after_nothing_was_due(self, instance_id: str) -> Sequence[str]:
+        """Another change came first, or its row did not say what its history does; the id when that is still so."""
+        try:
+            await self.mend(instance_id)
+        except (UnreadableInstanceError, UnknownInstanceError):
+            return []
+        except CorruptDatabaseError as error:
+            _log.error("%s: could not be woken: %r", instance_id, error)
+            return [instance_id]
+        return []

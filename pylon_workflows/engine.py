@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pylon_workflows.announcements import Announcements, FinishedCallback
 from pylon_workflows.canonical_json import checked_json, checked_text
 from pylon_workflows.changes import Changes
-from pylon_workflows.core.commands import Cancel, DeliverEvent, Resume, WakeUp
+from pylon_workflows.core.commands import Cancel, DeliverEvent, WakeUp
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
@@ -124,8 +124,8 @@ class LocalEngine:
         self._definitions.restore(await self._store.definitions())
         self._changes.has_announcements = self._announcements.has_callbacks
         self._lifetime.begin()
-        doubts = self._changes.doubts
-        self._tasks.start((self._timers.run, self._announcements.run, self._retention.run, doubts.run, self._watch.run))
+        parts = (self._timers, self._announcements, self._retention, self._changes.doubts, self._watch)
+        self._tasks.start((*(part.run for part in parts), self._changes.inspect))
         if self._dispatcher is not None:
             self._dispatcher.open()
 
@@ -180,7 +180,7 @@ class LocalEngine:
     async def get(self, instance_id: str) -> Instance:
         """See `ports.Engine.get`."""
         self._check_running()
-        return await self._changes.read(instance_id)
+        return await self._changes.show(instance_id)
 
     async def list(
         self,
@@ -223,8 +223,7 @@ class LocalEngine:
     async def resume(self, instance_id: str) -> Status:
         """See `ports.Engine.resume`."""
         self._check_running()
-        instance, _ = await self._to_its_end(self._changes.change(instance_id, Resume()))
-        return instance.status
+        return (await self._to_its_end(self._changes.resume(instance_id))).status
 
     async def advance(self, instance_id: str) -> Status:
         """See `ports.Engine.advance`."""

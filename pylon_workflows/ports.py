@@ -1,8 +1,7 @@
 """The seams of the engine. The docstrings are the contracts; `tests/contracts` holds every implementation to them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -10,36 +9,18 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, WorkflowError
+from pylon_workflows.summaries import MAX_PAGE, PARKED, EventReceipt, InstanceSummary, Started
 from runner_protocol.messages import Action
 
 T = TypeVar("T")
 
+__all__ = [
+    "EMPTY", "MAX_PAGE", "PARKED", "Clock", "Engine", "EventReceipt", "InstanceSummary", "Runner", "Started",
+    "Store", "Turn", "Write",
+]  # fmt: skip
+
 EMPTY: Any = {}
 """The input or data of a caller who gives none; never changed."""
-
-MAX_PAGE = 200
-"""How many instances a page of a list has at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceSummary:
-    """An instance without its input, output, steps and inbox: what a list shows."""
-
-    id: str
-    name: str
-    version: str | None
-    run: int
-    revision: int
-    status: Status
-    current_step: int
-    waiting_for: str | None
-    due_at: datetime | None
-    error: str | None
-    blocked_reason: str | None
-    max_retries: int
-    created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
 
 
 class Turn(NamedTuple):
@@ -49,21 +30,6 @@ class Turn(NamedTuple):
     body: bytes
     idempotency_key: str
     timeout_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """The instance that a start led to: a new one, or the one that had the same id or idempotency key."""
-
-    id: str
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventReceipt:
-    """An accepted event; a duplicate changed nothing."""
-
-    is_duplicate: bool
 
 
 class Clock(Protocol):
@@ -150,12 +116,38 @@ class Store(Protocol):
         """
         ...
 
+    async def park(self, instance_id: str, reason: str) -> None:
+        """Show an instance whose history cannot be read as `blocked` for `reason`, which begins with PARKED.
+
+        Its history stays as it is. It is neither runnable nor due, nor has it completed. Finished ones and unknown ids
+        are left.
+        """
+        ...
+
+    async def restore(self, instance: Instance) -> None:
+        """Make the present state be `instance`, as its history, which has as many transitions as before, says it is.
+
+        Raises:
+            CorruptDatabaseError: the stored revision is another one.
+        """
+        ...
+
+    def suspects(self) -> AsyncIterator[str]:
+        """Ids of parked instances, and of those whose present state cannot be true, whatever their histories say."""
+        ...
+
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
-        """The whole history of each instance, in order; an unreadable one is its error; unknown ids are left out."""
+        """The whole history of each instance, in order; unknown ids are left out.
+
+        One whose rows cannot be read or are not all there is an UnreadableInstanceError.
+        """
         ...
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
-        """The instance's present state without its records, or None."""
+        """The instance's present state without its records, or None.
+
+        What of it cannot be read is left out, and it is `blocked` with the reason, unless it has finished.
+        """
         ...
 
     async def list(
@@ -197,7 +189,7 @@ class Store(Protocol):
         ...
 
     async def delete(self, instance_ids: Sequence[str]) -> int:
-        """Delete finished instances, each with its history; others and unknown ids are left. Returns how many."""
+        """Delete finished and parked instances, each with its history; others are left. Returns how many."""
         ...
 
     async def expired(self, *, completed_before: datetime | None, keep: int | None, limit: int) -> Sequence[str]:
@@ -235,7 +227,7 @@ class Engine(Protocol):
         ...
 
     async def get(self, instance_id: str) -> Instance:
-        """The instance. Raises UnknownInstanceError."""
+        """The instance; one that cannot be read is `blocked` and has no records. Raises UnknownInstanceError."""
         ...
 
     async def list(
@@ -264,7 +256,11 @@ class Engine(Protocol):
         ...
 
     async def resume(self, instance_id: str) -> Status:
-        """Let a blocked instance go on. Raises UnknownInstanceError, InstanceNotBlockedError."""
+        """Let a blocked instance go on. One that is parked is read again, and goes on with what it was doing.
+
+        Raises:
+            UnknownInstanceError, InstanceNotBlockedError, UnreadableInstanceError.
+        """
         ...
 
     async def advance(self, instance_id: str) -> Status:
@@ -276,7 +272,7 @@ class Engine(Protocol):
         ...
 
     async def delete(self, instance_id: str) -> None:
-        """Delete a finished instance. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""
         ...
 
     async def history(self, instance_id: str) -> Sequence[Transition]:

@@ -4,6 +4,7 @@ Each record is written once, when it is made, and only joined from then on: `tes
 `runner_protocol.messages.TurnRequest`.
 """
 
+import asyncio
 import json
 from datetime import datetime
 from functools import lru_cache
@@ -14,6 +15,9 @@ from runner_protocol.fields import format_timestamp
 from runner_protocol.messages import PROTOCOL_VERSION
 
 _string = json.encoder.encode_basestring
+
+_JOINED_AT_A_TIME = 250
+"""Records, before the event loop may do something else: about a millisecond."""
 
 
 def record_json(record: Record, index: int) -> bytes:
@@ -47,15 +51,23 @@ class JoinedRecords:
         """How many bytes have been joined."""
         return len(self._joined)
 
+    async def catch_up(self, instance: Instance) -> None:
+        """Join what is new of a long history, letting other work go on; `json` does the rest."""
+        while len(instance.records) - self._count > _JOINED_AT_A_TIME:
+            self._join(instance, self._count + _JOINED_AT_A_TIME)
+            await asyncio.sleep(0)
+
     def json(self, instance: Instance) -> bytes:
         """All records of `instance`, which must be a later state of the one asked about before."""
-        records = instance.records
-        for index in range(self._count, len(records)):
+        self._join(instance, len(instance.records))
+        return bytes(self._joined) + b"]"
+
+    def _join(self, instance: Instance, end: int) -> None:
+        for index in range(self._count, end):
             if index:
                 self._joined += b","
-            self._joined += record_json(records[index], index)
-        self._count = len(records)
-        return bytes(self._joined) + b"]"
+            self._joined += record_json(instance.records[index], index)
+        self._count = end
 
 
 def idempotency_key(instance: Instance) -> str:

@@ -16,6 +16,7 @@ from pylon_workflows.errors import (
     StoreError,
     TurnTimedOutError,
     UnknownInstanceError,
+    UnreadableInstanceError,
 )
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.ports import Clock, Runner, Turn
@@ -71,17 +72,20 @@ class Turns:
         task = asyncio.current_task()
         with self._live.use(instance_id) as live:
             try:
+                turns = live.turns
                 while True:
                     pause_s = await self._take_turn(live, instance_id, task)
                     if pause_s is not None:
                         return pause_s
                     if live.instance is not None and not live.instance.is_runnable:
+                        if live.turns == turns:  # it has changed since it was offered, or its row said what is not so
+                            await self._changes.mend(instance_id)
                         self._forget(instance_id)
                         live.forget_records()
                         return None
                     if live.instance is None or self._is_crowded(live.instance.origin.name):
                         return 0.0
-            except UnknownInstanceError:  # it has ended and been deleted since it was offered
+            except (UnknownInstanceError, UnreadableInstanceError):  # deleted since it was offered, or parked
                 self._forget(instance_id)
                 return None
             except CorruptDatabaseError as error:
@@ -141,6 +145,7 @@ class Turns:
 
     async def _ask(self, instance: Instance, records: JoinedRecords, began_at: datetime) -> Answer:
         timeout = instance.origin.step_timeout
+        await records.catch_up(instance)
         turn = Turn(
             instance_id=instance.id,
             body=request_body(instance, records.json(instance), began_at=began_at, deadline=began_at + timeout),

@@ -167,7 +167,7 @@ class WorkflowEngine:
         )
 
     async def get(self, instance_id: str) -> Instance:
-        """The instance as it was last committed. Raises UnknownInstanceError."""
+        """The instance as it was last committed; one that cannot be read is `blocked`. Raises UnknownInstanceError."""
         return await self._access.read(lambda source: source.get(instance_id))
 
     async def list(
@@ -210,7 +210,11 @@ class WorkflowEngine:
         await self._access.change(lambda: self._engine.cancel(instance_id), lambda: owner_requests.cancel(instance_id))
 
     async def resume(self, instance_id: str) -> Status:
-        """Let a blocked instance go on. Raises UnknownInstanceError, InstanceNotBlockedError."""
+        """Let a blocked instance go on. One that is parked is read again, and goes on with what it was doing.
+
+        Raises:
+            UnknownInstanceError, InstanceNotBlockedError; UnreadableInstanceError: it still cannot be read.
+        """
         return await self._access.change(
             lambda: self._engine.resume(instance_id), lambda: owner_requests.resume(instance_id)
         )
@@ -236,7 +240,7 @@ class WorkflowEngine:
         )
 
     async def delete(self, instance_id: str) -> None:
-        """Delete a finished instance. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""
         await self._access.change(lambda: self._engine.delete(instance_id), lambda: owner_requests.delete(instance_id))
 
     async def wait(self, instance_id: str, timeout: timedelta | float | None = None) -> Instance:  # noqa: ASYNC109 -- what users look for

@@ -4,10 +4,10 @@
 named `*_json`, where a class has one, is the `payload`, stored as the bytes it is. Times are integers, microseconds
 since 1970 in UTC; durations are integers, microseconds.
 
-Reading is strict: whatever was not written by `encode` raises CorruptDatabaseError with the instance and revision.
+Reading is strict: whatever was not written by `encode` raises UnreadableInstanceError with the instance and revision.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -16,11 +16,13 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import Transition
-from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError
+from pylon_workflows.errors import InvalidInputError, UnreadableInstanceError
+from runner_protocol.durations import MAX_DURATION
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MISSING = object()
+_LONGEST_REASON = 300
 
 
 class Encoded(NamedTuple):
@@ -47,6 +49,19 @@ def duration_to_microseconds(duration: timedelta) -> int:
     return duration // _MICROSECOND
 
 
+def _duration(microseconds: int) -> timedelta:
+    duration = timedelta(0, 0, microseconds)
+    if not timedelta(0) <= duration <= MAX_DURATION:
+        raise ValueError("a duration is negative, or longer than any may be")
+    return duration
+
+
+def _count(value: int) -> int:
+    if not 0 <= value < 2**63:
+        raise ValueError("a number is negative, or larger than any may be")
+    return value
+
+
 def _policy_to_json(policy: RetryPolicy) -> dict[str, int]:
     return {
         "max_retries": policy.max_retries,
@@ -61,9 +76,9 @@ def _policy_from_json(values: dict[str, Any]) -> RetryPolicy:
     if any(type(value) is not int for value in values.values()):
         raise ValueError("policy holds something else than whole numbers")
     return RetryPolicy(
-        max_retries=values["max_retries"],
-        initial_backoff=timedelta(0, 0, values["initial_backoff"]),
-        maximum_backoff=timedelta(0, 0, values["maximum_backoff"]),
+        max_retries=_count(values["max_retries"]),
+        initial_backoff=_duration(values["initial_backoff"]),
+        maximum_backoff=_duration(values["maximum_backoff"]),
     )
 
 
@@ -77,9 +92,9 @@ class _Kind(NamedTuple):
 
 _KINDS: dict[type, _Kind] = {
     str: _Kind(str),
-    int: _Kind(int),
+    int: _Kind(int, None, _count),
     datetime: _Kind(int, to_microseconds, from_microseconds),
-    timedelta: _Kind(int, duration_to_microseconds, lambda value: timedelta(0, 0, value)),
+    timedelta: _Kind(int, duration_to_microseconds, _duration),
     RetryPolicy: _Kind(dict, _policy_to_json, _policy_from_json),
 }
 
@@ -145,21 +160,32 @@ def decode_history(
     """The transitions of an instance at `revision`, from its rows of (revision, type, at, body, payload) in order.
 
     Raises:
-        CorruptDatabaseError: a row that cannot be read, is missing, or is one too many.
+        UnreadableInstanceError: a row that cannot be read, is missing, or is one too many.
     """
-    history: list[Transition] = []
-    expected = 1
-    for number, name, at, body, payload in rows:
-        if number != expected:
-            raise CorruptDatabaseError(f"instance {instance_id}: its history has no revision {expected}")
-        try:
-            history.append(_decode(name, at, body, payload))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise CorruptDatabaseError(f"instance {instance_id}, revision {number}: unreadable: {error}") from error
-        expected += 1
-    if expected != revision + 1:
-        raise CorruptDatabaseError(f"instance {instance_id}: {expected - 1} transitions, but revision {revision}")
+    history = list(decode_rows(instance_id, rows))
+    check_revision(instance_id, history, revision)
     return history
+
+
+def decode_rows(instance_id: str, rows: Iterable[tuple[int, str, int, str, bytes | None]]) -> Iterator[Transition]:
+    """Like `decode_history`, one by one, to let other work go on in between; `check_revision` is to follow."""
+    for expected, (number, name, at, body, payload) in enumerate(rows, 1):
+        if number != expected:
+            raise UnreadableInstanceError(f"instance {instance_id}: its history has no revision {expected}")
+        try:
+            transition = _decode(name, at, body, payload)
+        except (ValueError, TypeError, OverflowError) as error:
+            reason = str(error)[:_LONGEST_REASON]
+            raise UnreadableInstanceError(f"instance {instance_id}, revision {number}: unreadable: {reason}") from error
+        yield transition
+
+
+def check_revision(instance_id: str, history: Sequence[Transition], revision: object) -> None:
+    """Whether the transitions are as many as the instance's row says. Raises UnreadableInstanceError."""
+    if len(history) != revision:
+        raise UnreadableInstanceError(
+            f"instance {instance_id}: {len(history)} transitions, but revision {revision!r:.40}"
+        )
 
 
 def _decode(name: str, at: int, body: str, payload: bytes | None) -> Transition:
@@ -182,5 +208,7 @@ def _decode(name: str, at: int, body: str, payload: bytes | None) -> Transition:
         values[shape.payload] = payload
     if not (shape.takes_no_payload if payload is None else shape.payload is not None and type(payload) is bytes):
         raise ValueError("the payload is not what its type has")
+    if payload is not None:
+        from_json(payload, allow_inf_nan=False)  # it is sent as it is: what is no JSON would pass for a runner's fault
     transition: Transition = shape.transition(at=from_microseconds(at), **values)
     return transition

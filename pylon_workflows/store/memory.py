@@ -1,8 +1,8 @@
 """The store in memory: for tests, ours and our users'. What it holds lives as long as the object, opened or closed."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -11,7 +11,7 @@ from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.ports import InstanceSummary, Write
+from pylon_workflows.ports import PARKED, InstanceSummary, Write
 
 _T = TypeVar("_T")
 
@@ -23,6 +23,10 @@ class _Stored:
     history: list[Transition]
     summary: InstanceSummary
     is_unannounced: bool = False
+
+    @property
+    def is_parked(self) -> bool:
+        return (self.summary.blocked_reason or "").startswith(PARKED)
 
     @property
     def is_runnable(self) -> bool:
@@ -77,6 +81,28 @@ class MemoryStore:
         found.is_unannounced = is_to_announce
         loop.call_soon(done.set_result, None)
         return done
+
+    async def park(self, instance_id: str, reason: str) -> None:
+        """See `Store`."""
+        self._check_open()
+        found = self._instances.get(instance_id)
+        if found is not None and found.summary.status not in FINISHED:
+            found.summary = replace(found.summary, status=Status.BLOCKED, blocked_reason=reason, due_at=None)
+
+    async def restore(self, instance: Instance) -> None:
+        """See `Store`."""
+        self._check_open()
+        found = self._instances.get(instance.id)
+        if found is None or found.summary.revision != instance.revision:
+            raise CorruptDatabaseError(f"instance {instance.id}: not at the expected revision")
+        found.summary = _summary(instance)
+
+    async def suspects(self) -> AsyncIterator[str]:
+        """See `Store`: only what was parked, for what is written here stays as it is."""
+        self._check_open()
+        for stored in list(self._instances.values()):
+            if stored.is_parked:
+                yield stored.summary.id
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store`."""
@@ -148,7 +174,9 @@ class MemoryStore:
     async def delete(self, instance_ids: Sequence[str]) -> int:
         """See `Store`."""
         self._check_open()
-        finished = [stored for stored in self._those(instance_ids) if stored.summary.status in FINISHED]
+        finished = [
+            stored for stored in self._those(instance_ids) if stored.summary.status in FINISHED or stored.is_parked
+        ]
         for stored in finished:
             del self._instances[stored.summary.id]
             if stored.idempotency_key is not None:

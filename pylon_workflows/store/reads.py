@@ -9,7 +9,8 @@ Each call is one hop to a connection's thread and one statement.
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,18 +18,27 @@ from typing import Any
 
 import aiosqlite
 
-from pylon_workflows.core.instance import Status
+from pylon_workflows.core.instance import FINISHED, Status
 from pylon_workflows.core.transitions import Transition
-from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.store.codec import decode_history
+from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnreadableInstanceError
+from pylon_workflows.ports import PARKED
+from pylon_workflows.store.codec import check_revision, decode_rows, to_microseconds
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.rows import DEFINITION, SUMMARY
 
 Rows = Sequence[Any]
 
-_DECODED_AT_A_TIME = 50
-"""Histories, before the event loop may do something else: about two milliseconds of short ones."""
+_DECODED_AT_A_TIME = 250
+"""Transitions, before the event loop may do something else: about two milliseconds."""
+
+_INSPECTED_AT_A_TIME = 20_000
+"""Rows, before this connection may do something else: about ten milliseconds."""
+
+_FIRST_TIME, _LAST_TIME = (
+    to_microseconds(datetime.min.replace(tzinfo=UTC)),
+    to_microseconds(datetime.max.replace(tzinfo=UTC)),
+)
 
 SUMMARY_OF = f"SELECT {', '.join(SUMMARY)} FROM instances WHERE id = ?"
 DUE = "SELECT id FROM instances WHERE due_at <= ? ORDER BY due_at, key LIMIT ?"
@@ -56,12 +66,34 @@ WITH RECURSIVE names (name) AS (
 )
 SELECT name FROM names WHERE name IS NOT NULL
 """
+_STATUSES = ", ".join(f"'{status.value}'" for status in Status)
+_HAS_FINISHED = f"status IN ({', '.join(repr(status.value) for status in sorted(FINISHED))})"
+_TIMES = ("due_at", "started_at", "completed_at")
+SUSPECTS = f"""
+SELECT id FROM instances WHERE key > ? AND key <= ? AND (
+    status NOT IN ({_STATUSES})
+    OR (status = 'blocked' AND (blocked_reason IS NULL OR substr(blocked_reason, 1, {len(PARKED)}) = '{PARKED}'))
+    OR (status = 'sleeping' AND due_at IS NULL)
+    OR (status = 'waiting_for_event' AND waiting_for IS NULL)
+    OR ({_HAS_FINISHED}) <> (completed_at IS NOT NULL)
+    OR ({_HAS_FINISHED} OR status = 'blocked') AND due_at IS NOT NULL
+    OR {" OR ".join(f"typeof({name}) <> 'integer'" for name in ("run", "revision", "current_step", "created_at"))}
+    OR typeof(max_retries) <> 'integer'
+    OR {" OR ".join(f"typeof({name}) NOT IN ('integer', 'null')" for name in _TIMES)}
+    OR {" OR ".join(f"{name} NOT BETWEEN {_FIRST_TIME} AND {_LAST_TIME}" for name in (*_TIMES, "created_at"))}
+) ORDER BY key
+"""
 HISTORIES = """
 SELECT instances.id, instances.revision, history.revision, history.type, at, body, payload
 FROM json_each(?) AS wanted
 CROSS JOIN instances ON instances.id = wanted.value
 LEFT JOIN history ON history.instance = instances.key
 """
+
+
+def any_text(text: bytes) -> str:
+    """A text that may not be UTF-8: then it holds surrogates, and is refused where it is looked at."""
+    return text.decode(errors="surrogateescape")
 
 
 class Reader:
@@ -86,7 +118,13 @@ class Reader:
         if self._connection is None:
             raise StoreError("the database is not open")
         try:
-            found = await self._connection.execute_fetchall(statement, parameters)
+            try:
+                found = await self._connection.execute_fetchall(statement, parameters)
+            except sqlite3.OperationalError as error:
+                if "Could not decode to UTF-8" not in str(error):
+                    raise
+                self._connection.text_factory = any_text  # from now on: it costs a little, for every text
+                found = await self._connection.execute_fetchall(statement, parameters)
         except (sqlite3.Error, ValueError) as error:
             raise translate(error, str(self._path)) from error
         return [*found]
@@ -94,6 +132,20 @@ class Reader:
     async def ids(self, statement: str, parameters: Sequence[Any] = ()) -> list[str]:
         """The first column of all rows of a statement. Raises StoreError."""
         return [row[0] for row in await self.rows(statement, parameters)]
+
+
+def _bytes_of(text: str) -> bytes:
+    """What `any_text` has read; a name that is not UTF-8 is a name all the same."""
+    return text.encode(errors="surrogateescape")
+
+
+async def suspects(reader: Reader) -> AsyncIterator[str]:
+    """`Store.suspects`; the rows are looked at piece by piece, so that nobody waits long for the connection."""
+    first, ((last,),) = 0, await reader.rows("SELECT coalesce(max(key), 0) FROM instances")
+    while first < last:
+        for instance_id in await reader.ids(SUSPECTS, (first, first + _INSPECTED_AT_A_TIME)):
+            yield instance_id
+        first += _INSPECTED_AT_A_TIME
 
 
 async def histories(
@@ -110,20 +162,31 @@ async def histories(
         for instance_id in ids:
             found.update(await histories(reader, [instance_id]))
         return found
-    decoded = {}
-    for count, (instance_id, its_rows) in enumerate(groupby(rows, key=itemgetter(0)), 1):
-        decoded[instance_id] = _history(instance_id, list(its_rows))
-        if count % _DECODED_AT_A_TIME == 0:
-            await asyncio.sleep(0)
+    decoded: dict[str, Sequence[Transition] | CorruptDatabaseError] = {}
+    count = 0
+    for instance_id, its_rows in groupby(rows, key=itemgetter(0)):
+        history: list[Transition] = []
+        try:
+            revision, transitions = _in_order(instance_id, list(its_rows))
+            for transition in decode_rows(instance_id, transitions):
+                history.append(transition)
+                count += 1
+                if count % _DECODED_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+            check_revision(instance_id, history, revision)
+        except UnreadableInstanceError as error:
+            decoded[instance_id] = error
+        else:
+            decoded[instance_id] = history
     return decoded
 
 
-def _history(instance_id: str, rows: list[tuple[Any, ...]]) -> Sequence[Transition] | CorruptDatabaseError:
-    transitions = sorted((row[2:] for row in rows if row[2] is not None), key=itemgetter(0))
-    try:
-        return decode_history(instance_id, transitions, revision=rows[0][1])
-    except CorruptDatabaseError as error:
-        return error
+def _in_order(instance_id: str, rows: list[tuple[Any, ...]]) -> tuple[object, Sequence[tuple[Any, ...]]]:
+    """The instance's revision, and the rows of its history as `decode_rows` takes them."""
+    transitions = [row[2:] for row in rows if row[3] is not None]
+    if any(type(transition[0]) is not int for transition in transitions):
+        raise UnreadableInstanceError(f"instance {instance_id}: its history has a revision that is no number")
+    return rows[0][1], sorted(transitions, key=itemgetter(0))
 
 
 def list_statement(
@@ -147,7 +210,8 @@ def list_statement(
 
 def runnable_statement(name: str, *, after: str | None, limit: int) -> tuple[str, list[Any]]:
     """The statement for `Store.runnable`: a walk up the index of the runnable, from the front after an unknown id."""
+    of_name, its_name = f"{_RUNNABLE} AND name = CAST(? AS TEXT)", _bytes_of(name)
     if after is None:
-        return f"{_RUNNABLE} AND name = ? ORDER BY key LIMIT ?", [name, limit]
+        return f"{of_name} ORDER BY key LIMIT ?", [its_name, limit]
     start = "coalesce((SELECT key FROM instances WHERE id = ?), 0)"
-    return f"{_RUNNABLE} AND name = ? AND key > {start} ORDER BY key LIMIT ?", [name, after, limit]
+    return f"{of_name} AND key > {start} ORDER BY key LIMIT ?", [its_name, after, limit]

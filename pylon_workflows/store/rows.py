@@ -1,15 +1,14 @@
 """An instance and a definition as the columns of their rows, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import CorruptDatabaseError
-from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.ports import PARKED, InstanceSummary
 from pylon_workflows.store.codec import duration_to_microseconds, encode, from_microseconds, to_microseconds
 
 Row = tuple[Any, ...]
@@ -28,6 +27,8 @@ STATE = (
     "is_unannounced",
 )
 ORIGIN = ("name", "version", "max_retries", "created_at", "idempotency_key")
+_RESTORED_STATE = STATE[:-1]
+RESTORED = ("id", "revision", "name", "version", "max_retries", "created_at", *_RESTORED_STATE)
 APPENDED = ("id", "revision", *TRANSITION, "former_revision", *STATE)
 CREATED = ("id", "revision", *TRANSITION, *ORIGIN, *STATE)
 SUMMARY = tuple(field.name for field in fields(InstanceSummary))
@@ -78,6 +79,20 @@ def created_row(instance: Instance) -> Row:
     )
 
 
+def restored_row(instance: Instance) -> Row:
+    """A row of RESTORED."""
+    origin = instance.origin
+    return (
+        origin.id,
+        instance.revision,
+        origin.name,
+        origin.version,
+        origin.policy.max_retries,
+        to_microseconds(origin.at),
+        *_state(instance, is_to_announce=False)[:-1],
+    )
+
+
 def _state(instance: Instance, *, is_to_announce: bool) -> Row:
     wait, due_at = instance.wait, instance.due_at
     started_at, completed_at = instance.started_at, instance.completed_at
@@ -96,20 +111,63 @@ def _state(instance: Instance, *, is_to_announce: bool) -> Row:
 
 
 def summary_from(row: Row) -> InstanceSummary:
-    """The summary of a row of SUMMARY; raises CorruptDatabaseError for one that cannot be read."""
-    values = dict(zip(SUMMARY, row, strict=True))
-    try:
-        values["status"] = _STATUSES[values["status"]]
-        values["created_at"] = from_microseconds(values["created_at"])
-        for name in ("due_at", "started_at", "completed_at"):
-            values[name] = _time_or_none(values[name])
-        return InstanceSummary(**values)
-    except (KeyError, TypeError, OverflowError) as error:
-        raise CorruptDatabaseError(f"instance {row[0]}: its row is unreadable: {error!r}") from error
+    """The summary of a row of SUMMARY: `blocked` with the reason where something of it cannot be read."""
+    values: dict[str, Any] = {}
+    unreadable = []
+    for name, value in zip(SUMMARY, row, strict=True):
+        read, instead = _SUMMARY_FIELDS[name]
+        try:
+            values[name] = read(value)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            values[name] = instead
+            unreadable.append(name)
+    if unreadable:
+        if values["status"] not in FINISHED:
+            values["status"] = Status.BLOCKED
+        values["blocked_reason"] = values["blocked_reason"] or f"{PARKED}its row: {', '.join(unreadable)}"
+    return InstanceSummary(**values)
 
 
-def _time_or_none(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else from_microseconds(microseconds)
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    if not value.isascii():
+        value.encode()
+    return value
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
+
+
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _time(value: Any) -> datetime:
+    return from_microseconds(_number(value))
+
+
+_SUMMARY_FIELDS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "id": (_text, "?"),
+    "name": (_text, "?"),
+    "version": (_or_none(_text), None),
+    "run": (_number, 1),
+    "revision": (_number, 0),
+    "status": (_STATUSES.__getitem__, Status.BLOCKED),
+    "current_step": (_number, 0),
+    "waiting_for": (_or_none(_text), None),
+    "due_at": (_or_none(_time), None),
+    "error": (_or_none(_text), None),
+    "blocked_reason": (_or_none(_text), None),
+    "max_retries": (_number, 0),
+    "created_at": (_time, from_microseconds(0)),
+    "started_at": (_or_none(_time), None),
+    "completed_at": (_or_none(_time), None),
+}
+"""How each column is read, and what stands for one that cannot be."""
 
 
 def definition_row(definition: WorkflowDefinition) -> Row:

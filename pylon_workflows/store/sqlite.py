@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,14 @@ from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.group_commit import GroupCommit
-from pylon_workflows.store.rows import appended_rows, created_row, definition_from, definition_row, summary_from
+from pylon_workflows.store.rows import (
+    appended_rows,
+    created_row,
+    definition_from,
+    definition_row,
+    restored_row,
+    summary_from,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +53,8 @@ class SqliteStore:
         operations = (
             writes.create,
             writes.append,
+            writes.park,
+            writes.restore,
             writes.mark_announced,
             writes.save_definition,
             writes.delete,
@@ -120,6 +129,7 @@ class SqliteStore:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA temp_store = MEMORY")
+            connection.text_factory = reads.any_text
             prepare(connection)
             connection.executescript(writes.VIEWS)
         except BaseException as error:
@@ -146,6 +156,18 @@ class SqliteStore:
         """See `Store`."""
         rows = appended_rows(instance, transitions, is_to_announce=is_to_announce)
         return self._open_writer.submit(writes.append, rows, rows=len(rows))
+
+    async def park(self, instance_id: str, reason: str) -> None:
+        """See `Store`."""
+        await self._open_writer.submit(writes.park, (instance_id, reason))
+
+    async def restore(self, instance: Instance) -> None:
+        """See `Store`."""
+        await self._open_writer.submit(writes.restore, restored_row(instance))
+
+    def suspects(self) -> AsyncIterator[str]:
+        """See `Store`."""
+        return reads.suspects(self._histories)
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store`."""

@@ -16,11 +16,16 @@ from itertools import chain
 
 from pylon_workflows.core.instance import FINISHED
 from pylon_workflows.errors import CorruptDatabaseError
-from pylon_workflows.store.rows import APPENDED, CREATED, DEFINITION, ORIGIN, STATE, TRANSITION, Row
+from pylon_workflows.ports import PARKED
+from pylon_workflows.store.rows import APPENDED, CREATED, DEFINITION, ORIGIN, RESTORED, STATE, TRANSITION, Row
 
 MAX_ROWS = 512
 _IS_FINISHED = f"+status IN ({', '.join(repr(status.value) for status in sorted(FINISHED))})"
 """The `+` keeps the index over all finished ones out of it: ids are few."""
+
+_IS_PARKED = f"+status = 'blocked' AND substr(blocked_reason, 1, {len(PARKED)}) = '{PARKED}'"
+
+_RESTORE = f"UPDATE instances SET {', '.join(f'{name} = ?' for name in RESTORED[2:])} WHERE id = ? AND revision = ?"
 
 _IN_LIST = "IN (SELECT value FROM json_each(?))"
 
@@ -96,6 +101,25 @@ def append(connection: sqlite3.Connection, appends: Sequence[Sequence[Row]]) -> 
     return [None] * len(appends)
 
 
+def park(connection: sqlite3.Connection, parked: Sequence[tuple[str, str]]) -> Sequence[None]:
+    """Show instances as blocked, in their rows alone: (id, reason)."""
+    connection.executemany(
+        "UPDATE instances SET status = 'blocked', blocked_reason = ?2, due_at = NULL, completed_at = NULL"
+        f" WHERE id = ?1 AND NOT ({_IS_FINISHED})",
+        parked,
+    )
+    return [None] * len(parked)
+
+
+def restore(connection: sqlite3.Connection, restored: Sequence[Row]) -> Sequence[None]:
+    """Write rows of RESTORED: all of a row that its history tells, but who hears of its end."""
+    for instance_id, revision, *state in restored:
+        changed = connection.execute(_RESTORE, (*state, instance_id, revision)).rowcount
+        if changed != 1:
+            raise CorruptDatabaseError(f"instance {instance_id}: not at revision {revision}")
+    return [None] * len(restored)
+
+
 def mark_announced(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]) -> Sequence[None]:
     """Take the instances out of the unannounced ones."""
     connection.execute(
@@ -114,11 +138,11 @@ def save_definition(connection: sqlite3.Connection, definitions: Sequence[Row]) 
 
 
 def delete(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]) -> Sequence[int]:
-    """Delete the finished ones of each list, with their histories; how many they were."""
+    """Delete the finished and the parked ones of each list, with their histories; how many they were."""
     counts = []
     for ids in instance_ids:
         among = (json.dumps(list(ids)),)
-        finished = f"FROM instances WHERE id {_IN_LIST} AND {_IS_FINISHED}"
+        finished = f"FROM instances WHERE id {_IN_LIST} AND ({_IS_FINISHED} OR {_IS_PARKED})"
         connection.execute(f"DELETE FROM history WHERE instance IN (SELECT key {finished})", among)
         counts.append(connection.execute(f"DELETE {finished}", among).rowcount)
     return counts

@@ -38,7 +38,7 @@ from pylon_workflows.core.transitions import (
 )
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.ports import Store
+from pylon_workflows.ports import PARKED, Store
 
 BEGINNING = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -469,6 +469,55 @@ class StoreContract(ABC):
         assert await store.expired(completed_before=at(5), keep=0, limit=9) == []
         await store.mark_announced(["wf_1"])
         assert await store.expired(completed_before=at(5), keep=0, limit=9) == ["wf_1"]
+
+    async def test_a_parked_instance_is_blocked_and_nothing_of_it_is_due_and_its_history_stays(self, store):
+        instance = await self.stored(store, new_instance(), RUN_STARTED, sleeping(5))
+        await self.stored(store, new_instance("wf_2"), RUN_STARTED)
+        for instance_id in ("wf_1", "wf_2", "wf_9"):
+            await store.park(instance_id, f"{PARKED}revision 2")
+        store = await self.reopen(store)
+        parked = await store.summary("wf_1")
+        assert (parked.status, parked.blocked_reason) == (Status.BLOCKED, "unreadable: revision 2")
+        assert (parked.revision, parked.due_at, parked.current_step) == (3, None, instance.current_step)
+        assert [each.id for each in await store.list(statuses=[Status.BLOCKED])] == ["wf_2", "wf_1"]
+        assert await store.due(now=at(1e6), limit=9) == []
+        assert await store.runnable("order", limit=9) == []
+        assert len((await store.histories(["wf_1"]))["wf_1"]) == 3
+        assert [each async for each in store.suspects()] == ["wf_1", "wf_2"]
+        await store.close()
+
+    async def test_what_has_finished_is_not_parked(self, store):
+        await self.stored(store, new_instance(), RUN_STARTED, completed())
+        await store.park("wf_1", f"{PARKED}revision 2")
+        assert (await store.summary("wf_1")).status is Status.COMPLETED
+        assert [each async for each in store.suspects()] == []
+
+    async def test_what_is_blocked_for_another_reason_is_neither_suspect_nor_deleted(self, store):
+        await self.stored(store, new_instance(), RUN_STARTED, InstanceBlocked(at=BEGINNING, reason="diverged"))
+        assert [each async for each in store.suspects()] == []
+        assert await store.delete(["wf_1"]) == 0
+
+    async def test_a_restored_instance_is_what_its_history_says(self, store):
+        instance = await self.stored(store, new_instance(), RUN_STARTED, sleeping(5))
+        before = await store.summary("wf_1")
+        await store.park("wf_1", f"{PARKED}revision 2")
+        await store.restore(instance)
+        store = await self.reopen(store)
+        assert await store.summary("wf_1") == before
+        assert await store.due(now=at(5), limit=9) == ["wf_1"]
+        assert [each async for each in store.suspects()] == []
+        with pytest.raises(CorruptDatabaseError, match="wf_1"):
+            await store.restore(after(instance, WokeUp(at=at(5))))
+        assert await store.summary("wf_1") == before
+        await store.close()
+
+    async def test_a_parked_instance_is_deleted_when_it_is_named(self, store):
+        await self.stored(store, new_instance(idempotency_key="k"), RUN_STARTED)
+        await store.park("wf_1", f"{PARKED}revision 2")
+        assert await store.expired(completed_before=at(1e6), keep=0, limit=9) == []
+        assert await store.delete(["wf_1"]) == 1
+        assert await store.histories(["wf_1"]) == {}
+        assert await store.create(new_instance(idempotency_key="k")) is None
 
     async def test_definitions_are_kept_by_name_and_replaced(self, store):
         first = WorkflowDefinition("b", version="1", description="é", step_timeout=timedelta(microseconds=1))

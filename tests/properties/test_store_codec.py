@@ -13,14 +13,16 @@ from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.store.codec import decode_history, encode
+from runner_protocol import strict_json
+from runner_protocol.durations import MAX_DURATION
 
-WHOLE = st.integers(-(2**63), 2**63 - 1)
+WHOLE = st.integers(0, 2**63 - 1)
 TIMES = st.datetimes(timezones=st.just(UTC))
-DURATIONS = st.timedeltas()
+DURATIONS = st.timedeltas(timedelta(0), MAX_DURATION)
 POLICIES = st.builds(
     RetryPolicy, max_retries=st.integers(0, 10**6), initial_backoff=DURATIONS, maximum_backoff=DURATIONS
 )
-JSON_TEXT = st.text().map(str.encode)
+JSON_TEXT = st.text().map(strict_json.encode)
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(),
     int: WHOLE,

@@ -1,0 +1,48 @@
+"""What an engine tells of its instances, but for the instances themselves."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pylon_workflows.core.instance import Status
+
+PARKED = "unreadable: "
+"""How the reason begins for which an instance that cannot be read is blocked; no instance's history says so."""
+
+MAX_PAGE = 200
+"""How many instances a page of a list has at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSummary:
+    """An instance without its input, output, steps and inbox: what a list shows."""
+
+    id: str
+    name: str
+    version: str | None
+    run: int
+    revision: int
+    status: Status
+    current_step: int
+    waiting_for: str | None
+    due_at: datetime | None
+    error: str | None
+    blocked_reason: str | None
+    max_retries: int
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The instance that a start led to: a new one, or the one that had the same id or idempotency key."""
+
+    id: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReceipt:
+    """An accepted event; a duplicate changed nothing."""
+
+    is_duplicate: bool
