@@ -117,19 +117,14 @@ class Store(Protocol):
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:
-        """Show an instance whose history cannot be read as `blocked` for `reason`, which begins with PARKED.
+        """Show an instance as `blocked`, not due, for a reason that begins with PARKED; its history stays as it is.
 
-        Its history stays as it is. It is neither runnable nor due, nor has it completed. Finished ones and unknown ids
-        are left.
+        Finished ones and unknown ids are left.
         """
         ...
 
     async def restore(self, instance: Instance) -> None:
-        """Make the present state be `instance`, as its history, which has as many transitions as before, says it is.
-
-        Raises:
-            CorruptDatabaseError: the stored revision is another one.
-        """
+        """Make the present state what its history says. Raises CorruptDatabaseError at another revision."""
         ...
 
     def suspects(self) -> AsyncIterator[str]:
@@ -144,10 +139,7 @@ class Store(Protocol):
         ...
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
-        """The instance's present state without its records, or None.
-
-        What of it cannot be read is left out, and it is `blocked` with the reason, unless it has finished.
-        """
+        """The instance's present state without its records, or None; `blocked` where it cannot be read."""
         ...
 
     async def list(

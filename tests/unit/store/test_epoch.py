@@ -52,6 +52,8 @@ WRITES = {
     "create": lambda store: store.create(new_instance("late")),
     "append": lambda store: store.append(after(new_instance("running"), RUN_STARTED), [RUN_STARTED]),
     "mark_announced": lambda store: store.mark_announced(["finished"]),
+    "park": lambda store: store.park("running", "unreadable: revision 1"),
+    "restore": lambda store: store.restore(new_instance("running")),
     "delete": lambda store: store.delete(["finished"]),
     "save_definition": lambda store: store.save_definition(WorkflowDefinition("order")),
 }
