@@ -69,7 +69,7 @@ async def test_an_http_runner_and_a_local_runner_need_no_opening_by_their_user(m
                 await original(self)
 
             monkeypatch.setattr(kind, call, noted)
-    for runner in (HttpRunner("http://127.0.0.1:1/run", max_connections=3), LocalRunner(never_asked)):
+    for runner in (HttpRunner("http://127.0.0.1:1/run"), LocalRunner(never_asked)):
         async with WorkflowEngine(runner=runner, store=MemoryStore()):
             pass
     assert log == ["HttpRunner.open", "HttpRunner.close", "LocalRunner.open", "LocalRunner.close"]

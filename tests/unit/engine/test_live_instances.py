@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from engine_parts import BEGINNING, an_instance
 
-from pylon_workflows.core.instance import InboxEvent
+from pylon_workflows.core.instance import InboxEvent, Status
 from pylon_workflows.core.records import Record
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 
@@ -31,6 +31,16 @@ def a_large_instance(instance_id, *, input_bytes=2, output_bytes=0, inbox_bytes=
         records=small.records.add(record) if records_bytes else small.records,
         history_bytes=records_bytes,
     )
+
+
+def test_a_finished_instance_is_kept_for_as_long_as_it_is_used():
+    instances = LiveInstances(10, 1_000_000)
+    with instances.use("a") as live:
+        live.instance = replace(an_instance("a"), status=Status.COMPLETED)
+        with instances.use("a") as same:
+            assert same is live
+        assert len(instances) == 1
+    assert len(instances) == 0
 
 
 def test_all_users_of_an_id_share_one_entry():
