@@ -3,15 +3,16 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.errors import WorkflowError
-from pylon_workflows.ports import Store
+from pylon_workflows.errors import StoreError, WorkflowError
+from pylon_workflows.ports import Clock, Store
 
 _log = logging.getLogger(__name__)
 
 _PAGE = 500
+_STORE_TROUBLE_PAUSE_S = 1.0
 
 FinishedCallback = Callable[[Instance], Awaitable[None] | None]
 
@@ -24,9 +25,10 @@ class Announcements:
     is marked, for retention keeps what is unannounced.
     """
 
-    def __init__(self, store: Store, load: Callable[[str], Awaitable[Instance]]) -> None:
+    def __init__(self, store: Store, load: Callable[[str], Awaitable[Instance]], clock: Clock) -> None:
         self._store = store
         self._load = load
+        self._clock = clock
         self._callbacks: list[FinishedCallback] = []
         self._queue: asyncio.Queue[Instance] = asyncio.Queue()
 
@@ -45,17 +47,32 @@ class Announcements:
             self._queue.put_nowait(instance)
 
     async def run(self) -> None:
-        """Announce what is left unannounced, then whatever comes. Raises StoreError; to be run again then."""
+        """Announce what is left unannounced, then whatever comes, for ever."""
         self._queue = asyncio.Queue()  # what the former one held is read from the store; it may be another loop's, too
-        while not self._callbacks and (left := await self._store.unannounced(limit=_PAGE)):
-            await self._store.mark_announced(left)
-        for instance_id in await self._store.unannounced(limit=1_000_000) if self._callbacks else ():
+        for instance_id in await self._left():
             try:
                 await self._tell(await self._load(instance_id))
             except WorkflowError:
                 _log.exception("%s: could not be read to be announced", instance_id)
         while True:
             await self._tell(await self._queue.get())
+
+    async def _left(self) -> Sequence[str]:
+        """What was left to be announced, when anybody wants to know; tried until the store can tell, or mark it."""
+        is_told = False
+        while True:
+            try:
+                if self._callbacks:
+                    return await self._store.unannounced(limit=1_000_000)
+                while left := await self._store.unannounced(limit=_PAGE):
+                    await self._store.mark_announced(left)
+            except StoreError as error:
+                if not is_told:  # once an outage
+                    _log.warning("what finished before the start cannot be dealt with yet, tried again: %s", error)
+                is_told = True
+                await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
+            else:
+                return ()
 
     async def _tell(self, instance: Instance) -> None:
         for callback in self._callbacks:

@@ -65,7 +65,7 @@ class LocalEngine:
         self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
         self._changes = Changes(store, clock, self._live, self._committed)
         self._timers = Timers(store, clock, self._changes.wake)
-        self._announcements = Announcements(store, self._changes.read)
+        self._announcements = Announcements(store, self._changes.read, clock)
         self._retention = Retention(
             store, clock, self._live, keep_for=settings.retain_finished_for, keep=settings.max_history
         )

@@ -18,8 +18,9 @@ class Process:
     """What one process does with a store: changes, and announcements of those that finish."""
 
     def __init__(self, store, *callbacks):
-        self.changes = Changes(store, FakeClock(), LiveInstances(100, 1_000_000), self._committed)
-        self.announcements = Announcements(store, self.changes.read)
+        self.clock = FakeClock()
+        self.changes = Changes(store, self.clock, LiveInstances(100, 1_000_000), self._committed)
+        self.announcements = Announcements(store, self.changes.read, self.clock)
         for callback in callbacks:
             self.announcements.add(callback)
         self.changes.has_announcements = self.announcements.has_callbacks
@@ -131,6 +132,37 @@ async def test_an_instance_that_cannot_be_marked_is_told_again_after_the_restart
     async with Process(store, lambda instance: told.append(instance.id)):
         pass
     assert told == ["a", "a"]
+
+
+@pytest.mark.parametrize("has_callback", [False, True])
+async def test_a_full_disk_at_the_start_is_told_once_and_what_was_left_is_dealt_with_after_it(
+    store, caplog, monkeypatch, has_callback
+):
+    def refuse(instance):
+        raise ValueError("not today")
+
+    async with Process(store, refuse) as process:
+        await finish(process, "a")
+    caplog.clear()
+
+    async def full(*_, **__):
+        raise StorageFullError("the disk is full")
+
+    told = []
+    call = "unannounced" if has_callback else "mark_announced"
+    with monkeypatch.context() as trouble:
+        trouble.setattr(store, call, full)
+        process = Process(store, *([lambda instance: told.append(instance.id)] if has_callback else ()))
+        async with process:
+            for _ in range(10):
+                process.clock.advance(1.0)
+                await settled()
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
+            trouble.undo()
+            process.clock.advance(1.0)
+            await settled()
+            assert await store.unannounced(limit=9) == []
+    assert told == (["a"] if has_callback else [])
 
 
 async def test_an_unreadable_instance_holds_up_no_other(store, caplog):
