@@ -48,7 +48,6 @@ class Announcements:
 
     async def run(self) -> None:
         """Announce what is left unannounced, then whatever comes, for ever."""
-        self._queue = asyncio.Queue()  # what the former one held is read from the store; it may be another loop's, too
         for instance_id in await self._left():
             try:
                 await self._tell(await self._load(instance_id))
@@ -61,6 +60,7 @@ class Announcements:
         """What was left to be announced, when anybody wants to know; tried until the store can tell, or mark it."""
         is_told = False
         while True:
+            self._queue = asyncio.Queue()  # what the former one held is read from the store; it may be another loop's
             try:
                 if self._callbacks:
                     return await self._store.unannounced(limit=1_000_000)

@@ -415,7 +415,6 @@ async def test_a_start_that_cannot_be_stored_is_not_acknowledged_and_can_be_repe
         ("next_due", ZeroDivisionError("a bug")),
         ("expired", ZeroDivisionError("a bug")),
         ("unannounced", ZeroDivisionError("a bug")),
-        ("unannounced", StoreError("gone")),
     ],
 )
 async def test_a_part_that_stops_is_logged_and_starts_again_a_second_later_as_often_as_it_takes(
