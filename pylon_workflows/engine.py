@@ -43,7 +43,7 @@ T = TypeVar("T")
 class LocalEngine:
     """Implements `ports.Engine`. Without a runner nothing is driven: `apply` gives the answers.
 
-    `check` is made once a second and raises StoreError when the engine must `fail`.
+    `checks` are made once a second; each raises StoreError when the engine must `fail`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LocalEngine:
         definitions: Definitions,
         settings: EngineSettings,
         *,
-        check: Check | None = None,
+        checks: Sequence[Check] = (),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -72,7 +72,7 @@ class LocalEngine:
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
         self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
-        self._watch = Watch(check, clock, self.fail)
+        self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)
         self._lifetime = Lifetime()
         self._check_running = self._lifetime.check

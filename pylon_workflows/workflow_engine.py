@@ -27,6 +27,7 @@ from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings, Synchronous
 from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.store.sqlite import SqliteStore
+from pylon_workflows.watch import Check
 from runner_protocol.messages import Action
 
 FROM_ENVIRONMENT = f"${RUNNER_URL_VARIABLE}"
@@ -66,14 +67,19 @@ class WorkflowEngine:
         self._settings = EngineSettings() if settings is None else settings
         self._definitions = Definitions()
         path = Path(database)
-        self._guard = FileGuard(path) if store is None else None
+        self._guard: FileGuard | None = None
+        checks: Sequence[Check] = ()
+        if store is None:
+            self._guard = FileGuard(path)
+            store = file = SqliteStore(path, synchronous=synchronous)
+            checks = (self._guard.check, file.check)
         self._engine = LocalEngine(
-            SqliteStore(path, synchronous=synchronous) if store is None else store,
+            store,
             self._runner,
             SystemClock() if clock is None else clock,
             self._definitions,
             self._settings,
-            check=None if self._guard is None else self._guard.check,
+            checks=checks,
             jitter=jitter,
         )
         self._access = self._access_to(path)

@@ -10,7 +10,7 @@ from engine_parts import settled
 
 from pylon_workflows import OwnershipLostError, WorkflowDefinition, WorkflowEngine, create_app
 from pylon_workflows.core.instance import Status
-from pylon_workflows.errors import DatabaseInUseHereError
+from pylon_workflows.errors import DatabaseInUseHereError, StorageFailedError
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.testing import FakeClock, ScriptedRunner, wait_until
 from pylon_workflows.watch import Watch
@@ -252,6 +252,17 @@ async def test_a_change_that_was_committed_while_the_file_was_lost_is_not_acknow
             await starting
 
 
+async def test_an_engine_whose_store_writes_no_more_stops_within_two_seconds_with_the_stores_reason(path, clock):
+    async with an_engine(path, clock) as engine:
+        await engine.start("order", id="order-1")
+        failure = StorageFailedError("the disk of the database failed 3 times in a row")
+        engine._engine._store._writer._file.stopped_by = failure
+        await a_second_passes(clock)
+        assert type(await asyncio.wait_for(engine.until_failed(), 5)) is StorageFailedError
+        with pytest.raises(StorageFailedError, match="3 times in a row"):
+            await engine.get("order-1")
+
+
 async def test_the_watch_looks_once_a_second_and_no_more_after_it_has_failed():
     clock, looks, failures = FakeClock(), [], []
 
@@ -260,7 +271,7 @@ async def test_the_watch_looks_once_a_second_and_no_more_after_it_has_failed():
         if len(looks) == 3:
             raise OwnershipLostError("gone")
 
-    watching = asyncio.create_task(Watch(check, clock, failures.append).run())
+    watching = asyncio.create_task(Watch([check], clock, failures.append).run())
     for _ in range(8):
         await a_second_passes(clock)
     await asyncio.wait_for(watching, 5)
