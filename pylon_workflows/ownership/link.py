@@ -75,7 +75,11 @@ async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
         server.close()
         for connection in list(state.connections):
             connection.shutdown()
-        if state.tasks:
-            await asyncio.wait(state.tasks, timeout=_LAST_ANSWERS_S)
+        late = set(state.tasks)
+        if late:
+            _, late = await asyncio.wait(late, timeout=_LAST_ANSWERS_S)
         for connection in list(state.connections):
-            connection.transport.abort()
+            connection.transport.abort()  # before what is late is cut off, which would answer 500
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

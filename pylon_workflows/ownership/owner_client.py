@@ -102,7 +102,7 @@ def _read(answer: Answer) -> tuple[int, Any]:
             return answer.status, value
         code, detail = str(value["code"]), str(value["detail"])
     except (JsonError, TypeError, KeyError):
-        raise errors.EngineError(f"the owner answered {answer.status}, and not as an owner does") from None
+        raise AnswerLostError(f"it answered {answer.status}, and not as an owner does") from None
     if code in _NOT_DONE:
         raise NotDoneError(detail)
     raise _error(answer.status, code, detail)

@@ -1,0 +1,371 @@
+"""A worker that does not own the file does all that the owner does: it forwards, reads the file, and takes over."""
+
+import asyncio
+import os
+from datetime import timedelta
+
+import httpx
+import pytest
+from owner import Mute, Owner, worker
+
+from pylon_workflows import (
+    DatabaseInUseError,
+    EngineNotRunningError,
+    InstanceNotBlockedError,
+    NewerDatabaseError,
+    NoOwnerError,
+    OwnershipLostError,
+    Status,
+    UnknownInstanceError,
+    WorkflowDefinition,
+    create_app,
+)
+from pylon_workflows.errors import DatabaseInUseHereError
+from pylon_workflows.ownership import registry
+from pylon_workflows.store import migrations
+from pylon_workflows.testing import wait_until
+from runner_protocol.messages import Complete, Diverged, StepComplete
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "orders.db"
+
+
+def answer(key="charge"):
+    return StepComplete(step_name=key, output=key)
+
+
+async def test_a_standby_does_all_that_an_owner_does(path):
+    async with Owner(path), worker(path) as standby:
+        assert (standby.role, standby.is_running) == ("standby", True)
+        started = await standby.start_or_find("order", {"n": 1}, id="order-1", idempotency_key="cart-1")
+        again = await standby.start_or_find("order", {"n": 1}, id="order-1", idempotency_key="cart-1")
+        assert (started.is_new, again.is_new) == (True, False)
+        assert (await standby.send_event("order-1", "paid", {"by": "card"}, event_id="e")).is_duplicate is False
+        assert (await standby.send_event("order-1", "paid", {"by": "card"}, event_id="e")).is_duplicate is True
+        waiting = asyncio.create_task(standby.result("order-1"))
+        applied = await standby.apply("order-1", answer())
+        assert [record.key for record in applied.records] == ["charge"]
+        assert await standby.advance("order-1") is Status.RUNNING
+        await standby.apply("order-1", Diverged(position=0, expected="charge", got="mail"))
+        assert await standby.resume("order-1") is Status.RUNNING
+        await standby.apply("order-1", Complete(output=7))
+        assert await asyncio.wait_for(waiting, 10) == 7
+        assert type((await standby.history("order-1"))[0]).__name__ == "InstanceStarted"
+        other = await standby.start("order")
+        await standby.cancel(other)
+        assert [summary.id for summary in await standby.list()] == [other, "order-1"]
+        await standby.delete("order-1")
+        with pytest.raises(UnknownInstanceError):
+            await standby.get("order-1")
+
+
+async def test_a_definition_is_kept_with_all_its_terms(path):
+    definition = WorkflowDefinition(
+        "mail", version="2", description="d", max_retries=7, step_timeout=timedelta(microseconds=1_500_001),
+        initial_backoff=timedelta(milliseconds=5), maximum_backoff=timedelta(days=3),
+    )  # fmt: skip
+    async with Owner(path) as owner, worker(path) as standby:
+        await standby.save_definition(definition)
+        assert definition in await owner.engine.definitions()
+        assert [known.name for known in await standby.definitions()] == ["mail", "order"]
+        assert await standby.start("mail")
+
+
+REFUSED = {
+    "unknown workflow": lambda engine: engine.start_or_find("mail"),
+    "input that is no JSON": lambda engine: engine.start_or_find("order", {"n": float("nan")}),
+    "input too large": lambda engine: engine.start_or_find("order", "x" * 1024 * 1024),
+    "input too deep": lambda engine: engine.start_or_find("order", eval("[" * 65 + "]" * 65)),
+    "id of other characters": lambda engine: engine.start_or_find("order", id="a/b"),
+    "reserved id": lambda engine: engine.start_or_find("order", id="start"),
+    "key too long": lambda engine: engine.start_or_find("order", idempotency_key="x" * 129),
+    "id with another input": lambda engine: engine.start_or_find("order", {"n": 2}, id="there"),
+    "event for nobody": lambda engine: engine.send_event("nobody", "paid"),
+    "event for an id that none can have": lambda engine: engine.send_event("a/b?c", "paid"),
+    "event too large": lambda engine: engine.send_event("there", "paid", "x" * 1024 * 256),
+    "event without a name": lambda engine: engine.send_event("there", ""),
+    "event id too long": lambda engine: engine.send_event("there", "paid", event_id="x" * 129),
+    "event for a finished one": lambda engine: engine.send_event("done", "paid"),
+    "cancel of a finished one": lambda engine: engine.cancel("done"),
+    "resume of one that is not blocked": lambda engine: engine.resume("there"),
+    "advance of nobody": lambda engine: engine.advance("nobody"),
+    "delete of a live one": lambda engine: engine.delete("there"),
+    "answer for a finished one": lambda engine: engine.apply("done", Complete()),
+    "page too long": lambda engine: engine.list(limit=201),
+    "history of nobody": lambda engine: engine.history("nobody"),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+async def test_what_is_refused_is_refused_with_the_owners_error_and_sentence(path, call):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", {"n": 1}, id="there")
+        await owner.engine.start_or_find("order", id="done")
+        await owner.engine.apply("done", Complete())
+        with pytest.raises(Exception) as here:
+            await call(owner.engine)
+        with pytest.raises(type(here.value)) as there:
+            await call(standby)
+        assert type(there.value) is type(here.value)
+        assert str(there.value) == str(here.value)
+
+
+async def test_the_largest_input_and_event_fit_through_the_link(path):
+    async with Owner(path), worker(path) as standby:
+        instance_id = await standby.start("order", "x" * (1024 * 1024 - 2))
+        await standby.send_event(instance_id, "paid", "x" * (256 * 1024 - 2))
+        assert len((await standby.get(instance_id)).origin.input_json) == 1024 * 1024
+
+
+class TestAnOwnerThatDiesAfterTheCommitAndBeforeItsAnswer:
+    """This process takes over and asks again: what was done must be found, not done twice."""
+
+    @staticmethod
+    async def asked_twice(path, mute, call, prepare=None):
+        owner = Owner(path, mute)
+        async with owner, worker(path) as standby:
+            if prepare is not None:
+                await prepare(owner.engine)
+            calling = asyncio.create_task(call(standby))
+            await asyncio.wait_for(mute.has_done.wait(), 10)
+            await owner.die()
+            try:
+                answered = await asyncio.wait_for(calling, 10)
+            finally:
+                await wait_until(lambda: standby.role == "owner")
+                instances = await standby.list()
+                histories = {one.id: await standby.history(one.id) for one in instances}
+            return answered, histories
+
+    async def test_a_start_without_an_id_starts_one_instance_and_it_is_new(self, path):
+        started, histories = await self.asked_twice(
+            path, Mute("/start"), lambda standby: standby.start_or_find("order")
+        )
+        assert list(histories) == [started.id]
+        assert started.is_new
+
+    async def test_a_start_with_a_key_keeps_it(self, path):
+        async def call(standby):
+            return await standby.start("order", idempotency_key="cart-1")
+
+        started, histories = await self.asked_twice(path, Mute("/start"), call)
+        assert [history[0].idempotency_key for history in histories.values()] == ["cart-1"]
+        assert list(histories) == [started]
+
+    async def test_an_event_without_an_id_is_delivered_once_and_is_no_duplicate(self, path):
+        receipt, histories = await self.asked_twice(
+            path,
+            Mute("/event"),
+            lambda standby: standby.send_event("order-1", "paid"),
+            lambda engine: engine.start_or_find("order", id="order-1"),
+        )
+        assert [type(entry).__name__ for entry in histories["order-1"]] == ["InstanceStarted", "EventReceived"]
+        assert not receipt.is_duplicate
+
+    async def test_a_resume_that_finds_its_work_done_has_done_it(self, path):
+        async def prepare(engine):
+            await engine.start_or_find("order", id="order-1")
+            await engine.apply("order-1", Diverged(position=0, expected="charge", got="mail"))
+
+        status, _ = await self.asked_twice(path, Mute("/resume"), lambda standby: standby.resume("order-1"), prepare)
+        assert status is Status.RUNNING
+
+    async def test_a_delete_that_finds_its_work_done_has_done_it(self, path):
+        async def prepare(engine):
+            await engine.start_or_find("order", id="order-1")
+            await engine.apply("order-1", Complete())
+
+        _, histories = await self.asked_twice(
+            path, Mute("/order-1"), lambda standby: standby.delete("order-1"), prepare
+        )
+        assert histories == {}
+
+    async def test_an_answer_that_is_applied_is_not_applied_again_and_nobody_claims_to_know(self, path):
+        mute = Mute("/apply")
+        owner = Owner(path, mute)
+        async with owner, worker(path) as standby:
+            await owner.engine.start_or_find("order", id="order-1")
+            applying = asyncio.create_task(standby.apply("order-1", answer()))
+            await asyncio.wait_for(mute.has_done.wait(), 10)
+            await owner.die()
+            with pytest.raises(NoOwnerError, match="whether it was done, the instance shows"):
+                await applying
+            assert len((await standby.get("order-1")).records) == 1
+
+
+async def test_calls_that_find_no_owner_wait_for_this_process_to_become_it(path):
+    owner = Owner(path)
+    async with owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="order-1")
+        waiting = asyncio.create_task(standby.wait("order-1"))
+        await asyncio.sleep(0)
+        await owner.die()
+        calls = [asyncio.create_task(standby.start("order")) for _ in range(20)]
+        calls.append(asyncio.create_task(standby.get("order-1")))
+        await asyncio.wait_for(asyncio.gather(*calls), 10)
+        assert standby.role == "owner"
+        assert len(await standby.list()) == 21
+        await standby.apply("order-1", Complete(output=1))
+        assert (await asyncio.wait_for(waiting, 10)).output == 1
+
+
+async def test_while_the_owner_drains_a_change_is_tried_until_it_has_gone(path):
+    owner = Owner(path)
+    async with owner, worker(path) as standby:
+        await owner.engine.close()  # its socket still answers: 503
+        starting = asyncio.create_task(standby.start("order"))
+        done, _ = await asyncio.wait([starting], timeout=0.2)
+        assert not done
+        await owner.die()
+        assert (await standby.get(await asyncio.wait_for(starting, 10))).status is Status.PENDING
+
+
+async def test_without_an_owner_a_change_is_given_up_by_the_deadline_and_told_as_503(path):
+    owner = Owner(path)
+    async with owner, worker(path, forward_timeout_s=0.2) as standby:
+        await owner.engine.start_or_find("order", id="order-1")
+        await owner.engine.close()
+        with pytest.raises(NoOwnerError, match="the engine is not running"):
+            await standby.start("order")
+        transport = httpx.ASGITransport(create_app(standby))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            refused = await client.post("/start", json={"name": "order"})
+            assert (refused.status_code, refused.json()["code"]) == (503, "no-owner")
+            assert refused.headers["retry-after"] == "1"
+            assert str(path) not in refused.text
+            assert (await client.get("/healthz")).json() == {"status": "ok", "role": "standby"}
+            assert (await client.get("/order-1")).status_code == 200
+
+
+async def test_a_wait_runs_out_in_time_on_a_standby_too(path):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="order-1")
+        with pytest.raises(TimeoutError, match=r"order-1 has not finished within 0\.1 s"):
+            await standby.wait("order-1", 0.1)
+
+
+class NotedRunner:
+    """Notes when it is entered and left."""
+
+    def __init__(self):
+        self.log = []
+
+    async def __aenter__(self):
+        self.log.append("opened")
+
+    async def __aexit__(self, *_):
+        self.log.append("closed")
+
+    async def take_turn(self, turn):
+        return Complete(output="driven")
+
+
+async def test_a_standby_drives_nothing_and_opens_its_runner_when_it_takes_over(path):
+    runner = NotedRunner()
+    owner = Owner(path)
+    async with owner, worker(path, runner=runner) as standby:
+        instance_id = await standby.start("order")
+        assert runner.log == []
+        await owner.die()
+        assert await asyncio.wait_for(standby.result(instance_id), 10) == "driven"
+        assert runner.log == ["opened"]
+    assert runner.log == ["opened", "closed"]
+
+
+async def test_a_takeover_that_fails_is_tried_again_and_the_lock_is_left_to_others_meanwhile(path, monkeypatch):
+    owner = Owner(path)
+    monkeypatch.setattr("pylon_workflows.ownership.worker.FAILED_TAKEOVER_PAUSE_S", 0.05)
+    async with owner, worker(path) as standby:
+        opening, failures = standby._engine.open, []
+
+        async def fail_twice():
+            if len(failures) < 2:
+                failures.append(standby.role)
+                raise OSError("no memory")
+            await opening()
+
+        monkeypatch.setattr(standby._engine, "open", fail_twice)
+        await owner.die()
+        await asyncio.wait_for(standby.start("order"), 10)
+        assert failures == ["standby", "standby"]
+
+
+async def test_without_its_lock_file_an_owner_stands_by_and_comes_back_when_nobody_else_has_it(path, caplog):
+    async with worker(path) as engine:
+        instance_id = await engine.start("order")
+        path.with_name("orders.db.lock").unlink()
+        await wait_until(lambda: "goes on as a standby" in caplog.text)
+        await wait_until(lambda: engine.role == "owner")
+        assert (await engine.get(instance_id)).id == instance_id
+        await engine.start("order")
+
+
+async def test_an_owner_whose_lock_file_another_has_replaced_forwards_to_it(path):
+    async with worker(path) as former:
+        path.with_name("orders.db.lock").unlink()
+        async with Owner(path):
+            await wait_until(lambda: former.role == "standby")
+            instance_id = await former.start("order")
+            assert (await former.get(instance_id)).id == instance_id
+        await wait_until(lambda: former.role == "owner")
+
+
+async def test_a_standby_whose_file_is_replaced_stops_and_does_not_begin_an_empty_one(path):
+    async with Owner(path), worker(path) as standby:
+        new = path.with_name("new.db")
+        new.write_bytes(path.read_bytes())
+        new.replace(path)
+        assert isinstance(await asyncio.wait_for(standby.until_failed(), 10), OwnershipLostError)
+        with pytest.raises(OwnershipLostError, match="put it right"):
+            await standby.start("order")
+        assert not standby.is_running
+
+
+async def test_a_second_engine_of_one_process_is_refused_beside_an_owner_and_beside_a_standby(path):
+    async with worker(path):
+        with pytest.raises(DatabaseInUseHereError, match="another engine in this process"):
+            await worker(path).__aenter__()
+    async with Owner(path), worker(path) as standby:
+        for other in (worker(path), standby):
+            with pytest.raises(DatabaseInUseError):
+                await other.__aenter__()
+        assert standby.is_running
+    async with worker(path):
+        pass
+
+
+async def test_a_forked_child_may_have_an_engine_on_its_parents_file(path):
+    key = registry.enter(path)
+    registry._entered[key] = (os.getpid() + 1, object())  # as a child finds it
+    assert registry.enter(path) == key
+    registry.leave(key)
+
+
+async def test_a_file_that_a_newer_release_owns_is_refused(path, monkeypatch):
+    known = migrations.migrations()
+    async with Owner(path):
+        monkeypatch.setattr(migrations, "migrations", lambda: known[:-1])
+        with pytest.raises(NewerDatabaseError):
+            await worker(path).__aenter__()
+
+
+async def test_a_standby_that_was_left_takes_no_calls_and_may_be_entered_again(path):
+    async with Owner(path):
+        standby = worker(path)
+        async with standby:
+            waiting = asyncio.create_task(standby.wait(await standby.start("order")))
+            await asyncio.sleep(0.05)
+        for call in (waiting, standby.start("order"), standby.list()):
+            with pytest.raises(EngineNotRunningError):
+                await call
+        async with standby:
+            assert len(await standby.list()) == 1
+
+
+async def test_a_refusal_at_the_first_try_is_the_callers_to_hear(path):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="order-1")
+        with pytest.raises(InstanceNotBlockedError):
+            await standby.resume("order-1")
