@@ -1,0 +1,95 @@
+"""P20 with the whole engine: a workflow with thousands of instances and slow turns, beside one with a few."""
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from pylon_workflows import EngineSettings, WorkflowDefinition, WorkflowEngine
+from pylon_workflows.ports import Turn
+from pylon_workflows.testing import wait_until
+from runner_protocol.messages import Action, Complete, StepComplete
+
+NOISY = 1_500
+"""More than may wait in memory with `room`, so that most of them are in the file's backlog."""
+SETTINGS = EngineSettings(shutdown_grace_s=0, max_queued=500)
+QUIET_TURN_S = 0.02
+
+
+class UnevenRunner:
+    """Turns of the noisy workflow take so long; those of others a fiftieth of a second. Three steps, then the end."""
+
+    def __init__(self, noisy_turn_s: float) -> None:
+        self.noisy_turn_s = noisy_turn_s
+        self.noisy_at_once = 0
+
+    async def take_turn(self, turn: Turn) -> Action:
+        is_noisy = turn.instance_id.startswith("noisy")
+        self.noisy_at_once += is_noisy
+        try:
+            await asyncio.sleep(self.noisy_turn_s if is_noisy else QUIET_TURN_S)
+        finally:
+            self.noisy_at_once -= is_noisy
+        position = int(turn.idempotency_key.rpartition(":")[2])
+        return Complete(output=position) if position == 3 else StepComplete(step_name="s", output=None)
+
+
+@asynccontextmanager
+async def an_engine(runner: UnevenRunner, database: Path) -> AsyncIterator[WorkflowEngine]:
+    engine = WorkflowEngine(runner=runner, database=database, settings=SETTINGS)
+    engine.register(WorkflowDefinition("noisy"))
+    engine.register(WorkflowDefinition("quiet"))
+    async with engine:
+        yield engine
+
+
+async def started_noisy(engine: WorkflowEngine, count: int, prefix: str = "noisy") -> list[str]:
+    ids = [f"{prefix}-{number}" for number in range(count)]
+    await asyncio.gather(*(engine.start("noisy", id=instance_id) for instance_id in ids))
+    return ids
+
+
+async def quiet_ms(engine: WorkflowEngine, count: int = 5) -> float:
+    """How long a quiet instance takes from its start to its end: the median of some, one after the other."""
+    took = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await engine.wait(await engine.start("quiet"), timeout=20)
+        took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took)
+
+
+@pytest.mark.slow
+async def test_thousands_of_instances_of_one_workflow_do_not_slow_another_by_more_than_twice(tmp_path: Path) -> None:
+    runner = UnevenRunner(noisy_turn_s=1.0)
+    ratios = []
+    async with an_engine(runner, tmp_path / "workflows.db") as engine:
+        await quiet_ms(engine)
+        for number in range(5):
+            alone = await quiet_ms(engine)
+            ids = await started_noisy(engine, NOISY, f"noisy-{number}")
+            await wait_until(lambda: runner.noisy_at_once >= 300)
+            ratios.append(await quiet_ms(engine) / alone)
+            assert runner.noisy_at_once >= 300, "the noisy ones are still at it"
+            await asyncio.gather(*(engine.cancel(instance_id) for instance_id in ids))
+    sys.stdout.write(f"a quiet instance beside {NOISY} noisy ones / alone: {[round(ratio, 2) for ratio in ratios]}\n")
+    assert statistics.median(ratios) <= 2.0, ratios
+
+
+@pytest.mark.slow
+async def test_after_a_restart_the_backlog_of_one_workflow_does_not_delay_another(tmp_path: Path) -> None:
+    async with WorkflowEngine(runner=None, database=tmp_path / "workflows.db") as engine:
+        for name in ("noisy", "quiet"):
+            engine.register(WorkflowDefinition(name))
+        await started_noisy(engine, NOISY)
+        await engine.start("quiet", id="quiet-1")
+    runner = UnevenRunner(noisy_turn_s=3600)
+    async with an_engine(runner, tmp_path / "workflows.db") as engine:
+        instance = await engine.wait("quiet-1", timeout=20)
+        assert instance.output == 3
+        await wait_until(lambda: runner.noisy_at_once >= 300)
