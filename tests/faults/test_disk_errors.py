@@ -107,7 +107,7 @@ def test_no_failing_write_or_sync_loses_or_doubles_anything(
     chance = random.Random(seed)
     began = time.monotonic()
     kinds = faults_of(record(recorder, tmp_path / "whole", *LOAD, "--seed", str(seed)))
-    hits, tally = Hits(), Tally()
+    hits, tally = Hits(), Tally(keep_in=tmp_path)
     chosen = [fault for kind in kinds.values() for fault in chance.sample(kind, min(faults_a_kind, len(kind)))]
     for number, fault in enumerate(chosen):
         folder = tmp_path / str(number)
@@ -141,7 +141,7 @@ def test_what_is_acknowledged_after_a_sync_failed_and_the_program_died_survives_
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     chance = random.Random(seed)
     began = time.monotonic()
-    tally = Tally()
+    tally = Tally(keep_in=tmp_path)
     for number in range(deaths):
         folder = tmp_path / str(number)
         fault = Fault(SYNC, chance.randint(4, 40), 1, errno.EIO, is_last=True)

@@ -26,7 +26,7 @@ def test_a_power_cut_while_the_file_is_made_leaves_one_that_can_be_used(
     recorder: Path, tmp_path: Path, memory: Path
 ) -> None:
     recording = record(recorder, tmp_path / "made", *LOAD)
-    tally = Tally()
+    tally = Tally(keep_in=tmp_path)
     for seed in range(6):
         check_images(recording, list(range(BEGINNING)), seed, memory, tally)
     assert not tally.faults, tally.faults[:20]
@@ -59,7 +59,7 @@ def test_a_power_cut_loses_nothing_acknowledged_with_full_and_at_most_an_end_wit
 ) -> None:
     first_seed = seed if seed is not None else int(os.environ.get("SEED") or random.randrange(10**6))
     began = time.monotonic()
-    tally = Tally()
+    tally = Tally(keep_in=tmp_path)
     while tally.images < images:
         number = first_seed + tally.images // IMAGES_A_RECORDING
         recording = record(recorder, tmp_path / str(number), *LOAD, "--seed", str(number), "--synchronous", synchronous)
@@ -92,7 +92,7 @@ def test_a_power_cut_loses_nothing_acknowledged_with_full_and_at_most_an_end_wit
 def test_the_harness_of_power_cuts_sees_a_breakage(
     recorder: Path, tmp_path: Path, memory: Path, options: tuple[str, ...]
 ) -> None:
-    tally = Tally()
+    tally = Tally(keep_in=tmp_path)
     recording = record(recorder, tmp_path / "broken", *LOAD, *options)
     check_images(recording, cuts(recording, IMAGES_A_RECORDING, random.Random(1)), 1, memory, tally)
     assert tally.with_loss > 0

@@ -15,7 +15,9 @@ BEGINNING = 40
 
 @dataclass
 class Tally:
-    """What the images of one kind have shown."""
+    """What the images of one kind have shown; `keep_in` is where those are left that have shown a fault or a loss."""
+
+    keep_in: Path
 
     images: int = 0
     with_loss: int = 0
@@ -50,9 +52,10 @@ def check_images(recording: Recording, moments: list[int], seed: int, folder: Pa
             disk.do(note)
         done = cut
         database = folder / f"{tally.images}.db"
-        for name, content in disk.after_cut(chance).items():
-            Path(f"{database}{name}").write_bytes(content)
+        image = disk.after_cut(chance)
+        _write(image, database)
         said = recording.acknowledged(before=cut)
+        known = tally.with_loss, len(tally.faults)
         where = f"seed {seed}, cut at {cut} of {len(recording.notes)}"
         try:
             contents = read_file(database, and_write=True)
@@ -63,7 +66,14 @@ def check_images(recording: Recording, moments: list[int], seed: int, folder: Pa
             tally.faults += [f"{where}: {fault}" for fault in contents.torn + contents.damage]
             if contents.order != whole[: len(contents.order)]:
                 tally.faults.append(f"{where}: what is left is no beginning of what was done")
+        if known != (tally.with_loss, len(tally.faults)):
+            _write(image, tally.keep_in / f"seed-{seed}-cut-{cut}.db")
         tally.images += 1
         tally.acknowledged += len(said)
         for file in folder.iterdir():
             file.unlink()
+
+
+def _write(image: dict[str, bytes], database: Path) -> None:
+    for name, content in image.items():
+        Path(f"{database}{name}").write_bytes(content)
