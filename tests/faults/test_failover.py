@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.processes import Process, Processes, until
+from tests.end_to_end.processes import Process, Processes, run, until
 from tests.faults.failover import COMMANDS, Clients, Reckoning, Server, eventually_none
 
 HERE = Path(__file__).parent
@@ -113,3 +113,47 @@ def test_an_owner_that_was_stopped_and_replaced_commits_nothing_when_it_goes_on(
     with capsys.disabled():
         sys.stdout.write(f"\nSIGSTOP for {stopped_s} s, takeover, SIGCONT: {commits} commits by the former owner\n")
     assert commits == 0
+
+
+@pytest.mark.slow
+def test_an_owner_that_is_stopped_cleanly_hands_over_and_its_standby_refuses_nobody(
+    processes: Processes, tmp_path: Path
+) -> None:
+    runner = noting_runner(processes, tmp_path / "steps.log")
+    owner = processes.serve(runner, "--workflow", "onboarding")
+    standby = processes.serve(runner, "--workflow", "onboarding")
+    with Clients(standby.url) as clients:
+        until(lambda: len(clients.calls) > 50, "the load goes on")
+        assert owner.process.stop() == 0
+        acknowledged = len(clients.calls)
+        until(lambda: len(clients.calls) > acknowledged + 50, "the load goes on without the owner")
+    assert not clients.errors
+    assert not clients.failures
+    assert standby.http.get("/healthz").json()["role"] == "owner"
+    reckoning = Reckoning(clients, [], tmp_path / "workflows.db", tmp_path / "steps.log")
+    eventually_none(reckoning.unfinished, "every instance that was acknowledged has completed")
+    assert not reckoning.doubles()
+
+
+@pytest.mark.slow
+def test_a_standby_that_took_over_keeps_its_log_when_another_program_opens_and_closes_the_file(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """SQLite's locks are the process's, and any close of the file drops them all. Without them the next program that
+    closes the file takes itself for the last one and deletes the log, under an owner that goes on to write into it.
+    """
+    runner = noting_runner(processes, tmp_path / "steps.log")
+    owner = processes.serve(runner, "--workflow", "onboarding")
+    standby = processes.serve(runner, "--workflow", "onboarding")
+    standby.get(standby.start("onboarding", {}))
+    owner.process.kill()
+    first = standby.start("onboarding", {})
+
+    def seen_by_another_program() -> str:
+        look = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT id FROM instances'))"
+        return str(run(sys.executable, "-c", look, str(tmp_path / "workflows.db")).stdout)
+
+    assert first in seen_by_another_program()
+    assert (tmp_path / "workflows.db-wal").exists()
+    second = standby.start("onboarding", {})
+    assert second in seen_by_another_program()
