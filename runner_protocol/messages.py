@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runner_protocol.fields import Duration, DurationText, Key, Milliseconds, Name, NotYet, Timestamp
-from runner_protocol.strict_json import MAX_DEPTH, JsonError, NotJsonError, encode_parsed, parse
+from runner_protocol.strict_json import MAX_DEPTH, JsonError, NotJsonError, TooDeepJsonError, encode_parsed, parse
 
 PROTOCOL_VERSION = 2
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -236,6 +236,8 @@ def _parse(body: bytes, envelope: int) -> Any:
         value = parse(body, max_depth=MAX_DEPTH + envelope)
     except NotJsonError as error:
         raise NotJsonMessageError(f"{error}{_beginning(body)}") from None
+    except TooDeepJsonError:
+        raise MalformedMessageError(f"a value is nested deeper than {MAX_DEPTH}{_beginning(body)}") from None
     except JsonError as error:
         raise MalformedMessageError(f"{error}{_beginning(body)}") from None
     return value

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 TYPESCRIPT = ROOT / "runner_protocol" / "typescript"
 MAX_LINES = 300
-LONG_MODULES: dict[str, str] = {"pylon_workflows/errors.py": "every exception, and the tree of them, stand in one place"}
+LONG_MODULES: dict[str, str] = {"pylon_workflows/errors.py": "every exception, and the tree of them, in one place"}
 """Modules that may be longer than MAX_LINES, each with its reason."""
 
 
