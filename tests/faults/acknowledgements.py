@@ -6,7 +6,7 @@
 ["turn", id, n]                the runner was shown n records: so many actions had been applied
 ["seen", id, revision]         somebody was shown this revision
 ["finished", id, status]       a waiting caller was told the end;   ["announced", ...] the callback was
-["full" | "refused", id, call] the call was refused, because the disk is full, or for another trouble of the file
+["full" | "refused", id, what] a call, or the event of that id, was refused: the disk is full, or fails
 """
 
 import json

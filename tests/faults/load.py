@@ -6,7 +6,7 @@ Each line on the standard output is a JSON array and an acknowledgement (`acknow
 awaited call has returned, or when the runner or a callback has been shown a state, which must have been durable by then
 (P1, P3). `--steps` is a file in which each step body notes that it began. A new `--round` on a file that was left goes
 on with what is in it; with `--finish` that is all, and it ends when every instance has. A call that the store refuses
-is said too, and made again; but for a start that a full disk refuses, which is not.
+is said too, and made again; but for a start that a full disk refuses, and for the events of `nag`, which are not.
 """
 
 import argparse
@@ -34,6 +34,7 @@ KINDS = ("steps", "sleeps", "waits", "early", "flaky", "deadline", "cancelled")
 """What an instance does; its id begins with it."""
 
 _REFUSED_PAUSE_S = 0.01
+_NAG_PAUSE_S = 0.005
 
 
 def say(*words: Any) -> None:
@@ -81,7 +82,7 @@ def runner_for(log: StepLog) -> LocalRunner:
                 seen.append(await ctx.step("flaky", fail_first))
             case "deadline":
                 seen.append(await ctx.wait_for_event("never", timeout=0.01))
-            case "cancelled":
+            case "cancelled" | "nagged":
                 await ctx.wait_for_event("never")
         seen.append(await ctx.step("last", work, given["text"]))
         return seen
@@ -120,12 +121,28 @@ class Users:
                 await self._insist(self._look, instance_id)
             await self.see_through(instance_id)
 
+    async def nag(self, name: str, others_are_done: asyncio.Event) -> None:
+        """Send one instance events that it does not wait for, so that an acknowledgement is always on its way."""
+        instance_id = f"nagged-{name}"
+        await self._insist(self._start, instance_id, {"kind": "nagged", "text": ""})
+        for number in itertools.count():
+            if others_are_done.is_set():
+                break
+            event_id = f"nag {number}"
+            try:
+                await self._engine.send_event(instance_id, "nag", number, event_id=event_id)
+                say("event", instance_id, event_id)
+            except StoreError as error:
+                say("full" if isinstance(error, StorageFullError) else "refused", instance_id, event_id)
+            await asyncio.sleep(_NAG_PAUSE_S)
+        await self.see_through(instance_id)
+
     async def see_through(self, instance_id: str) -> None:
         """Do what the instance needs in order to finish, and wait for that."""
         match instance_id.partition("-")[0]:
             case "waits" | "early":
                 await self._insist(self._send, instance_id)
-            case "cancelled":
+            case "cancelled" | "nagged":
                 await self._insist(self._cancel, instance_id)
         await self._insist(self._wait, instance_id)
 
@@ -187,12 +204,19 @@ async def serve_a_session(options: argparse.Namespace, chance: random.Random, se
     async with engine:
         say("opened")
         users = Users(engine, chance)
+        left = await unfinished(engine)
+        others_are_done = asyncio.Event()
+        if not options.finish:
+            nagging = asyncio.create_task(users.nag(f"{options.round}-{session}", others_are_done))
         async with asyncio.TaskGroup() as tasks:
-            for instance_id in await unfinished(engine):
+            for instance_id in left:
                 tasks.create_task(users.see_through(instance_id))
             for number in range(0 if options.finish else options.users):
                 name = f"{options.round}-{session}-{number}"
                 tasks.create_task(users.use(name, options.starts))
+        others_are_done.set()
+        if not options.finish:
+            await nagging
         say("closing")
 
 

@@ -81,7 +81,7 @@ class Story:
         if is_over:
             assert not open_ones, seed
             for each in contents.instances.values():
-                expected = "cancelled" if each.id.startswith("cancelled") else "completed"
+                expected = "cancelled" if each.id.startswith(("cancelled", "nagged")) else "completed"
                 assert each.status == expected, f"{seed}: {each.id} is {each.status}: {each.error}"
             told = {each.instance_id for each in self.said if each.kind == "announced"}
             assert contents.instances.keys() == told | contents.unannounced, f"{seed}: an end was never announced"
