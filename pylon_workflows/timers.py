@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
-from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, StoreError
 from pylon_workflows.ports import Clock, Store
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Timers:
 
     async def run(self) -> None:
         """Wake what is due, for ever."""
+        has_trouble = False
         while True:
             self._is_asked_again, self._next = False, None
             try:
@@ -52,9 +53,13 @@ class Timers:
                 # set back has put off.
                 self._next = await self._store.next_due(after=min(looked_at, self._clock.now()))
             except StoreError as error:
-                _log.warning("timers could not be read: %s", error)
+                # Once an outage; of a full disk the store has told.
+                is_told = has_trouble or isinstance(error, StorageFullError)
+                _log.log(logging.DEBUG if is_told else logging.WARNING, "timers could not be read: %s", error)
+                has_trouble = True
                 await self._clock.sleep(_STORE_TROUBLE_NAP_S)
                 continue
+            has_trouble = False
             await self._sleep_until_next()
 
     async def _wake_all_due(self) -> datetime:

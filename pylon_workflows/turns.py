@@ -13,6 +13,7 @@ from pylon_workflows.errors import (
     CorruptDatabaseError,
     MalformedAnswerError,
     RunnerUnavailableError,
+    StorageFullError,
     StoreError,
     TurnTimedOutError,
     UnknownInstanceError,
@@ -121,6 +122,21 @@ class Turns:
             raise
         finally:
             live.asking = None
+        while True:
+            try:
+                return await self._apply(live, instance_id, turn, began_at, answer)
+            except StorageFullError as error:  # nothing was changed; asking again would run the step again
+                _log.debug("%s: could not be stored, tried again: %s", instance_id, error)  # the store has told of it
+                try:
+                    await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
+                except asyncio.CancelledError:
+                    live.end_turn(turn)
+                    raise
+
+    async def _apply(
+        self, live: LiveInstance, instance_id: str, turn: int, began_at: datetime, answer: Answer
+    ) -> float | None:
+        """What the answer leads to, when its turn is still the instance's; on a full disk the turn stays open."""
         async with live.lock:
             if not live.end_turn(turn):
                 self.stale_answers += 1
@@ -131,10 +147,14 @@ class Turns:
             if live.instance is None:  # a change that could not be stored has forgotten it
                 await self._changes.load(live, instance_id)
             try:
-                await self._changes.execute(live, answer)
-            except MalformedAnswerError as error:
-                failure = FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
-                await self._changes.execute(live, failure)
+                try:
+                    await self._changes.execute(live, answer)
+                except MalformedAnswerError as error:
+                    failure = FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
+                    await self._changes.execute(live, failure)
+            except StorageFullError:
+                live.open_turn = turn
+                raise
         return None
 
     def _too_large(self, instance: Instance) -> str:

@@ -19,6 +19,9 @@ from pylon_workflows.store.log_file import write_again
 IO_PAUSES_S = (0.1, 1.0)
 """After each I/O error in a row but the last, which stops the writing."""
 
+CALM_S = 5.0
+"""Trouble is over when no write has failed for so long: on a full disk small ones succeed now and then."""
+
 _log = logging.getLogger("pylon_workflows.store")
 
 
@@ -60,6 +63,7 @@ class WriteConnection:
         self._io_errors = 0
         self._trouble: str | None = None
         self._refused = 0
+        self._failed_at = 0.0
         self.stopped_by: WorkflowError | None = None
 
     def open(self) -> None:
@@ -96,7 +100,7 @@ class WriteConnection:
         except Exception as error:
             self._has_failed(error, len(batch))
             return _refused(batch, error)
-        if self._trouble is not None:
+        if self._trouble is not None and time.monotonic() - self._failed_at >= CALM_S:
             _log.info("writes work again; %d were refused in the meantime", self._refused)
             self._trouble = None
         return outcomes
@@ -196,6 +200,7 @@ class WriteConnection:
 
     def _has_failed(self, error: BaseException, writes: int) -> None:
         """Tell each kind of trouble once, when it begins; stop for good when going on would do harm."""
+        self._failed_at = time.monotonic()
         self._refused = writes if self._trouble is None else self._refused + writes
         if is_final(error):
             self.stopped_by = translate(error)

@@ -165,7 +165,7 @@ async def test_a_full_disk_is_tried_again_within_seconds(it, caplog):
     it.store.write_trouble = None
     await it.pass_by(2)
     assert it.ids == ["a"]
-    assert "the disk is full" in caplog.text
+    assert caplog.text == "", "the store tells of it"
 
 
 async def test_a_store_that_cannot_be_read_is_asked_again_a_second_later(it, caplog):
@@ -175,7 +175,7 @@ async def test_a_store_that_cannot_be_read_is_asked_again_a_second_later(it, cap
     it.store.read_trouble = None
     await it.pass_by(1.2)
     assert it.ids == ["a"]
-    assert "timers could not be read: gone" in caplog.text
+    assert caplog.text.count("timers could not be read: gone") == 1, "once an outage"
 
 
 async def test_nothing_is_asked_while_nothing_is_due(it):

@@ -14,6 +14,7 @@ from pylon_workflows.errors import (
     MalformedAnswerError,
     RunnerUnavailableError,
     StorageFullError,
+    StoreError,
     TurnOpenError,
     TurnTimedOutError,
 )
@@ -288,7 +289,7 @@ async def test_an_answer_that_cannot_be_stored_is_asked_for_again_with_the_same_
     clock, store = FakeClock(), TroubledStore()
     runner = ScriptedRunner(lambda request: Complete(output=request.idempotency_key))
     async with engine_with(runner, clock=clock, store=store) as engine:
-        store.write_trouble = StorageFullError("the disk is full")
+        store.write_trouble = StoreError("the disk is broken")
         await engine.start("order", id="a")
         await settled()
         clock.advance(1)
@@ -298,6 +299,52 @@ async def test_an_answer_that_cannot_be_stored_is_asked_for_again_with_the_same_
         clock.advance(1)
         assert (await engine.wait("a")).output == "a:1:0"
         assert len({request.idempotency_key for request in runner.requests}) == 1
+
+
+async def test_an_answer_that_a_full_disk_refuses_is_kept_until_there_is_room_and_no_step_runs_again():
+    clock, store = FakeClock(), TroubledStore()
+    runner = ScriptedRunner(lambda request: Complete(output=1))
+    async with engine_with(runner, clock=clock, store=store) as engine:
+        store.write_trouble = StorageFullError("the disk is full")
+        await engine.start("order", id="a")
+        for _ in range(5):
+            await settled()
+            clock.advance(1)
+        with pytest.raises(TurnOpenError):
+            await engine.apply("a", Complete(output=2))
+        store.write_trouble = None
+        clock.advance(1)
+        assert (await engine.wait("a")).output == 1
+    assert len(runner.requests) == 1
+
+
+async def test_an_answer_kept_on_a_full_disk_counts_no_more_after_a_cancel():
+    clock, store = FakeClock(), TroubledStore()
+    runner = ScriptedRunner(lambda request: Complete(output=1))
+    async with engine_with(runner, clock=clock, store=store) as engine:
+        store.write_trouble = StorageFullError("the disk is full")
+        await engine.start("order", id="a")
+        await settled()
+        store.write_trouble = None
+        await engine.cancel("a")
+        clock.advance(1)
+        await settled()
+        assert (await engine.get("a")).status is Status.CANCELLED
+    assert len(runner.requests) == 1
+
+
+async def test_an_engine_that_stops_on_a_full_disk_lets_the_kept_answer_go():
+    clock, store = FakeClock(), TroubledStore()
+    runner = ScriptedRunner(lambda request: Complete(output=1))
+    engine = engine_with(runner, clock=clock, store=store)
+    async with engine:
+        store.write_trouble = StorageFullError("the disk is full")
+        await engine.start("order", id="a")
+        await settled()
+    store.write_trouble = None
+    async with engine:
+        assert (await engine.wait("a")).output == 1
+    assert len(runner.requests) == 2
 
 
 async def test_a_canned_answer_is_refused_while_a_turn_is_open_and_taken_after_it_broke(caplog):
