@@ -66,29 +66,34 @@ class Parking:
         summary = await self._store.summary(instance_id)
         if summary is None:
             raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
-        waiting_for, created_at = summary.waiting_for, summary.created_at
-        return Instance(
-            origin=InstanceStarted(
-                at=created_at,
-                id=summary.id,
-                name=summary.name,
-                version=summary.version,
-                input_json=b"null",
-                idempotency_key=None,
-                seed="",
-                policy=RetryPolicy(max_retries=summary.max_retries),
-                step_timeout=timedelta(0),
-            ),
-            run=summary.run,
-            revision=summary.revision,
-            status=summary.status if summary.status in FINISHED else Status.BLOCKED,
-            started_at=summary.started_at,
-            completed_at=summary.completed_at,
-            wait=None if waiting_for is None else Wait(event=waiting_for, key=waiting_for, started_at=created_at),
-            current_step=summary.current_step,
-            error=summary.error,
-            blocked_reason=_reason(error),
-        )
+        return shown(summary, error)
+
+
+def shown(summary: InstanceSummary, error: UnreadableInstanceError) -> Instance:
+    """An instance that cannot be read, as far as its row tells: without input, output and records."""
+    waiting_for, created_at = summary.waiting_for, summary.created_at
+    return Instance(
+        origin=InstanceStarted(
+            at=created_at,
+            id=summary.id,
+            name=summary.name,
+            version=summary.version,
+            input_json=b"null",
+            idempotency_key=None,
+            seed="",
+            policy=RetryPolicy(max_retries=summary.max_retries),
+            step_timeout=timedelta(0),
+        ),
+        run=summary.run,
+        revision=summary.revision,
+        status=summary.status if summary.status in FINISHED else Status.BLOCKED,
+        started_at=summary.started_at,
+        completed_at=summary.completed_at,
+        wait=None if waiting_for is None else Wait(event=waiting_for, key=waiting_for, started_at=created_at),
+        current_step=summary.current_step,
+        error=summary.error,
+        blocked_reason=_reason(error),
+    )
 
 
 async def folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError) -> Instance:

@@ -21,8 +21,9 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.ownership.owner_client import AnswerLostError, NotDoneError
 from pylon_workflows.ownership.owner_requests import OwnerRequest
-from pylon_workflows.ownership.standby import Standby, folded
+from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
+from pylon_workflows.parking import folded
 from pylon_workflows.ports import Role
 
 RETRY_S = 0.02
@@ -234,7 +235,7 @@ class SharedAccess:
     async def at_revision(self, instance_id: str, revision: int) -> Instance:
         """The instance as it was then."""
         history = await self.read(lambda source: source.history(instance_id))
-        return folded(instance_id, history[:revision])
+        return await folded(instance_id, history[:revision])
 
     def _check(self) -> None:
         if (refusal := self._worker.refusal) is not None:

@@ -7,11 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from pylon_workflows.core.evolution import replay
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
-from pylon_workflows.errors import CorruptDatabaseError, ListLimitError, StoreError, UnknownInstanceError
+from pylon_workflows.errors import (
+    CorruptDatabaseError,
+    ListLimitError,
+    StoreError,
+    UnknownInstanceError,
+    UnreadableInstanceError,
+)
+from pylon_workflows.parking import folded, shown
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.waiters import Waiters
 
@@ -36,6 +42,10 @@ class FileReads(Protocol):
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store.histories`."""
+        ...
+
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """See `Store.summary`."""
         ...
 
     async def list(
@@ -64,7 +74,7 @@ class Standby:
         self._path = path
         self._reads = reads
         self._definitions = definitions
-        self._waiters = Waiters(self.get)
+        self._waiters = Waiters(self._read)
         self._watching: asyncio.Task[None] | None = None
         self._identity: Identity | None = None
 
@@ -105,8 +115,17 @@ class Standby:
         return history
 
     async def get(self, instance_id: str) -> Instance:
-        """See `ports.Engine.get`."""
-        return folded(instance_id, await self.history(instance_id))
+        """See `ports.Engine.get`; one that cannot be read is shown as far as its row tells, as the owner does."""
+        try:
+            return await self._read(instance_id)
+        except UnreadableInstanceError as error:
+            summary = await self._reads.summary(instance_id)
+            if summary is None:
+                raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}") from None
+            return shown(summary, error)
+
+    async def _read(self, instance_id: str) -> Instance:
+        return await folded(instance_id, await self.history(instance_id))
 
     async def list(
         self, *, statuses: Sequence[Status], name: str | None, after: str | None, limit: int
@@ -136,7 +155,7 @@ class Standby:
                     if (version := await self._reads.data_version()) != seen:
                         for instance_id in await self._reads.finished(self._waiters.ids):
                             with _logged(f"{instance_id} has finished, and cannot be read"):
-                                self._waiters.finished(await self.get(instance_id))
+                                self._waiters.finished(await self._read(instance_id))
                         seen = version
                 await asyncio.sleep(_WATCH_S)
         finally:
@@ -149,14 +168,6 @@ def _logged(what: str) -> Iterator[None]:
         yield
     except (StoreError, UnknownInstanceError) as error:
         _log.warning("%s: %s", what, error)
-
-
-def folded(instance_id: str, history: Sequence[Transition]) -> Instance:
-    """The instance with this history. Raises CorruptDatabaseError."""
-    try:
-        return replay(history)
-    except (ValueError, StopIteration) as error:
-        raise CorruptDatabaseError(f"{instance_id}: its history does not fold: {error}") from error
 
 
 def identity_of(file: Path) -> Identity | None:

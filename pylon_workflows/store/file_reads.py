@@ -58,6 +58,11 @@ class SqliteFileReads:
         """See `Store.histories`."""
         return await reads.histories(self._histories, instance_ids)
 
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """See `Store.summary`."""
+        rows = await self._states.rows(reads.SUMMARY_OF, (instance_id,))
+        return summary_from(rows[0]) if rows else None
+
     async def list(
         self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = 200
     ) -> Sequence[InstanceSummary]:

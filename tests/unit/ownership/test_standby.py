@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import httpx
@@ -17,6 +19,7 @@ from pylon_workflows import (
     OwnershipLostError,
     Status,
     UnknownInstanceError,
+    UnreadableInstanceError,
     WorkflowDefinition,
     create_app,
 )
@@ -369,3 +372,16 @@ async def test_a_refusal_at_the_first_try_is_the_callers_to_hear(path):
         await owner.engine.start_or_find("order", id="order-1")
         with pytest.raises(InstanceNotBlockedError):
             await standby.resume("order-1")
+
+
+async def test_an_instance_that_cannot_be_read_is_shown_as_the_owner_shows_it(path):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="order-1")
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE history SET body = '{}'")
+        owner.engine._live.drop("order-1")
+        there, here = await owner.engine.get("order-1"), await standby.get("order-1")
+        assert here.status is Status.BLOCKED
+        assert (here.blocked_reason, here.id, here.name) == (there.blocked_reason, there.id, there.name)
+        with pytest.raises(UnreadableInstanceError):
+            await standby.wait("order-1", 1)
