@@ -216,7 +216,7 @@ async def test_at_the_deadline_the_connection_is_hung_up() -> None:
             await has_hung_up.wait()
 
 
-@pytest.mark.parametrize("timeout_s", [0.001, 0.0, -1.0])
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0])
 async def test_a_deadline_that_has_passed_is_a_timeout(timeout_s: float) -> None:
     async with doing(sends(then="wait")) as server, HttpRunner(server.url) as runner:
         with pytest.raises(TurnTimedOutError):
