@@ -103,6 +103,7 @@ class Operation:
     id: str
     call: asyncio.Task[Any] | None
     step: Callable[[], tuple[bool, Any]]
+    is_start: bool = False
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -195,7 +196,7 @@ class EngineMachine(RuleBasedStateMachine):
             return True, (found.id, False) if is_same else StartConflictError
 
         work = self.engine.start_or_find(name, input, id=id, idempotency_key=key)
-        operation = Operation(id or "", self.loop.create_task(work), step)
+        operation = Operation(id or "", self.loop.create_task(work), step, is_start=True)
         self.pending.append(operation)
         self.process()
 
@@ -617,8 +618,8 @@ class EngineMachine(RuleBasedStateMachine):
                 self.check_question(model)
 
     def is_unreadable(self, instance_id: str) -> bool:
-        """Whether a read waits for a write: of one that is being made, or of one that is not in memory."""
-        return any(operation.id == instance_id for operation in self.pending)
+        """Whether a read has to wait: a start that finds the id taken holds the lock, whatever is in memory."""
+        return any(operation.id == instance_id and operation.is_start for operation in self.pending)
 
     def check_it_is_never_stuck(self, model: ModelInstance, instance: Any, is_changing: bool) -> None:
         """In flight, due at a time, waiting for something named, or blocked with a reason (P8)."""
