@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -91,9 +92,11 @@ LEFT JOIN history ON history.instance = instances.key
 """
 
 
-def any_text(text: bytes) -> str:
-    """A text that may not be UTF-8: then it holds surrogates, and is refused where it is looked at."""
-    return text.decode(errors="surrogateescape")
+any_text = partial(str, encoding="utf-8", errors="surrogateescape")
+"""A text that may not be UTF-8: then it holds surrogates, and is refused where it is looked at.
+
+Left to itself the connection fails in the middle of the statement, and goes on to see the file as it was then.
+"""
 
 
 class Reader:
@@ -106,6 +109,7 @@ class Reader:
     async def open(self) -> None:
         """Connect to a file that exists."""
         self._connection = await aiosqlite.connect(uri(self._path, "mode=ro"), uri=True, isolation_level=None)
+        self._connection.text_factory = any_text
 
     async def close(self) -> None:
         """Disconnect, after the calls that are under way."""
@@ -118,13 +122,7 @@ class Reader:
         if self._connection is None:
             raise StoreError("the database is not open")
         try:
-            try:
-                found = await self._connection.execute_fetchall(statement, parameters)
-            except sqlite3.OperationalError as error:
-                if "Could not decode to UTF-8" not in str(error):
-                    raise
-                self._connection.text_factory = any_text  # from now on: it costs a little, for every text
-                found = await self._connection.execute_fetchall(statement, parameters)
+            found = await self._connection.execute_fetchall(statement, parameters)
         except (sqlite3.Error, ValueError) as error:
             raise translate(error, str(self._path)) from error
         return [*found]
