@@ -60,7 +60,7 @@ async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
         OSError: the folder takes no sockets.
     """
     config = _QuietConfig(
-        app, lifespan="off", proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_S
+        app, lifespan="off", ws="none", proxy_headers=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_S
     )
     config.load()
     state = ServerState()
