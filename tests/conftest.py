@@ -8,6 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
+
+settings.register_profile("as_found", phases=(Phase.explicit, Phase.generate))
+"""For who wants to know whether a test fails, and not by which smallest example: `tests/faults/test_mutants.py`."""
 
 _OPEN_FILES = Path("/proc/self/fd")
 

@@ -1,0 +1,301 @@
+"""Breakages of the engine, as a text and what to put in its place, each with the test that must then fail.
+
+`test_mutants.py` plants each of them in a copy of the tree. A breakage whose text is no longer in its file fails too:
+bring it up to date together with the code. README.md shows them as a table.
+"""
+
+from typing import NamedTuple
+
+MACHINE = "tests/properties/test_engine_machine.py::test_whatever_happens_the_promises_hold[EngineMachine-100]"
+UNIT = "tests/unit/engine"
+CORE = "tests/unit/core"
+STORES = "tests/unit/store/test_store_contracts.py::TestSqliteStore"
+
+
+class Mutant(NamedTuple):
+    """What is broken, the promise that it breaks, where, how, and the test that must fail."""
+
+    name: str
+    promise: str
+    file: str
+    text: str
+    replacement: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "an answer counts whatever turn it was asked in",
+        "P5",
+        "live_instances.py",
+        "        if self.open_turn != turn:\n            return False\n",
+        "",
+        f"{UNIT}/test_turns.py::test_an_answer_that_comes_while_a_cancel_is_being_committed_is_dropped",
+    ),
+    Mutant(
+        "the turn about a deleted instance stays open for the next one of its id",
+        "P5",
+        "live_instances.py",
+        "            live.forget()\n            live.give_up_turn()\n",
+        "            live.forget()\n",
+        f"{UNIT}/test_doubts.py::"
+        "test_an_answer_about_an_instance_that_was_deleted_is_not_taken_for_the_next_one_of_its_id",
+    ),
+    Mutant(
+        "a change is acknowledged before it is stored",
+        "P1",
+        "changes.py",
+        "            await write  # to its end, whoever cancels\n",
+        "            write = asyncio.get_running_loop().create_future()\n            write.set_result(None)\n",
+        MACHINE,
+    ),
+    Mutant(
+        "an event is acknowledged before it is stored",
+        "P1",
+        "engine.py",
+        "        _, transitions = await self._to_its_end(self._changes.change(instance_id, command))\n"
+        "        return EventReceipt(is_duplicate=not transitions)\n",
+        "        asyncio.ensure_future(self._to_its_end(self._changes.change(instance_id, command)))\n"
+        "        return EventReceipt(is_duplicate=False)\n",
+        MACHINE,
+    ),
+    Mutant(
+        "memory is changed before the commit",
+        "P3",
+        "changes.py",
+        "        try:\n            await write  # to its end",
+        "        live.instance = after\n        try:\n            await write  # to its end",
+        MACHINE,
+    ),
+    Mutant(
+        "the next turn is offered before the commit",
+        "P3",
+        "changes.py",
+        "        try:\n            await write  # to its end",
+        "        self._committed(after)\n        try:\n            await write  # to its end",
+        f"{UNIT}/test_changes.py::test_a_change_is_told_after_its_commit",
+    ),
+    Mutant(
+        "after a write that failed memory is not read again",
+        "P3",
+        "changes.py",
+        "                live.forget()\n                if not isinstance",
+        "                live.instance = after\n                if not isinstance",
+        f"{UNIT}/test_changes.py::test_after_a_write_that_failed_memory_is_what_the_store_holds",
+    ),
+    Mutant(
+        "a doubtful write is never looked at",
+        "P8",
+        "changes.py",
+        "                    self.doubts.add(after.id)\n",
+        "                    pass\n",
+        f"{UNIT}/test_doubts.py::test_an_event_that_was_stored_after_all_lets_the_instance_go_on",
+    ),
+    Mutant(
+        "changes of one instance do not wait for each other",
+        "P7",
+        "changes.py",
+        "        with self._live.use(instance_id) as live:\n            async with live.lock:\n"
+        "                await self.load(live, instance_id)\n                transitions",
+        "        with self._live.use(instance_id) as live:\n            async with asyncio.Lock():\n"
+        "                await self.load(live, instance_id)\n                transitions",
+        f"{UNIT}/test_changes.py::test_changes_of_one_instance_that_come_at_once_follow_one_another",
+    ),
+    Mutant(
+        "one instance is driven twice at a time",
+        "P7",
+        "dispatcher.py",
+        "if not self._is_open or instance_id in self._driving or instance_id in self._queue:",
+        "if not self._is_open or instance_id in self._queue:",
+        f"{UNIT}/test_dispatcher.py::test_an_instance_that_is_being_driven_is_not_driven_twice",
+    ),
+    Mutant(
+        "what is runnable in the file is not driven after a restart",
+        "P8",
+        "dispatcher.py",
+        "        self._is_open = True\n        self._to_read[None] = None\n",
+        "        self._is_open = True\n",
+        MACHINE,
+    ),
+    Mutant(
+        "a place that is free is not given to who waits for it",
+        "P8",
+        "dispatcher.py",
+        "                self._set_alarm(at)\n            self._fill()\n",
+        "                self._set_alarm(at)\n",
+        f"{UNIT}/test_dispatcher.py::test_no_more_are_driven_at_a_time_than_allowed_and_they_come_in_order",
+    ),
+    Mutant(
+        "a lost answer counts as a failed attempt",
+        "P10",
+        "turns.py",
+        "            return self._unavailable(instance.id, instance.origin.name, error)\n",
+        "            return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())\n",
+        f"{UNIT}/test_turns.py::test_an_unavailable_runner_uses_up_no_retry_and_nothing_is_written",
+    ),
+    Mutant(
+        "the count of retries begins anew after a restart",
+        "P10",
+        "changes.py",
+        "        return replay(history)\n",
+        '        return __import__("dataclasses").replace(replay(history), failures_here=0)\n',
+        MACHINE,
+    ),
+    Mutant(
+        "Retry-After of a failed step is not obeyed",
+        "P10",
+        "core/decider.py",
+        "delay = policy.delay(failures, jitter) if action.retry_after is None else action.retry_after",
+        "delay = policy.delay(failures, jitter)",
+        f"{CORE}/test_retry_budgets.py::test_retry_after_replaces_the_backoff",
+    ),
+    Mutant(
+        "a postponed instance is asked about as soon as anything happens to it",
+        "P10",
+        "dispatcher.py",
+        "        if instance_id in self._postponed:\n            return\n",
+        "",
+        f"{UNIT}/test_turns.py::test_retry_after_is_obeyed_even_when_an_event_comes_meanwhile",
+    ),
+    Mutant(
+        "the key of a repeated turn is another",
+        "P6",
+        "turn_request.py",
+        'return f"{instance.id}:{instance.run}:{instance.current_step}"',
+        'return f"{instance.id}:{instance.run}:{instance.current_step}:{instance.failures_here}"',
+        MACHINE,
+    ),
+    Mutant(
+        "an event that comes early is not looked for",
+        "P11",
+        "core/decider.py",
+        "                if early.event == action.event:\n",
+        "                if early.event is None:\n",
+        f"{CORE}/test_events_and_waits.py::test_an_event_that_came_early_is_not_lost",
+    ),
+    Mutant(
+        "of early events the last comes first",
+        "P11",
+        "core/decider.py",
+        "for early in instance.inbox:",
+        "for early in reversed(instance.inbox):",
+        f"{CORE}/test_events_and_waits.py::test_early_events_of_one_name_are_taken_first_in_first_out",
+    ),
+    Mutant(
+        "the id of an event is not looked at",
+        "P12",
+        "core/decider.py",
+        "command.event_id is not None and command.event_id in instance.event_ids",
+        "False",
+        MACHINE,
+    ),
+    Mutant(
+        "a start with a used id finds it whatever its input",
+        "P13",
+        "starts.py",
+        "            if has_same_id and existing.name == instance.name and has_same_input:",
+        "            if has_same_id and existing.name == instance.name:",
+        f"{UNIT}/test_engine.py::test_a_start_with_a_used_id_is_found_or_refused_alike",
+    ),
+    Mutant(
+        "starts with one idempotency key are not held against each other",
+        "P13",
+        "store/writes.py",
+        "owner = instance_id if instance_id in taken_ids else owners.get(key)",
+        "owner = instance_id if instance_id in taken_ids else None",
+        STORES,
+    ),
+    Mutant(
+        "a wait that got its event times out all the same",
+        "P14",
+        "core/evolution.py",
+        "return _positioned(instance, record, status=Status.RUNNING, wait=None, due_at=None, **changes)",
+        "return _positioned(instance, record, status=Status.RUNNING, wait=None, **changes)",
+        MACHINE,
+    ),
+    Mutant(
+        "a due time is rounded to half a second",
+        "P15",
+        "core/decider.py",
+        "    if instance.due_at is None or now < instance.due_at:\n",
+        "    if instance.due_at is None or (instance.due_at - now).total_seconds() > 0.25:\n",
+        "tests/properties/test_decider_machine.py::TestDecider",
+    ),
+    Mutant(
+        "a nap is as long as it is until the next due time",
+        "P16",
+        "timers.py",
+        "_LONGEST_NAP_S = 0.5",
+        "_LONGEST_NAP_S = 86_400.0",
+        f"{UNIT}/test_timers.py::test_a_clock_that_jumps_forward_delays_nothing",
+    ),
+    Mutant(
+        "a sleep that is over is due once more",
+        "P17",
+        "core/evolution.py",
+        "status = Status.PENDING if instance.started_at is None else Status.RUNNING\n"
+        "            return _changed(instance, revision=instance.revision + 1, status=status, due_at=None)",
+        "status = Status.PENDING if instance.started_at is None else Status.RUNNING\n"
+        "            return _changed(instance, revision=instance.revision + 1, status=status)",
+        f"{CORE}/test_ends_blocks_and_wake_ups.py::test_waking_ends_a_sleep_and_is_due_only_once",
+    ),
+    Mutant(
+        "a finished instance can be cancelled",
+        "P9",
+        "core/decider.py",
+        '            _refuse_finished(instance, "cannot be cancelled")\n',
+        "",
+        f"{CORE}/test_ends_blocks_and_wake_ups.py::"
+        "test_what_has_completed_or_failed_cannot_be_cancelled_and_the_caller_hears_it",
+    ),
+    Mutant(
+        "a cancel lets the turn in flight go on",
+        "P28",
+        "changes.py",
+        "                if not instance.is_runnable:\n                    live.give_up_turn()\n"
+        "                return instance, transitions\n",
+        "                return instance, transitions\n",
+        f"{UNIT}/test_turns.py::test_cancelling_during_a_turn_gives_it_up_and_frees_its_place",
+    ),
+    Mutant(
+        "after a cancel one more turn is taken",
+        "P28",
+        "turns.py",
+        "        if not instance.is_runnable:\n            return None\n        if len(",
+        "        if len(",
+        f"{UNIT}/test_turns.py::test_an_instance_that_is_cancelled_while_it_waits_for_a_place_is_never_asked_about",
+    ),
+    Mutant(
+        "turns go on to the next one while the engine drains",
+        "P29",
+        "dispatcher.py",
+        "        return not self._is_open or self._recoveries",
+        "        return self._recoveries",
+        f"{UNIT}/test_turns.py::test_a_step_in_flight_may_finish_when_the_engine_closes_and_no_further_one_begins",
+    ),
+    Mutant(
+        "new work is taken while the engine drains",
+        "P29",
+        "engine.py",
+        "        self._lifetime.stop()\n",
+        "",
+        MACHINE,
+    ),
+    Mutant(
+        "a deletion leaves the history",
+        "P13",
+        "store/writes.py",
+        '        connection.execute(f"DELETE FROM history WHERE instance IN (SELECT key {finished})", among)\n',
+        "",
+        STORES,
+    ),
+    Mutant(
+        "a deleted instance stays in memory",
+        "P13",
+        "changes.py",
+        "                finally:  # what failed may have been done all the same\n"
+        "                    self._live.drop(instance_id)\n",
+        "                finally:\n                    pass\n",
+        MACHINE,
+    ),
+)
