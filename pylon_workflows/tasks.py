@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from pylon_workflows.errors import StoreError
 from pylon_workflows.ports import Clock
 
 _log = logging.getLogger(__name__)
@@ -32,9 +33,11 @@ class Tasks:
         while True:
             try:
                 return await part()
+            except StoreError as error:  # the file's trouble, which a traceback tells nothing of
+                _log.error("a part of the engine stopped; it starts again in %g s: %s", _PAUSE_S, error)
             except Exception:
                 _log.exception("a part of the engine stopped; it starts again in %g s", _PAUSE_S)
-                await self._clock.sleep(_PAUSE_S)
+            await self._clock.sleep(_PAUSE_S)
 
     async def to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
         """Finish a change even when its caller is cancelled, so that memory and file stay one."""

@@ -91,7 +91,7 @@ class Worker:
 
     async def start(self) -> None:
         """Become the owner or a standby. Raises what keeps the file from both."""
-        key = registry.enter(self._path)
+        key = registry.enter(self._path, self)
         self._is_stopping = False
         self._failure = None
         self.trouble = ""

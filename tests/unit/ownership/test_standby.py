@@ -340,9 +340,9 @@ async def test_a_second_engine_of_one_process_is_refused_beside_an_owner_and_bes
 
 
 async def test_a_forked_child_may_have_an_engine_on_its_parents_file(path):
-    key = registry.enter(path)
+    key = registry.enter(path, "engine")
     registry._entered[key] = (os.getpid() + 1, object())  # as a child finds it
-    assert registry.enter(path) == key
+    assert registry.enter(path, "engine") == key
     registry.leave(key)
 
 
