@@ -82,6 +82,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_complete = False
         self._is_cut_off = False
         self._is_kept_alive = False
+        self._is_large = False
         self._is_hung_up = False
         self.idle_since = 0.0
         self.ended = asyncio.Event()
@@ -109,11 +110,12 @@ class HttpConnection(asyncio.Protocol):
         self._deadline = deadline
         if self._alarm is None or deadline < self._alarm_at:
             self._set_alarm()
-        if len(body) <= _SMALL_BODY_BYTES:
-            self._transport.write(head + body)
-        else:
+        self._is_large = len(body) > _SMALL_BODY_BYTES
+        if self._is_large:
             self._transport.write(head)
             self._transport.write(body)
+        else:
+            self._transport.write(head + body)
         return asked
 
     def abort(self) -> None:
@@ -211,8 +213,12 @@ class HttpConnection(asyncio.Protocol):
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self._body = []
             asked.set_result(Answer(self._status, self._headers, body, self._is_cut_off))
-        if not self._is_kept_alive or self._is_cut_off:
+        if not self._is_kept_alive or self._is_cut_off or self._is_still_sending():
             self.abort()
+
+    def _is_still_sending(self) -> bool:
+        """Whether the answer came before all of the request was taken, of which the server may never read the rest."""
+        return self._is_large and self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _fail(self, error: HttpClientError) -> None:
         asked, self._asked = self._asked, None

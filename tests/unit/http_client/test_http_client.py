@@ -254,6 +254,29 @@ async def test_a_large_request_is_sent_whole():
     await server.wait_closed()
 
 
+async def test_a_connection_on_which_the_answer_came_before_the_request_was_taken_is_not_used_again():
+    is_over = asyncio.Event()
+    connections, ended = 0, 0
+
+    async def serve(reader, writer):
+        nonlocal connections, ended
+        connections += 1
+        await reader.readexactly(100)
+        writer.write(OK)
+        await is_over.wait()  # and reads no more
+        writer.transport.abort()
+        ended += 1
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with HttpClient("127.0.0.1", server.sockets[0].getsockname()[1]) as client:
+        for _ in range(2):
+            assert (await client.request(HEAD, b"b" * 30_000_000, timeout_s=5)).body == b"ok"
+    is_over.set()
+    await wait_until(lambda: ended == connections == 2)
+    server.close()
+    await server.wait_closed()
+
+
 async def test_a_connection_that_ends_while_it_is_idle_is_not_used():
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
