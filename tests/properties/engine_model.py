@@ -24,9 +24,9 @@ class DuplicateKeyError(Exception):
 class ModelInstance:
     """One instance. A record is `(key, kind, status, position, output, retry_count, final, timed_out)`.
 
-    The last six are of this process and not of the file, in seconds of the monotonic clock: an instance that is put
+    The last seven are of this process and not of the file, in seconds of the monotonic clock: an instance that is put
     off need not be asked about until `put_off_until`, and must not be before `not_before`; until `in_doubt_until` the
-    engine may not know what became of a write.
+    engine may not know what became of a write; an answer that found the disk full is kept and tried at `kept_until`.
     """
 
     id: str
@@ -51,6 +51,7 @@ class ModelInstance:
     put_off_until: float = -1.0
     not_before: float = -1.0
     in_doubt_until: float = -1.0
+    kept_until: float | None = None
     overdue_since: float | None = None
 
     def copy(self) -> "ModelInstance":

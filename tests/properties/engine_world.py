@@ -1,7 +1,8 @@
 """What surrounds the engine in the state machine: a loop, a store and a runner that do nothing unless told to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
@@ -97,9 +98,17 @@ class HeldStore:
             done.exception()
         self.held = []
 
-    def __getattr__(self, read: str) -> Callable[..., Awaitable[Any]]:
-        method = getattr(self.inner, read)
+    async def suspects(self) -> AsyncIterator[str]:
+        async with aclosing(self.inner.suspects()) as found:
+            following = self._counted(found.__anext__)
+            with suppress(StopAsyncIteration):
+                while True:
+                    yield await following()
 
+    def __getattr__(self, read: str) -> Callable[..., Awaitable[Any]]:
+        return self._counted(getattr(self.inner, read))
+
+    def _counted(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*args: Any, **options: Any) -> Any:
             self._check_alive()
             self._begins()

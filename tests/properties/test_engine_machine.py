@@ -127,7 +127,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.models: dict[str, ModelInstance] = {}
         self.pending: list[Operation] = []
         self.unanswered: dict[str, set[str]] = {name: set() for name in MAX_RETRIES}
+        self.kept: dict[str, Operation] = {}
         self.down_until = 0.0
+        self.lingers_until = 0.0  # a turn whose answer is kept holds its place, even when it is cancelled
         self.clock = FakeClock()
         self.loop = CountingLoop()
         asyncio.set_event_loop(None)
@@ -282,6 +284,8 @@ class EngineMachine(RuleBasedStateMachine):
             return True, model.status
 
         instance_id = self.one_of(self.models, which)
+        if any(operation.id == instance_id and operation.call is None for operation in self.pending):
+            return  # the next turn may begin before, or not
         self.call(instance_id, self.apply_and_tell(instance_id, action), step)
 
     async def apply_and_tell(self, instance_id: str, action: Any) -> str:
@@ -300,6 +304,8 @@ class EngineMachine(RuleBasedStateMachine):
             return True, None
 
         instance_id = self.one_of(self.some(*FINISHED) if which else self.models, which)
+        if self.is_unreadable(instance_id):
+            return  # the start finds the old one, or makes a new one
         self.call(instance_id, self.engine.delete(instance_id), step)
 
     # --- what the runner does --------------------------------------------------------------------------------------
@@ -429,19 +435,22 @@ class EngineMachine(RuleBasedStateMachine):
                 self.compare(operation, StorageFullError)
             else:
                 self.compare(operation, StoreError)
-            self.is_put_off_by_trouble(operation, how)
+            self.is_put_off_by_trouble(operation, how, before)
         self.pending = rest
         self.process()
 
-    def is_put_off_by_trouble(self, operation: Operation, how: str) -> None:
-        """An answer that could not be stored is asked for again; a doubtful write is looked for; both in a second."""
+    def is_put_off_by_trouble(self, operation: Operation, how: str, before: ModelInstance | None) -> None:
+        """An answer that found the disk full is kept and tried again in a second; what is doubtful is looked for."""
         model = self.models.get(operation.id)
-        if model is not None and (operation.call is None or how == "doubtful"):
+        if model is None:
+            return
+        if how == "doubtful":
             model.in_doubt_until = self.clock.monotonic() + 1.0
-            if operation.call is None:
-                model.has_open_turn = False
-            elif operation.id in self.runner.open:
-                model.has_open_turn = True  # a doubtful cancel has given up no turn
+            model.has_open_turn = operation.call is not None and before is not None and before.has_open_turn
+        elif operation.call is None:
+            model.kept_until = self.lingers_until = self.clock.monotonic() + 1.0
+            self.kept[operation.id] = operation
+            model.has_open_turn = True
 
     @precondition(lambda self: self.store.is_held or self.runner.open)
     @rule(landed=st.integers(0, 3))
@@ -496,7 +505,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self.pending.append(
                     Operation(instance_id, None, partial(self.step_answer, instance_id, question.parting_word))
                 )
-        if left:
+        if left or any(model.kept_until for model in self.models.values()):
             assert not closing.done()
             closing.cancel()
         with suppress(asyncio.CancelledError):
@@ -514,7 +523,7 @@ class EngineMachine(RuleBasedStateMachine):
             instance_ids.clear()
         for model in self.models.values():
             model.has_open_turn, model.put_off_until, model.not_before, model.deferrals = False, -1.0, -1.0, 0
-            model.in_doubt_until = -1.0
+            model.in_doubt_until, model.kept_until = -1.0, None
 
     # --- what must be true -----------------------------------------------------------------------------------------
 
@@ -542,6 +551,9 @@ class EngineMachine(RuleBasedStateMachine):
 
     def follow(self, model: ModelInstance) -> None:
         """What the engine does of itself, at a moment of its own: waking what is due, blocking what is too large."""
+        if model.kept_until is not None and (not model.has_open_turn or self.clock.monotonic() >= model.kept_until):
+            model.kept_until = None
+            self.kept.pop(model.id).step()
         found = self.do(self.store.inner.summary(model.id))
         if model.due_at is not None and model.due_at <= self.clock.now():
             if found is not None and found.revision > model.revision:
@@ -559,7 +571,7 @@ class EngineMachine(RuleBasedStateMachine):
         if is_too_large and found is not None and found.revision == model.revision + 1:
             assert model.is_runnable and found.blocked_reason.startswith("history-too-large")
             model.block()
-        model.has_open_turn = model.id in self.runner.open
+        model.has_open_turn = model.id in self.runner.open or model.kept_until is not None
         if not model.is_runnable:
             model.put_off_until = model.not_before = -1.0
 
@@ -632,9 +644,12 @@ class EngineMachine(RuleBasedStateMachine):
             return
         monotonic = self.clock.monotonic()
         is_full = len(self.runner.open) + len(self.pending) >= self.settings.max_in_flight
+        is_kept = monotonic < self.lingers_until
         is_down = len(self.unanswered[model.name]) >= 3 and (self.runner.open or monotonic < self.down_until)
         is_put_off = monotonic < max(model.put_off_until, model.in_doubt_until)
-        assert is_asked or is_full or is_down or is_put_off, f"{model.id} is stuck: nothing will ever happen to it"
+        assert is_asked or is_kept or is_full or is_down or is_put_off, (
+            f"{model.id} is stuck: nothing will ever happen to it"
+        )
 
     def check_question(self, model: ModelInstance) -> None:
         question = self.runner.open[model.id]
@@ -749,7 +764,7 @@ def runs(max_examples: int, *, is_derandomized: bool = True) -> settings:
     ("machine", "count"),
     [
         (EngineMachine, 100),
-        pytest.param(EngineMachine, 1_500, marks=pytest.mark.slow),
+        pytest.param(EngineMachine, 1_500, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
         pytest.param(SqliteEngineMachine, 100, marks=pytest.mark.slow),
         pytest.param(EngineMachine, 20_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
         pytest.param(SqliteEngineMachine, 2_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
