@@ -193,7 +193,7 @@ class Store(Protocol):
         ...
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
-        """All saved definitions."""
+        """All saved definitions but those that cannot be read, which are logged (P18)."""
         ...
 
 

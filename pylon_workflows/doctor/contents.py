@@ -3,11 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
+from pylon_workflows.store import reads
 from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
+from pylon_workflows.store.rows import definitions_from
 
 _HEADER = b"SQLite format 3\x00"
 _HUGE = 1024 * 1024 * 1024
@@ -55,6 +58,7 @@ def _read(path: Path, *, has_log: bool) -> Iterator[Finding]:
             raise UnreadableError(f"{path} is no SQLite database, or its beginning is damaged", _RESTORE)
     options = "mode=ro" if has_log else "mode=ro&immutable=1"  # the latter makes no files beside it
     with closing(sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)) as connection:
+        connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
         known = len(migrations())
         version = _version(connection, path)
         yield _schema(version, known)
@@ -62,6 +66,8 @@ def _read(path: Path, *, has_log: bool) -> Iterator[Finding]:
         yield integrity
         if 0 < version <= known and integrity.verdict is Verdict.HEALTHY:
             yield _instances(connection)
+            if version == known:
+                yield _definitions(connection)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -127,3 +133,19 @@ def _instances(connection: sqlite3.Connection) -> Finding:
     return Finding(
         about="instances", text=f"{total:,}" + (f": {by_status}" if by_status else ""), advice=advice, facts=counts
     )
+
+
+def _definitions(connection: sqlite3.Connection) -> Finding:
+    connection.text_factory = reads.any_text  # what is not UTF-8 is to be told from what is
+    readable, unreadable = definitions_from(connection.execute(reads.DEFINITIONS))
+    facts = {"names": [definition.name for definition in readable], "unreadable": unreadable}
+    if unreadable:
+        return Finding(
+            about="definitions",
+            text="; ".join(unreadable[:_MOST_ERRORS]),
+            advice="save them anew (POST /definitions), or register them in code: until then the engine knows no "
+            "workflow of those names",
+            verdict=Verdict.NEEDS_ACTION,
+            facts=facts,
+        )
+    return Finding(about="definitions", text=f"{len(readable):,} saved", facts=facts)

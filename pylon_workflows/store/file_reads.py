@@ -10,7 +10,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
 from pylon_workflows.ports import InstanceSummary
 from pylon_workflows.store import migrations, reads
-from pylon_workflows.store.rows import definition_from, summary_from
+from pylon_workflows.store.rows import definitions_from, summary_from
 
 _FINISHED = "SELECT id FROM instances WHERE completed_at IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 
@@ -72,7 +72,8 @@ class SqliteFileReads:
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `Store.definitions`."""
-        return [definition_from(row) for row in await self._states.rows(reads.DEFINITIONS)]
+        definitions, _unreadable = definitions_from(await self._states.rows(reads.DEFINITIONS))  # the owner tells
+        return definitions
 
     async def data_version(self) -> int:
         """A number that differs from the one before when anybody has committed in between."""

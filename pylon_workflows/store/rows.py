@@ -1,6 +1,6 @@
 """An instance and a definition as the columns of their rows, and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ports import PARKED, InstanceSummary
 from pylon_workflows.store.codec import duration_to_microseconds, encode, from_microseconds, to_microseconds
 
@@ -184,16 +185,39 @@ def definition_row(definition: WorkflowDefinition) -> Row:
     )
 
 
-def definition_from(row: Row) -> WorkflowDefinition:
-    """The definition of a row of DEFINITION."""
-    name, version, description, max_retries, step_timeout, initial_backoff, maximum_backoff, max_in_flight = row
-    return WorkflowDefinition(
-        name,
-        version=version,
-        description=description,
-        max_retries=max_retries,
-        step_timeout=timedelta(0, 0, step_timeout),
-        initial_backoff=timedelta(0, 0, initial_backoff),
-        maximum_backoff=timedelta(0, 0, maximum_backoff),
-        max_in_flight=max_in_flight,
-    )
+def definitions_from(rows: Iterable[Row]) -> tuple[list[WorkflowDefinition], list[str]]:
+    """The definitions of rows of DEFINITION; and of each row that is none, a sentence that names it and says why."""
+    definitions, unreadable = [], []
+    for row in rows:
+        try:
+            definitions.append(_definition_from(row))
+        except InvalidInputError as error:
+            unreadable.append(f"the definition {row[0]!r:.140} cannot be read: {error}")
+    return definitions, unreadable
+
+
+def _definition_from(row: Row) -> WorkflowDefinition:
+    terms: dict[str, Any] = {}
+    for name, value in zip(DEFINITION, row, strict=True):
+        try:
+            terms[name] = _DEFINITION_TERMS[name](value)
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidInputError(f"{name}: {value!r:.60}") from None
+    return WorkflowDefinition(terms.pop("name"), **terms)
+
+
+def _duration(value: Any) -> timedelta:
+    return timedelta(microseconds=_number(value))
+
+
+_DEFINITION_TERMS: dict[str, Callable[[Any], Any]] = {
+    "name": _text,
+    "version": _or_none(_text),
+    "description": _or_none(_text),
+    "max_retries": _number,
+    "step_timeout": _duration,
+    "initial_backoff": _duration,
+    "maximum_backoff": _duration,
+    "max_in_flight": _or_none(_number),
+}
+"""How each column is read."""

@@ -21,8 +21,8 @@ from pylon_workflows.store.group_commit import GroupCommit
 from pylon_workflows.store.rows import (
     appended_rows,
     created_row,
-    definition_from,
     definition_row,
+    definitions_from,
     restored_row,
     summary_from,
 )
@@ -242,5 +242,7 @@ class SqliteStore:
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `Store`."""
-        rows = await self._states.rows(reads.DEFINITIONS)
-        return [definition_from(row) for row in rows]
+        definitions, unreadable = definitions_from(await self._states.rows(reads.DEFINITIONS))
+        for sentence in unreadable:
+            _log.error("%s: %s; save it anew: until then the engine goes on without it", self._path, sentence)
+        return definitions

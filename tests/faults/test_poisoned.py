@@ -23,6 +23,7 @@ from pylon_workflows import (
     create_app,
 )
 from pylon_workflows.core.instance import Status
+from pylon_workflows.doctor import Verdict, examine
 from pylon_workflows.store.sqlite import SqliteStore
 from pylon_workflows.testing import wait_for_status, wait_until
 from runner_protocol.messages import Complete, Sleep, StepComplete, WaitEvent, encode_message, parse_request
@@ -310,3 +311,67 @@ async def test_an_instance_that_keeps_its_id_from_being_read_holds_up_nobody(pat
         with pytest.raises(UnknownInstanceError):
             await engine.get("poisoned")
         await wait_for_status(engine, "asleep", Status.COMPLETED)
+
+
+TERMS = "UPDATE definitions SET {} WHERE name = 'broken'"
+UNREADABLE_DEFINITIONS = {
+    "retries below nothing": TERMS.format("max_retries = -1"),
+    "retries that are a text": TERMS.format("max_retries = 'three'"),
+    "half a retry": TERMS.format("max_retries = 1.5"),
+    "retries beyond all": TERMS.format("max_retries = 9000000000000000000"),
+    "a timeout of nothing": TERMS.format("step_timeout = 0"),
+    "a timeout that is a blob": TERMS.format("step_timeout = x'00'"),
+    "a timeout beyond time": TERMS.format("step_timeout = 9000000000000000000"),
+    "a backoff below nothing": TERMS.format("initial_backoff = -5"),
+    "a backoff beyond its maximum": TERMS.format("initial_backoff = 5, maximum_backoff = 4"),
+    "a version that is a blob": TERMS.format("version = x'ff'"),
+    "a description that is not UTF-8": TERMS.format("description = CAST(x'6fff' AS TEXT)"),
+    "no place at all": TERMS.format("max_in_flight = 0"),
+    "places that are a text": TERMS.format("max_in_flight = 'many'"),
+    "a name that is empty": TERMS.format("name = ''"),
+    "a name that is too long": TERMS.format(f"name = '{'n' * 129}'"),
+    "a name that is a blob": TERMS.format("name = x'62726f6b656e'"),
+    "a name that is not UTF-8": TERMS.format("name = CAST(x'6fff' AS TEXT)"),
+    "a name that is null": "ALTER TABLE definitions RENAME TO former; "
+    "CREATE TABLE definitions AS SELECT * FROM former; " + TERMS.format("name = NULL"),
+}
+
+
+@pytest.mark.parametrize("poison", UNREADABLE_DEFINITIONS)
+async def test_a_definition_that_cannot_be_read_is_logged_and_the_engine_goes_on_without_it(path, caplog, poison):
+    async with an_engine(path, runner=None) as engine:
+        for name in ("broken", "healthy"):
+            await engine.save_definition(WorkflowDefinition(name))
+        await engine.start("broken", id="started")
+    assert about(path, "definitions").verdict is Verdict.HEALTHY
+    run_sql(path, UNREADABLE_DEFINITIONS[poison])
+    found = about(path, "definitions")
+    assert (found.verdict, found.text.count("cannot be read: ")) == (Verdict.NEEDS_ACTION, 1)
+    found.text.encode()
+    async with (
+        an_engine(path, LocalRunner(answer)) as engine,
+        httpx.AsyncClient(transport=httpx.ASGITransport(create_app(engine)), base_url="http://localhost") as client,
+    ):
+        assert [message for message in caplog.messages if found.text in message]
+        assert [definition.name for definition in await engine.definitions()] == ["healthy", "order"]
+        refused = await client.post("/start", json={"name": "broken"})
+        assert (refused.status_code, refused.json()["code"]) == (404, "unknown-workflow")
+        await all_finish(engine, [*HEALTHY, "started", await engine.start("healthy")])
+        engine.register(WorkflowDefinition("broken"))
+        await all_finish(engine, [await engine.start("broken")])
+
+
+async def test_a_definition_that_cannot_be_read_is_mended_by_saving_it_anew(path):
+    async with an_engine(path, runner=None) as engine:
+        await engine.save_definition(WorkflowDefinition("broken"))
+    run_sql(path, UNREADABLE_DEFINITIONS["retries below nothing"])
+    async with an_engine(path, runner=None) as engine:
+        await engine.save_definition(WorkflowDefinition("broken", max_retries=7))
+    async with an_engine(path, LocalRunner(answer)) as engine:
+        assert [(each.name, each.max_retries) for each in await engine.definitions()] == [("broken", 7), ("order", 3)]
+    assert about(path, "definitions").verdict is Verdict.HEALTHY
+
+
+def about(path, what):
+    (found,) = [finding for finding in examine(path).findings if finding.about == what]
+    return found
