@@ -60,20 +60,25 @@ def read_definition(text: str) -> WorkflowDefinition:
 @click.option("--max-body", metavar="BYTES", type=click.IntRange(1), default=Limits().max_body_bytes,
     show_default=True, help="Of a request's body.",
 )  # fmt: skip
+@click.option("--body-timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
+    default=Limits().body_timeout_s, show_default=True, help="For all of a request's body to come.",
+)  # fmt: skip
 @click.option("--max-input", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_input_bytes,
     show_default=True, help="Of the input of a start, as JSON.",
 )  # fmt: skip
 @click.option("--max-event", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_event_bytes,
     show_default=True, help="Of the data of an event, as JSON.",
 )  # fmt: skip
-def serve(*, token: str | None, max_body: int, max_input: int, max_event: int, **options: Any) -> None:
+def serve(
+    *, token: str | None, max_body: int, body_timeout: float, max_input: int, max_event: int, **options: Any
+) -> None:
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
     if token == "":  # `--token "$UNSET"`; an empty variable of the environment is none
         raise click.UsageError("--token: is empty, which would let everybody on this machine in; leave it out for that")
     try:
         settings = ServeOptions(
             token=token,
-            limits=Limits(max_body_bytes=max_body),
+            limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
             settings=EngineSettings(max_input_bytes=max_input, max_event_bytes=max_event),
             **options,
         )

@@ -38,6 +38,17 @@ async def test_a_declared_size_is_refused_before_anything_is_read(engine: StillE
     assert sent[0]["status"] == 413
 
 
+@pytest.mark.parametrize(
+    "sizes", [[b"5"], [b"0"], [b"-1"], [b"many"], [b""], [b"\xb2"], [b"5", b"7"], [str(LIMIT).encode()]], ids=repr
+)
+async def test_bytes_are_counted_whatever_size_a_server_lets_through(engine: StillEngine, sizes: list[bytes]) -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b" " * 64 * 1024, "more_body": True}
+
+    sent = await _post(engine, receive, headers=[(b"content-length", size) for size in sizes])
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["code"]) == (413, "body-too-large")
+
+
 async def test_a_body_of_exactly_the_limit_is_read(client: httpx.AsyncClient) -> None:
     body = json.dumps({"name": "onboarding", "input": "x"})
     answer = await client.post("/start", content=body.replace("x", "x" * (LIMIT - len(body) + 1)))
