@@ -136,9 +136,10 @@ MUTANTS = (
     Mutant(
         "the count of retries begins anew after a restart",
         "P10",
-        "changes.py",
-        "        return replay(history)\n",
-        '        return __import__("dataclasses").replace(replay(history), failures_here=0)\n',
+        "parking.py",
+        "its history does not fold: it is another instance's\")\n    return instance\n",
+        "its history does not fold: it is another instance's\")\n"
+        '    return __import__("dataclasses").replace(instance, failures_here=0)\n',
         MACHINE,
     ),
     Mutant(

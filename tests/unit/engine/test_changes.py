@@ -76,8 +76,10 @@ async def test_after_a_write_that_failed_memory_is_what_the_store_holds(it):
     await it.create("a")
     await it.changes.change("a", PAID)
     it.store.write_trouble = StorageFullError("the disk is full")
-    with pytest.raises(StorageFullError):
-        await it.changes.change("a", Cancel())
+    for command in (DeliverEvent(event="late", data_json=b"1"), Cancel()):
+        with pytest.raises(StorageFullError):
+            await it.changes.change("a", command)
+        assert (await it.changes.read("a")).revision == 2
     it.store.write_trouble = None
     assert (await it.changes.read("a")).status is Status.PENDING
     instance, _ = await it.changes.change("a", Cancel())
