@@ -148,7 +148,7 @@ class Store(Protocol):
         statuses: Sequence[Status] = (),
         name: str | None = None,
         after: str | None = None,
-        limit: int = 200,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """Instances, newest first, of any of the statuses (none given: all); `after` is the id that ended a page.
 
@@ -228,7 +228,7 @@ class Engine(Protocol):
         statuses: Sequence[Status] = (),
         name: str | None = None,
         after: str | None = None,
-        limit: int = 200,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """Instances, newest first; `limit` from 1 to 200 (else ListLimitError); `after` is the last id of a page."""
         ...

@@ -22,7 +22,7 @@ from pylon_workflows.ownership.access import Access, SharedAccess, SoleAccess
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
-from pylon_workflows.ports import EMPTY, Clock, EventReceipt, InstanceSummary, Role, Runner, Started, Store
+from pylon_workflows.ports import EMPTY, MAX_PAGE, Clock, EventReceipt, InstanceSummary, Role, Runner, Started, Store
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings, Synchronous
 from pylon_workflows.store.file_reads import SqliteFileReads
@@ -182,7 +182,7 @@ class WorkflowEngine:
         statuses: Sequence[Status] = (),
         name: str | None = None,
         after: str | None = None,
-        limit: int = 200,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """Instances, newest first, a page of at most 200; `after` is the last id of the page before.
 

@@ -19,11 +19,10 @@ from pylon_workflows.api.problems import AnswerErrors, Problem
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.settings import EngineSettings
-from runner_protocol.messages import parse_action
+from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action
 from runner_protocol.strict_json import encode_parsed, parse
 
 _ROOM_BYTES = 64 * 1024
-_LARGEST_ACTION_BYTES = 4 * 1024 * 1024
 
 
 def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
@@ -31,7 +30,7 @@ def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
 
     A body may be what the engine takes, and its envelope.
     """
-    largest = max(settings.max_input_bytes, settings.max_event_bytes, _LARGEST_ACTION_BYTES)
+    largest = max(settings.max_input_bytes, settings.max_event_bytes, MAX_ANSWER_BYTES)
     handlers = LinkHandlers(engine)
     routes = [
         Route("/definitions", handlers.put_definition, methods=["PUT"]),

@@ -14,10 +14,10 @@ import click
 from pylon_workflows.cli.client import DEFAULT_URL, Client
 from pylon_workflows.cli.output import print_json, print_line, print_table
 from pylon_workflows.cli.timeline import compact, length, situation, timeline
+from pylon_workflows.ports import MAX_PAGE
 from runner_protocol.strict_json import JsonError, encode_parsed, parse
 
 _FINISHED = ("completed", "failed", "cancelled")
-_PAGE = 200
 
 
 def _client_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -48,7 +48,7 @@ def _client_command(name: str) -> Callable[[Callable[..., None]], click.Command]
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 def list_instances(client: Client, as_json: bool, *, status: str | None, name: str | None, limit: int) -> None:
     """List instances, newest first."""
-    filters = {"status": status, "name": name, "limit": str(min(limit, _PAGE))}
+    filters = {"status": status, "name": name, "limit": str(min(limit, MAX_PAGE))}
     query: str | None = urlencode({key: value for key, value in filters.items() if value is not None})
     items: list[dict[str, Any]] = []
     while query is not None and len(items) < limit:

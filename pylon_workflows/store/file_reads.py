@@ -8,7 +8,7 @@ from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
-from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.store import migrations, reads
 from pylon_workflows.store.rows import definitions_from, summary_from
 
@@ -64,7 +64,7 @@ class SqliteFileReads:
         return summary_from(rows[0]) if rows else None
 
     async def list(
-        self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = 200
+        self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = MAX_PAGE
     ) -> Sequence[InstanceSummary]:
         """See `Store.list`."""
         rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))

@@ -11,7 +11,7 @@ from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.ports import PARKED, InstanceSummary, Write
+from pylon_workflows.ports import MAX_PAGE, PARKED, InstanceSummary, Write
 
 _T = TypeVar("_T")
 
@@ -121,7 +121,7 @@ class MemoryStore:
         statuses: Sequence[Status] = (),
         name: str | None = None,
         after: str | None = None,
-        limit: int = 200,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """See `Store`."""
         self._check_open()

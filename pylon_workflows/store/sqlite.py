@@ -11,7 +11,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
-from pylon_workflows.ports import InstanceSummary, Write
+from pylon_workflows.ports import MAX_PAGE, InstanceSummary, Write
 from pylon_workflows.store import disk, migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
@@ -184,7 +184,7 @@ class SqliteStore:
         statuses: Sequence[Status] = (),
         name: str | None = None,
         after: str | None = None,
-        limit: int = 200,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """See `Store`."""
         rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))
