@@ -49,7 +49,12 @@ class FileReads(Protocol):
         ...
 
     async def list(
-        self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = MAX_PAGE
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """See `Store.list`."""
         ...

@@ -21,9 +21,9 @@ from pylon_workflows import errors
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.ownership import registry
 from pylon_workflows.ownership.guard import FileGuard
-from pylon_workflows.ownership.link import served
 from pylon_workflows.ownership.lock_file import lock_path
 from pylon_workflows.ownership.owner_client import OwnerClient
+from pylon_workflows.ownership.owner_server import served
 from pylon_workflows.ownership.socket_file import socket_path
 from pylon_workflows.ownership.standby import Identity, Standby, identity_of
 

@@ -64,7 +64,12 @@ class SqliteFileReads:
         return summary_from(rows[0]) if rows else None
 
     async def list(
-        self, *, statuses: Sequence[Status] = (), name: str | None = None, after: str | None = None, limit: int = MAX_PAGE
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
     ) -> Sequence[InstanceSummary]:
         """See `Store.list`."""
         rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))

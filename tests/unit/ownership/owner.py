@@ -12,7 +12,7 @@ from pylon_workflows.api.link import create_link_app
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.engine import LocalEngine
-from pylon_workflows.ownership.link import served
+from pylon_workflows.ownership.owner_server import served
 from pylon_workflows.ownership.socket_file import socket_path
 from pylon_workflows.store.sqlite import SqliteStore
 
