@@ -7,19 +7,13 @@ would let two processes lock two files of one name.
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pylon_workflows.errors import (
-    DatabaseInUseError,
-    DatabaseInUseHereError,
-    InvalidInputError,
-    OwnershipLostError,
-    StoreError,
-)
+from pylon_workflows.errors import DatabaseInUseError, InvalidInputError, OwnershipLostError, StoreError
 from pylon_workflows.ownership import file_systems
+from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.ownership.lock_file import lock_path, read_owner, write_owner
 
 if sys.platform != "win32":
@@ -27,10 +21,6 @@ if sys.platform != "win32":
 
 _ATTEMPTS = 10
 _held: "set[FileGuard]" = set()
-_registry = threading.Lock()
-
-Identity = tuple[int, int]
-"""A file's device and inode: what stays the same under another name, and differs under the same name later."""
 
 
 class FileGuard:
@@ -62,32 +52,22 @@ class FileGuard:
         """Become the owner, and say so in the lock file; when one is it already, nothing happens.
 
         Raises:
-            DatabaseInUseHereError: another engine of this process has it, by this name or another.
-            DatabaseInUseError: another process has it; the message names that, its host and since when.
+            DatabaseInUseError: somebody has it; the message names the process, its host and since when.
             StoreError: the file is on a network file system, has two names, or is none; the lock file cannot be made;
             the system has no such lock (Windows).
         """
         if sys.platform == "win32":
             raise StoreError("the engine does not run on Windows, which has no flock: use WSL, or a Linux machine")
-        with _registry:
-            if self._descriptor is None:
-                self._acquire()
-
-    def _acquire(self) -> None:
+        if self._descriptor is not None:
+            return
         self._real = self._path.resolve()
-        database = _identity(self._real)
-        if any(owner.is_of(self._real, database) for owner in _held):
-            raise DatabaseInUseHereError(
-                f"{self._path} is in use by another engine in this process (process {os.getpid()}): "
-                "use that engine, or close it first"
-            )
         self._refuse_unsuitable()
         lock = lock_path(self._real)
         try:
             self._descriptor = _locked(lock, self._path)
         except OSError as error:
             raise StoreError(f"{lock} cannot be locked: {error.strerror}") from error
-        self._database = _identity(self._real)
+        self._database = identity_of(self._real)
         self._has_log = self._misses_log = False
         _let_go_in_children()
         _held.add(self)
@@ -107,10 +87,6 @@ class FileGuard:
                 "remove that name, or copy the file"
             )
 
-    def is_of(self, real: Path, database: Identity | None) -> bool:
-        """Whether this guard's file is the one at that real path, or the one with that identity."""
-        return self._real == real or (database is not None and database in (self._database, _identity(self._real)))
-
     def check(self) -> None:
         """Look whether the file is still this owner's, which is to be asked once a second while the engine runs.
 
@@ -124,9 +100,9 @@ class FileGuard:
         if self._descriptor is None:
             raise OwnershipLostError(f"{self._path} is no longer owned by this engine")
         lock = lock_path(self._real)
-        if _identity(lock) != _identity(self._descriptor):
+        if identity_of(lock) != identity_of(self._descriptor):
             raise OwnershipLostError(self._lost(lock, "another engine may own the database now"))
-        database = _identity(self._real)
+        database = identity_of(self._real)
         if self._database is None:
             self._database = database
         if database is None or database != self._database:
@@ -143,11 +119,10 @@ class FileGuard:
 
     def release(self) -> None:
         """Stop being the owner; again is no error."""
-        with _registry:
-            descriptor, self._descriptor = self._descriptor, None
-            _held.discard(self)
-            if descriptor is not None:
-                os.close(descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        _held.discard(self)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _checked(path: Path) -> Path:
@@ -163,22 +138,13 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def _identity(file: Path | int) -> Identity | None:
-    """Of an open file or the one of that name, None when there is none. Raises OSError when that cannot be told."""
-    try:
-        found = os.fstat(file) if isinstance(file, int) else file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _locked(lock: Path, database: Path) -> int:
     """A descriptor that holds the lock, on the file that is at `lock` now."""
     for _ in range(_ATTEMPTS):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _identity(lock) == _identity(descriptor):
+            if identity_of(lock) == identity_of(descriptor):
                 write_owner(descriptor)
                 return descriptor
         except BlockingIOError:
@@ -194,8 +160,6 @@ def _locked(lock: Path, database: Path) -> int:
 
 
 def _release_in_child() -> None:
-    global _registry  # noqa: PLW0603 -- a thread that held it is not in the child
-    _registry = threading.Lock()
     for guard in list(_held):
         guard.release()
 

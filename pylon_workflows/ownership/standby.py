@@ -17,6 +17,7 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     UnreadableInstanceError,
 )
+from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import folded, shown
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.waiters import Waiters
@@ -24,9 +25,6 @@ from pylon_workflows.waiters import Waiters
 _log = logging.getLogger(__name__)
 
 _WATCH_S = 0.05
-
-Identity = tuple[int, int]
-"""A file's device and inode."""
 
 
 class FileReads(Protocol):
@@ -90,7 +88,10 @@ class Standby:
 
     async def open(self) -> None:
         """Begin to read. Raises NewerDatabaseError; StoreError while the file is not ready."""
-        identity = identity_of(self._path)
+        try:
+            identity = identity_of(self._path)
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be looked at: {error.strerror}") from error
         if identity is None:
             raise StoreError(f"{self._path} is not there yet")
         await self._reads.open()
@@ -107,8 +108,11 @@ class Standby:
         await self._reads.close()
 
     def is_current(self) -> bool:
-        """Whether what is read is still the file of that name."""
-        return self._identity == identity_of(self._path)
+        """Whether what is read is still the file of that name, as far as can be told."""
+        try:
+            return self._identity == identity_of(self._path)
+        except OSError:
+            return True
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """See `ports.Engine.history`."""
@@ -173,12 +177,3 @@ def _logged(what: str) -> Iterator[None]:
         yield
     except (StoreError, UnknownInstanceError) as error:
         _log.warning("%s: %s", what, error)
-
-
-def identity_of(file: Path) -> Identity | None:
-    """Its device and inode, which another file in its place does not have; None when there is none."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -20,18 +20,18 @@ from starlette.types import ASGIApp
 from pylon_workflows import errors
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.ownership import registry
+from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.lock_file import lock_path
 from pylon_workflows.ownership.owner_client import OwnerClient
 from pylon_workflows.ownership.owner_server import served
 from pylon_workflows.ownership.socket_file import socket_path
-from pylon_workflows.ownership.standby import Identity, Standby, identity_of
+from pylon_workflows.ownership.standby import Standby
 
 _log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 """How often a standby tries the lock."""
-
 
 FAILED_TAKEOVER_PAUSE_S = 1.0
 
@@ -141,8 +141,6 @@ class Worker:
     def _acquire(self) -> bool:
         try:
             self._guard.acquire()
-        except errors.DatabaseInUseHereError:
-            raise
         except errors.DatabaseInUseError as error:
             self._owner = str(error)
         except errors.StoreError as error:

@@ -10,7 +10,7 @@ from engine_parts import settled
 
 from pylon_workflows import OwnershipLostError, WorkflowDefinition, WorkflowEngine, create_app
 from pylon_workflows.core.instance import Status
-from pylon_workflows.errors import DatabaseInUseHereError, StorageFailedError
+from pylon_workflows.errors import DatabaseInUseError, StorageFailedError
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.testing import FakeClock, ScriptedRunner, wait_until
 from pylon_workflows.watch import Watch
@@ -160,7 +160,7 @@ async def test_an_engine_that_has_stopped_lets_go_when_it_is_left_and_may_be_ent
         removed(path)
         await a_second_passes(clock)
         await engine.until_failed()
-        with pytest.raises(DatabaseInUseHereError):
+        with pytest.raises(DatabaseInUseError):
             FileGuard(path).acquire()
     with pytest.raises(OwnershipLostError):
         await engine.list()

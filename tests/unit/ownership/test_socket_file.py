@@ -11,7 +11,7 @@ import pytest
 from owner import Owner, worker
 
 from pylon_workflows import NoOwnerError
-from pylon_workflows.ownership import link
+from pylon_workflows.ownership import owner_server
 from pylon_workflows.ownership.socket_file import LONGEST_NAME_BYTES, listen_at, peer_uid, remove, short_name
 
 

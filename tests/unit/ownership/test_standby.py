@@ -1,6 +1,7 @@
 """A worker that does not own the file does all that the owner does: it forwards, reads the file, and takes over."""
 
 import asyncio
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -24,7 +25,6 @@ from pylon_workflows import (
     create_app,
 )
 from pylon_workflows.errors import DatabaseInUseHereError
-from pylon_workflows.ownership import registry
 from pylon_workflows.store import migrations
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Complete, Diverged, StepComplete
@@ -339,11 +339,28 @@ async def test_a_second_engine_of_one_process_is_refused_beside_an_owner_and_bes
         pass
 
 
-async def test_a_forked_child_may_have_an_engine_on_its_parents_file(path):
-    key = registry.enter(path, "engine")
-    registry._entered[key] = (os.getpid() + 1, object())  # as a child finds it
-    assert registry.enter(path, "engine") == key
-    registry.leave(key)
+async def test_a_second_engine_is_refused_beside_a_standby_by_another_name_of_the_file_too(path, tmp_path):
+    async with Owner(path), worker(path):
+        (tmp_path / "second.db").hardlink_to(path)
+        with pytest.raises(DatabaseInUseHereError, match=r"second\.db is in use by another engine in this process"):
+            await worker(tmp_path / "second.db").__aenter__()
+
+
+async def test_a_file_that_cannot_be_looked_at_is_not_taken_for_a_lost_one(path, monkeypatch):
+    """A denied or failing look proves nothing: the standby stays, and reads on when it can."""
+    async with Owner(path) as owner, worker(path) as standby:
+        looks = []
+
+        def refuse(file):
+            looks.append(file)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        with monkeypatch.context() as denied:
+            denied.setattr("pylon_workflows.ownership.standby.identity_of", refuse)
+            await wait_until(lambda: len(looks) > 2)
+        assert standby.is_running
+        await owner.engine.start_or_find("order", id="order-1")
+        assert (await standby.get("order-1")).id == "order-1"
 
 
 async def test_a_file_that_a_newer_release_owns_is_refused(path, monkeypatch):

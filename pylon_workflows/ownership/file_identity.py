@@ -1,0 +1,16 @@
+"""Which file it is, whatever it is called."""
+
+import os
+from pathlib import Path
+
+Identity = tuple[int, int]
+"""A file's device and inode: what stays the same under another name, and differs under the same name later."""
+
+
+def identity_of(file: Path | int) -> Identity | None:
+    """Of the file of that name or an open one; None when there is none. Raises OSError when that cannot be told."""
+    try:
+        found = os.fstat(file) if isinstance(file, int) else file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
