@@ -94,7 +94,7 @@ def test_a_short_name_is_gone_after_its_use(tmp_path):
 async def test_another_user_is_hung_up_on(tmp_path, monkeypatch, caplog):
     path = tmp_path / "w.db"
     async with Owner(path), worker(path, forward_timeout_s=0.2) as standby:
-        monkeypatch.setattr(link, "peer_uid", lambda descriptor: os.geteuid() + 1)
+        monkeypatch.setattr(owner_server, "peer_uid", lambda descriptor: os.geteuid() + 1)
         with pytest.raises(NoOwnerError):
             await standby.start("order")
         assert await standby.list() == []
@@ -105,7 +105,7 @@ async def test_an_owner_in_a_folder_that_takes_no_sockets_works_alone(tmp_path, 
     def refuse(path):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(link, "listen_at", refuse)
+    monkeypatch.setattr(owner_server, "listen_at", refuse)
     async with worker(tmp_path / "w.db") as engine:
         await engine.start("order")
     assert "no standby can forward to this process" in caplog.text
