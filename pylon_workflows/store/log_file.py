@@ -1,8 +1,9 @@
 """The write-ahead log as a file, to make sure that what SQLite reads from it is on the disk."""
 
-import errno
 import os
 import sqlite3
+
+from pylon_workflows.store.disk import is_for_want_of_room
 
 _CHUNK = 1024 * 1024
 
@@ -38,6 +39,5 @@ def write_again(connection: sqlite3.Connection) -> None:
 
 def _in_words_of_sqlite(error: OSError) -> sqlite3.OperationalError:
     trouble = sqlite3.OperationalError(f"the write-ahead log cannot be synced: {error.strerror}")
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    trouble.sqlite_errorname = "SQLITE_FULL" if is_full else "SQLITE_IOERR_FSYNC"
+    trouble.sqlite_errorname = "SQLITE_FULL" if is_for_want_of_room(error) else "SQLITE_IOERR_FSYNC"
     return trouble

@@ -101,7 +101,7 @@ class TestList:
     def test_it_prints_json_through_all_pages_up_to_the_limit(
         self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(commands, "_PAGE", 2)
+        monkeypatch.setattr(commands, "MAX_PAGE", 2)
         for number in range(5):
             ended(server, "echo", id=f"i{number}")
         for limit, expected in (("9", "i4 i3 i2 i1 i0"), ("3", "i4 i3 i2"), ("1", "i4")):
