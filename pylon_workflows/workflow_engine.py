@@ -71,6 +71,7 @@ class WorkflowEngine:
         checks: Sequence[Check] = ()
         if store is None:
             self._guard = FileGuard(path)
+            path = path.absolute()  # the program may be in another folder when the engine is entered, and later
             store = file = SqliteStore(path, synchronous=synchronous)
             checks = (self._guard.check, file.check)
         self._engine = LocalEngine(

@@ -206,7 +206,7 @@ class SharedAccess:
             if self._worker.is_owner or self._standby.is_open:
                 try:
                     return await use(source)
-                except EngineNotRunningError as error:
+                except (OwnershipLostError, EngineNotRunningError) as error:
                     self._worker.on_refusal(error)
                 except StoreError:
                     if source is self._engine or self._standby.is_open:

@@ -35,7 +35,7 @@ class FileGuard:
     def __init__(
         self, path: str | Path, *, file_system_of: Callable[[Path], str | None] = file_systems.type_at
     ) -> None:
-        self._path = _checked(Path(path))
+        self._path = _checked(Path(path)).absolute()
         self._file_system_of = file_system_of
         self._real = self._path
         self._descriptor: int | None = None

@@ -1,6 +1,7 @@
 """The standby's end of the link: one request to the owner and its answer, or the error that the owner answered with."""
 
 import asyncio
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ class AnswerLostError(Exception):
 
 
 class OwnerClient:
-    """Asks whoever listens at `path` now. Belongs to the event loop in which it is made."""
+    """Asks whoever listens at `path` now, a database's `socket_path`. Belongs to the event loop in which it is made."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._database = path.with_suffix("")
         self._places = asyncio.Semaphore(MAX_AT_A_TIME)
         self._names = ExitStack()
         self._client: HttpClient | None = None
@@ -51,6 +53,8 @@ class OwnerClient:
         except TimeoutError:
             raise NotDoneError("it is busy with others") from None
         try:
+            if (stranger := self._stranger()) is not None:
+                raise NotDoneError(f"{self._path} belongs to user {stranger}, who is not to be told anything")
             client = self._open_client()
             answer = await client.request(head.encode(), request.body, timeout_s=max(deadline - loop.time(), 0.001))
         except CannotConnectError as error:
@@ -70,6 +74,16 @@ class OwnerClient:
         if identity != self._identity:
             self._identity = identity
             self._hang_up()
+
+    def _stranger(self) -> int | None:
+        """The user whose socket is there, if it is none who may write the database: in a folder that is everybody's,
+        anybody may have put it there.
+        """
+        try:
+            found = self._path.lstat().st_uid
+            return None if found in (os.geteuid(), 0, self._database.stat().st_uid) else found
+        except OSError:
+            return None  # nothing is there: who connects will hear of it
 
     def _open_client(self) -> HttpClient:
         if self._client is None:

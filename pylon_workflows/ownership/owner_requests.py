@@ -28,7 +28,7 @@ from pylon_workflows.ids import check_instance_id, new_instance_id
 from pylon_workflows.ports import EventReceipt, Started
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import Action
-from runner_protocol.strict_json import MAX_DEPTH, encode, encode_parsed
+from runner_protocol.strict_json import MAX_DEPTH, JsonError, encode, encode_parsed
 
 T = TypeVar("T")
 
@@ -70,7 +70,10 @@ def start(
 ) -> OwnerRequest[Started]:
     """Start an instance. Without an id or key it gets an id here, and then it is new however often it is sent."""
     input_json = CanonicalJson(checked_json(input, "input", settings.max_input_bytes, InputTooLargeError))
-    members = {"name": encode(name), "input": input_json}
+    try:
+        members = {"name": encode(name), "input": input_json}
+    except JsonError as error:
+        raise InvalidInputError(f"name: {error}") from None
     is_ours = id is None and idempotency_key is None
     sent_id = new_instance_id(datetime.now(UTC)) if is_ours else id
     if sent_id is not None:

@@ -7,8 +7,8 @@ changes the loggers of the uvicorn that may be running the app all this is embed
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pylon_workflows.ownership.socket_file import listen_at, peer_uid, remove
+from pylon_workflows.ownership.socket_file import ListeningSocket, listen_at, peer_uid, remove
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ _KEEP_ALIVE_S = 75
 """Longer than a standby keeps a connection that it does not use, so that none is closed under a request."""
 
 _LAST_ANSWERS_S = 1.0
+
+_LOOK_S = 1.0
 
 
 class _QuietConfig(uvicorn.Config):
@@ -50,6 +52,42 @@ class _OwnersProtocol(HttpToolsProtocol):
             transport.abort()
 
 
+class _Door:
+    """The listening socket at `path`. What removes it, as programs that tidy up do, does not shut the standbys out."""
+
+    def __init__(self, path: Path, new_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self._path = path
+        self._new_protocol = new_protocol
+        self._made: ListeningSocket | None = None
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Listen. Raises OSError."""
+        made = listen_at(self._path)
+        self.close()
+        self._made = made
+        self._server = await asyncio.get_running_loop().create_unix_server(self._new_protocol, sock=made.listener)
+
+    async def keep(self) -> None:
+        """Listen anew whenever nothing is at the path; what is there may be another owner's."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if not self._is_taken():
+                with suppress(OSError):
+                    await self.open()
+                    _log.warning("%s was removed while the engine ran, and has been made anew", self._path)
+
+    def _is_taken(self) -> bool:
+        return os.path.lexists(self._path)
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        if self._made is not None:
+            remove(self._made)
+        if self._server is not None:
+            self._server.close()
+
+
 @asynccontextmanager
 async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
     """Serve the application on a socket at `path` while the block runs, which holds the lock of the database.
@@ -64,15 +102,15 @@ async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
     )
     config.load()
     state = ServerState()
-    made = listen_at(path)
-    server = await asyncio.get_running_loop().create_unix_server(
-        lambda: _OwnersProtocol(config, state, {}), sock=made.listener
-    )
+    door = _Door(path, lambda: _OwnersProtocol(config, state, {}))
+    await door.open()
+    keeping = asyncio.create_task(door.keep(), name=f"keep the owner's socket: {path.name}")
     try:
         yield
     finally:
-        remove(made)
-        server.close()
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        door.close()
         for connection in list(state.connections):
             connection.shutdown()
         late = set(state.tasks)
