@@ -71,6 +71,8 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
 def encode(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
     """Write a value as compact UTF-8 JSON, its keys in their order.
 
+    A tuple is an array, as JSON has no other list, and is read back as a list; so are named tuples.
+
     Raises:
         JsonError: the value holds something that JSON would lose or change: NaN, infinity, an integer beyond 64 bits, a
             key that is no string, a lone surrogate, a type that JSON does not have, a cycle, or it is too deep.

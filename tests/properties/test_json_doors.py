@@ -119,6 +119,17 @@ def test_an_awkward_value_comes_back_equal_from_every_door(value):
     check(value)
 
 
+async def test_a_tuple_is_an_array_at_every_door_of_python_and_comes_back_as_a_list():
+    value = {"pair": (1, ("a", ())), "pairs": [(None,)]}
+    as_lists = {"pair": [1, ["a", []]], "pairs": [[None]]}
+    async with an_engine(LocalRunner(Runner([echo]))) as engine:
+        await engine.start("echo", value, id="there")
+        await engine.send_event("there", "paid", value)
+        assert await engine.result("there", timeout=10) == [as_lists, as_lists]
+        assert exactly((await engine.get("there")).input) == exactly(as_lists)
+        assert await engine.start("echo", as_lists, id="there") == "there", "the same input, so the same start"
+
+
 @given(VALUES)
 def test_canonical_bytes_are_a_fixed_point(value):
     canonical = encode(value)

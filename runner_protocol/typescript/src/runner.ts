@@ -32,7 +32,8 @@ export const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 /** Some runtimes give a request no signal. */
 const NEVER = new AbortController().signal;
-const UTF8 = new TextDecoder("utf-8", { fatal: true });
+/** A byte order mark is kept, so that the parser refuses it as every other door does. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Puts workflows together to a runner. Throws when two have one name. */
 export function createRunner(workflows: readonly WorkflowDefinition[]): WorkflowRunner {

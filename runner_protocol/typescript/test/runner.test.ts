@@ -46,6 +46,78 @@ test("a malformed request is a 400 that names the field and is no action", async
   assert.equal(((await describe.json()) as { field: string }).field, "mode");
 });
 
+/** The bad texts of the engine's own doors (tests/properties/test_json_doors.py), as an input that the kit is sent. */
+const bytes = (...codes: number[]) => Uint8Array.from(codes);
+const refusedTexts: Record<string, string | Uint8Array> = {
+  NaN: '{"a":[1,NaN]}',
+  infinity: '{"a":-Infinity}',
+  "a byte order mark": "\ufeff1",
+  "UTF-16": bytes(0x22, 0, 0x78, 0, 0x22, 0),
+  "a byte that is no UTF-8": bytes(0x22, 0xff, 0x22),
+  "an overlong slash": bytes(0x22, 0xc0, 0xaf, 0x22),
+  "a surrogate in UTF-8": bytes(0x22, 0xed, 0xa0, 0x80, 0x22),
+  "a bare control character": '"a\nb"',
+  "single quotes": "{'a':1}",
+  "a comma too many": "[1,]",
+  "a comment": "1 // one",
+  "two values": "1 2",
+  "a leading zero": "01",
+  "a word": "undefined",
+  "cut off": '{"a":',
+};
+
+/** JavaScript's parser takes these. No engine sends them, and what a step returns of them is refused on its way out, or as shown. */
+const changedTexts: Record<string, [text: string, said: RegExp | string]> = {
+  "a double beyond its range": ['{"a":1e999}', /\$\.a is Infinity/],
+  "2^64": ["[18446744073709551616]", /does not fit 64 bits/],
+  "a number of a thousand digits": ["1".repeat(1000), /\$ is Infinity/],
+  "a high surrogate alone": ['"x\\ud800"', /half a character/],
+  "a low surrogate alone": ['{"a":"\\udc00"}', /half a character/],
+  "surrogates in the wrong order": ['"\\udd1e\\ud834"', /half a character/],
+  "a surrogate in a key": ['{"\\ud800":1}', /half a character/],
+  "depth 65": ["[".repeat(65) + "]".repeat(65), /nested deeper than 64/],
+  "depth 5,000": ["[".repeat(5_000) + "]".repeat(5_000), /nested deeper than 64/],
+  "a key that stands twice": ['{"a":1,"b":2,"a":1}', '{"a":1,"b":2}'],
+  "a key twice, once as an escape": ['{"a":1,"\\u0061":2}', '{"a":2}'],
+  "__proto__ twice": ['{"__proto__":1,"__proto__":2}', '{"__proto__":2}'],
+  "below -2^63, which JavaScript rounds": ["[-9223372036854775809]", "[-9223372036854776000]"],
+  "an integer beyond 2^53": ["[9007199254740993]", "[9007199254740992]"],
+};
+
+/** A request whose input is this text; encoded by hand, because fetch would mend it. */
+function withInput(input: string | Uint8Array): Uint8Array {
+  const [before, after] = JSON.stringify(request({ input: "here" })).split('"here"').map((part) => new TextEncoder().encode(part));
+  return Buffer.concat([before!, typeof input === "string" ? new TextEncoder().encode(input) : input, after!]);
+}
+
+for (const [name, text] of Object.entries(refusedTexts)) {
+  test(`a text that is no JSON is refused when the kit is asked: ${name}`, async () => {
+    const response = await post(withInput(text));
+    assert.equal(response.status, 400);
+    assert.match(((await response.json()) as { error: string }).error, /^the request is not JSON in UTF-8/);
+  });
+}
+
+test("so is a byte order mark before the whole request", async () => {
+  assert.equal((await post(Buffer.concat([bytes(0xef, 0xbb, 0xbf), withInput("1")]))).status, 400);
+});
+
+for (const [name, [text, said]] of Object.entries(changedTexts)) {
+  test(`what JavaScript reads otherwise never goes back as something that is no JSON: ${name}`, async () => {
+    const response = await post(withInput(text));
+    const body = await response.text();
+    const answer = JSON.parse(body) as Record<string, any>;
+    if (typeof said === "string") {
+      assert.equal(answer["action"], "step_complete");
+      assert.ok(body.includes(`"output":${said}`), body);
+    } else {
+      assert.equal(answer["action"], "fail");
+      assert.equal(answer["retryable"], false);
+      assert.match(answer["error"].message, said);
+    }
+  });
+}
+
 test("a body that is too large is refused, announced or not", async () => {
   const headers = { "content-length": String(64 * 1024 * 1024 + 1) };
   const announced = await runner.fetch(new Request("http://runner/run", { method: "POST", headers, body: "{}" }));

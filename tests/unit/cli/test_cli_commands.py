@@ -68,11 +68,50 @@ class TestStart:
         result = run("start", "onboarding", "--id", "o", "--wait", url=server.url)
         assert (result.exit_code, result.output) == (0, 'o completed {"input":{}}\n')
 
-    @pytest.mark.parametrize("given", ["{", "NaN", '{"a":1,"a":2}', "", "@/no/such/file", "1e999", "\ud800"])
+    @pytest.mark.parametrize("given", ["{", "", "@/no/such/file", "\ud800"])
     def test_an_input_that_is_no_json_is_wrong_usage(self, run: Run, given: str) -> None:
         result = run("start", "echo", "--input", given)
         assert result.exit_code == 2
         assert "--input" in result.output
+
+    @pytest.mark.parametrize("command", [("start", "echo", "--input"), ("send-event", "w", "paid", "--data")])
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (b'{"a": [1, NaN]}', "NaN is not JSON"),
+            (b"-Infinity", "-Infinity is not JSON"),
+            (b"1e999", "beyond the range of a double"),
+            (b'{"a":1,"a":2}', "the key 'a' stands twice"),
+            (b"\xef\xbb\xbf1", "not JSON: "),
+            (b'"\\ud800"', "a string holds a lone surrogate"),
+            (b'"\xff"', "the text is not UTF-8"),
+            (b"18446744073709551616", "does not fit 64 bits"),
+            (b"-9223372036854775809", "does not fit 64 bits"),
+            (b"[" * 65 + b"]" * 65, "nested deeper than 64"),
+            (b"[" * 100_000, "nested deeper than 64"),
+        ],
+    )
+    def test_json_that_would_not_come_back_equal_is_wrong_usage_wherever_it_comes_from(
+        self, run: Run, tmp_path: Path, command: tuple[str, ...], given: bytes, said: str
+    ) -> None:
+        file = tmp_path / "value.json"
+        file.write_bytes(given)
+        results = [run(*command, f"@{file}"), run(*command, "-", input=given)]
+        if len(given) < 1000:
+            results.append(run(*command, given.decode(errors="surrogateescape")))
+        for result in results:
+            assert result.exit_code == 2
+            assert f"Invalid value for {command[-1]}: " in result.output
+            assert said in " ".join(result.output.split())
+            assert "Traceback" not in result.output
+
+    def test_a_value_is_sent_on_as_it_was_given(self, run: Run, server: LocalServer) -> None:
+        deep = "[" * 64 + "]" * 64
+        for given in ("[-9223372036854775808,18446744073709551615]", "1.0", "-0.0", '"\\ud834\\udd1e"', deep):
+            result = run("start", "echo", "--input", given, "--wait", "--json", url=server.url)
+            assert result.exit_code == 0
+            (output,) = json.loads(result.output)["output"].values()
+            assert repr(output) == repr(json.loads(given))
 
     def test_an_unknown_workflow_exits_1_with_the_servers_sentence(self, run: Run, server: LocalServer) -> None:
         result = run("start", "nothing", url=server.url)
