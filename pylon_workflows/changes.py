@@ -22,8 +22,9 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     UnreadableInstanceError,
 )
+from pylon_workflows.histories import folded, history_of
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
-from pylon_workflows.parking import Parking, folded
+from pylon_workflows.parking import Parking, shown
 from pylon_workflows.ports import Clock, Store
 from runner_protocol.messages import Action
 
@@ -60,16 +61,11 @@ class Changes:
         try:
             return await self.read(instance_id)
         except UnreadableInstanceError as error:
-            return await self._parking.show(instance_id, error)
+            return await shown(self._store, instance_id, error)
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """All that the store holds of an instance, in order. Raises UnknownInstanceError, CorruptDatabaseError."""
-        history = (await self._store.histories([instance_id])).get(instance_id)
-        if history is None:
-            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
-        if isinstance(history, CorruptDatabaseError):
-            raise history
-        return history
+        return await history_of(self._store, instance_id)
 
     async def load(self, live: LiveInstance, instance_id: str) -> Instance:
         """The entry's instance, read from the store unless it is there already.

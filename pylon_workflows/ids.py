@@ -4,7 +4,7 @@ import re
 import secrets
 from datetime import datetime
 
-from pylon_workflows.errors import InvalidIdError, ReservedIdError
+from pylon_workflows.errors import InvalidIdError, ReservedIdError, UnknownInstanceError
 
 RESERVED_IDS = frozenset(
     {"definitions", "start", "events", "stream", "healthz", "history", "openapi.json", "schedules"}
@@ -39,3 +39,16 @@ def check_instance_id(value: str) -> str:
     if value.lower() in RESERVED_IDS or value in (".", ".."):
         raise ReservedIdError(f"id: {value!r} is a reserved word")
     return value
+
+
+def check_possible_id(value: str) -> str:
+    """An id by which an instance is asked for. Raises UnknownInstanceError for one that no instance can have."""
+    try:
+        return check_instance_id(value)
+    except InvalidIdError:
+        raise unknown_instance(value) from None
+
+
+def unknown_instance(instance_id: str) -> UnknownInstanceError:
+    """The error that says so."""
+    return UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")

@@ -5,23 +5,21 @@ be written anew at any time: with what the history says, or, where that cannot b
 (docs/decisions/0017-parked-instances.md).
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import timedelta
+from typing import Protocol
 
-from pylon_workflows.core.evolution import begin, evolve
 from pylon_workflows.core.instance import FINISHED, Instance, Status, Wait
 from pylon_workflows.core.retry import RetryPolicy
-from pylon_workflows.core.transitions import InstanceStarted, Transition
-from pylon_workflows.errors import CorruptDatabaseError, UnknownInstanceError, UnreadableInstanceError
+from pylon_workflows.core.transitions import InstanceStarted
+from pylon_workflows.errors import UnreadableInstanceError
+from pylon_workflows.ids import unknown_instance
 from pylon_workflows.ports import PARKED, InstanceSummary, Store
 
 _log = logging.getLogger(__name__)
 
-_FOLDED_AT_A_TIME = 250
-"""Transitions, before the event loop may do something else: about a millisecond."""
 _LONGEST_REASON = 500
 
 
@@ -61,16 +59,24 @@ class Parking:
         """The instance has been deleted."""
         self._parked.discard(instance_id)
 
-    async def show(self, instance_id: str, error: UnreadableInstanceError) -> Instance:
-        """An instance that cannot be read, as far as its row tells: without input, output and records."""
-        summary = await self._store.summary(instance_id)
-        if summary is None:
-            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
-        return shown(summary, error)
+
+class Summaries(Protocol):
+    """Where the rows of instances are kept."""
+
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """See `Store.summary`."""
+        ...
 
 
-def shown(summary: InstanceSummary, error: UnreadableInstanceError) -> Instance:
-    """An instance that cannot be read, as far as its row tells: without input, output and records."""
+async def shown(source: Summaries, instance_id: str, error: UnreadableInstanceError) -> Instance:
+    """An instance that cannot be read, as far as its row tells: without input, output and records.
+
+    Raises:
+        UnknownInstanceError
+    """
+    summary = await source.summary(instance_id)
+    if summary is None:
+        raise unknown_instance(instance_id)
     waiting_for, created_at = summary.waiting_for, summary.created_at
     return Instance(
         origin=InstanceStarted(
@@ -94,33 +100,6 @@ def shown(summary: InstanceSummary, error: UnreadableInstanceError) -> Instance:
         error=summary.error,
         blocked_reason=_reason(error),
     )
-
-
-async def folded(instance_id: str, history: Sequence[Transition] | CorruptDatabaseError) -> Instance:
-    """What a history as the store gave it adds up to; other work goes on in the meantime.
-
-    Raises:
-        UnreadableInstanceError: it does not add up, or not to this instance. CorruptDatabaseError: the store's own.
-    """
-    if isinstance(history, CorruptDatabaseError):
-        raise history
-    try:
-        instance = _begun(history)
-        for number, transition in enumerate(history[1:], 1):
-            instance = evolve(instance, transition)
-            if number % _FOLDED_AT_A_TIME == 0:
-                await asyncio.sleep(0)
-    except (ValueError, ArithmeticError, LookupError, TypeError, StopIteration) as error:
-        raise UnreadableInstanceError(f"instance {instance_id}: its history does not fold: {error!r}") from error
-    if (instance.id, instance.revision) != (instance_id, len(history)):
-        raise UnreadableInstanceError(f"instance {instance_id}: its history does not fold: it is another instance's")
-    return instance
-
-
-def _begun(history: Sequence[Transition]) -> Instance:
-    if not history or not isinstance(history[0], InstanceStarted):
-        raise ValueError("a history begins with InstanceStarted")
-    return begin(history[0])
 
 
 def _reason(error: UnreadableInstanceError) -> str:

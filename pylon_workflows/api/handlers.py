@@ -16,8 +16,8 @@ from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRe
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import Status
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import InvalidIdError, InvalidInputError, ListLimitError, UnknownInstanceError
-from pylon_workflows.ids import check_instance_id
+from pylon_workflows.errors import InvalidIdError, InvalidInputError, ListLimitError
+from pylon_workflows.ids import check_instance_id, check_possible_id
 from pylon_workflows.ports import MAX_PAGE, Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
@@ -152,16 +152,13 @@ async def _written(write: Any, value: Any, length: int) -> bytes:
 
 def _instance_id(request: Request) -> str:
     """The id in the path. One that no instance can have is unknown, not malformed: the answer is the same 404."""
-    value: str = request.path_params["id"]
-    if not _is_id(value):
-        raise UnknownInstanceError(f"no instance has the id {value[:140]!r}")
-    return value
+    return check_possible_id(request.path_params["id"])
 
 
 def _is_id(value: str) -> bool:
     try:
         check_instance_id(value)
-    except InvalidInputError:
+    except InvalidIdError:
         return False
     return True
 

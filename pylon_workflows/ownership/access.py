@@ -19,11 +19,11 @@ from pylon_workflows.errors import (
     StoreError,
     WorkflowError,
 )
+from pylon_workflows.histories import folded
 from pylon_workflows.ownership.owner_client import AnswerLostError, NotDoneError
 from pylon_workflows.ownership.owner_requests import OwnerRequest
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
-from pylon_workflows.parking import folded
 from pylon_workflows.ports import Role
 
 RETRY_S = 0.02

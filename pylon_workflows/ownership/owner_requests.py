@@ -24,7 +24,7 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     WorkflowError,
 )
-from pylon_workflows.ids import check_instance_id, new_instance_id
+from pylon_workflows.ids import check_instance_id, check_possible_id, new_instance_id
 from pylon_workflows.ports import EventReceipt, Started
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import Action
@@ -211,11 +211,7 @@ async def _status(_http_status: int, answer: Any, _reading: Reading) -> Status:
 
 def _target(instance_id: str, verb: str = "") -> str:
     """The path. An id that no instance can have is unknown, as the owner would say, and would be another path."""
-    try:
-        check_instance_id(instance_id)
-    except InvalidInputError:
-        raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}") from None
-    return f"/{quote(instance_id, safe='')}" + (f"/{verb}" if verb else "")
+    return f"/{quote(check_possible_id(instance_id), safe='')}" + (f"/{verb}" if verb else "")
 
 
 def _object(members: Mapping[str, bytes]) -> bytes:

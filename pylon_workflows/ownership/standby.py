@@ -17,8 +17,9 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     UnreadableInstanceError,
 )
+from pylon_workflows.histories import folded, history_of
 from pylon_workflows.ownership.file_identity import Identity, identity_of
-from pylon_workflows.parking import folded, shown
+from pylon_workflows.parking import shown
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.waiters import Waiters
 
@@ -116,22 +117,14 @@ class Standby:
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """See `ports.Engine.history`."""
-        history = (await self._reads.histories([instance_id])).get(instance_id)
-        if history is None:
-            raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")
-        if isinstance(history, CorruptDatabaseError):
-            raise history
-        return history
+        return await history_of(self._reads, instance_id)
 
     async def get(self, instance_id: str) -> Instance:
         """See `ports.Engine.get`; one that cannot be read is shown as far as its row tells, as the owner does."""
         try:
             return await self._read(instance_id)
         except UnreadableInstanceError as error:
-            summary = await self._reads.summary(instance_id)
-            if summary is None:
-                raise UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}") from None
-            return shown(summary, error)
+            return await shown(self._reads, instance_id, error)
 
     async def _read(self, instance_id: str) -> Instance:
         return await folded(instance_id, await self.history(instance_id))

@@ -136,7 +136,7 @@ MUTANTS = (
     Mutant(
         "the count of retries begins anew after a restart",
         "P10",
-        "parking.py",
+        "histories.py",
         "its history does not fold: it is another instance's\")\n    return instance\n",
         "its history does not fold: it is another instance's\")\n"
         '    return __import__("dataclasses").replace(instance, failures_here=0)\n',
