@@ -49,185 +49,133 @@ from typing import Any, ClassVar
 
 
 class WorkflowError(Exception):
-    """Whatever this package raises; `code` names the kind for programs."""
+    """Whatever this package raises; `code` names the kind for programs, and is its base's where it has none."""
 
     code: ClassVar[str] = "workflow-error"
 
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        super().__init_subclass__()
+        cls.code = code or cls.code
 
-class CallerError(WorkflowError):
+
+class CallerError(WorkflowError, code="caller-error"):
     """The caller asked for something that cannot be done; nothing was changed."""
 
-    code = "caller-error"
 
-
-class InvalidInputError(CallerError):
+class InvalidInputError(CallerError, code="invalid-input"):
     """A value is malformed; the message names the field and says what is wrong with it."""
 
-    code = "invalid-input"
 
-
-class InvalidIdError(InvalidInputError):
+class InvalidIdError(InvalidInputError, code="invalid-id"):
     """The id holds other characters than an id may, none, or more than 128."""
 
-    code = "invalid-id"
 
-
-class ReservedIdError(InvalidIdError):
+class ReservedIdError(InvalidIdError, code="reserved-id"):
     """The id is a word of a route."""
 
-    code = "reserved-id"
 
-
-class NameTooLongError(InvalidInputError):
+class NameTooLongError(InvalidInputError, code="name-too-long"):
     """A name, an event id or an idempotency key has more than 128 characters."""
 
-    code = "name-too-long"
 
-
-class DescriptionTooLongError(InvalidInputError):
+class DescriptionTooLongError(InvalidInputError, code="description-too-long"):
     """The description of a definition has more than 10,000 characters."""
 
-    code = "description-too-long"
 
-
-class DurationTooLongError(InvalidInputError):
+class DurationTooLongError(InvalidInputError, code="duration-too-long"):
     """A timeout or a backoff is longer than 100 years."""
 
-    code = "duration-too-long"
 
-
-class TooManyRetriesError(InvalidInputError):
+class TooManyRetriesError(InvalidInputError, code="too-many-retries"):
     """A definition asks for more than 1,000,000 retries."""
 
-    code = "too-many-retries"
 
-
-class TooDeepError(InvalidInputError):
+class TooDeepError(InvalidInputError, code="too-deep"):
     """A value is nested deeper than 64."""
 
-    code = "too-deep"
 
-
-class ListLimitError(InvalidInputError):
+class ListLimitError(InvalidInputError, code="list-limit"):
     """A page of a list has 1 to 200 instances."""
 
-    code = "list-limit"
 
-
-class TooLargeError(CallerError):
+class TooLargeError(CallerError, code="too-large"):
     """A value has more bytes than the limit that the message names."""
 
-    code = "too-large"
 
-
-class InputTooLargeError(TooLargeError):
+class InputTooLargeError(TooLargeError, code="input-too-large"):
     """The input of a start has more than `max_input_bytes`."""
 
-    code = "input-too-large"
 
-
-class EventTooLargeError(TooLargeError):
+class EventTooLargeError(TooLargeError, code="event-too-large"):
     """The data of an event has more than `max_event_bytes`."""
 
-    code = "event-too-large"
 
-
-class UnknownWorkflowError(CallerError):
+class UnknownWorkflowError(CallerError, code="unknown-workflow"):
     """No workflow definition of that name is registered."""
 
-    code = "unknown-workflow"
 
-
-class UnknownInstanceError(CallerError):
+class UnknownInstanceError(CallerError, code="unknown-instance"):
     """No instance has that id, or retention has deleted it."""
 
-    code = "unknown-instance"
 
-
-class ConflictError(CallerError):
+class ConflictError(CallerError, code="conflict"):
     """The request does not fit the instance's present state."""
 
-    code = "conflict"
 
-
-class StartConflictError(ConflictError):
+class StartConflictError(ConflictError, code="start-conflict"):
     """The id or idempotency key belongs to an instance with another name or input (PROMISES.md P13)."""
 
-    code = "start-conflict"
 
-
-class InstanceFinishedError(ConflictError):
+class InstanceFinishedError(ConflictError, code="instance-finished"):
     """The instance has completed, failed or been cancelled, and a terminal state never changes (P9)."""
 
-    code = "instance-finished"
 
-
-class InstanceNotFinishedError(ConflictError):
+class InstanceNotFinishedError(ConflictError, code="instance-not-finished"):
     """Only a finished instance can be deleted."""
 
-    code = "instance-not-finished"
 
-
-class InstanceNotBlockedError(ConflictError):
+class InstanceNotBlockedError(ConflictError, code="instance-not-blocked"):
     """Only a blocked instance can be resumed."""
 
-    code = "instance-not-blocked"
 
-
-class TurnNotOpenError(ConflictError):
+class TurnNotOpenError(ConflictError, code="turn-not-open"):
     """The instance awaits no answer now: it sleeps, waits, is blocked or has ended."""
 
-    code = "turn-not-open"
 
-
-class TurnOpenError(ConflictError):
+class TurnOpenError(ConflictError, code="turn-open"):
     """A turn is open with the runner, so a canned answer is refused."""
 
-    code = "turn-open"
 
-
-class InboxFullError(CallerError):
+class InboxFullError(CallerError, code="inbox-full"):
     """The instance holds as many unread events as it may."""
 
-    code = "inbox-full"
 
-
-class OutcomeError(WorkflowError):
+class OutcomeError(WorkflowError, code="outcome"):
     """The instance ended without an output."""
-
-    code = "outcome"
 
     def __init__(self, message: str, *, instance: Any) -> None:
         super().__init__(message)
         self.instance = instance
 
 
-class WorkflowFailedError(OutcomeError):
+class WorkflowFailedError(OutcomeError, code="workflow-failed"):
     """The workflow failed; the message is its error."""
 
-    code = "workflow-failed"
 
-
-class WorkflowCancelledError(OutcomeError):
+class WorkflowCancelledError(OutcomeError, code="workflow-cancelled"):
     """The instance was cancelled."""
 
-    code = "workflow-cancelled"
 
-
-class RunnerError(WorkflowError):
+class RunnerError(WorkflowError, code="runner-error"):
     """The runner gave no proper answer."""
 
-    code = "runner-error"
 
-
-class RunnerUnavailableError(RunnerError):
+class RunnerUnavailableError(RunnerError, code="runner-unavailable"):
     """The turn is asked again, no retry is used up (PROTOCOL.md section 4).
 
     `retry_after_s` is what the runner asked for, if it did. `has_dropped_turn` is true when the connection broke after
     the request was sent, which may mean that the runner dies on this step.
     """
-
-    code = "runner-unavailable"
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None, has_dropped_turn: bool = False) -> None:
         super().__init__(reason)
@@ -235,89 +183,63 @@ class RunnerUnavailableError(RunnerError):
         self.has_dropped_turn = has_dropped_turn
 
 
-class MalformedAnswerError(RunnerError):
+class MalformedAnswerError(RunnerError, code="malformed-answer"):
     """The answer is JSON but no proper action: a failed attempt."""
 
-    code = "malformed-answer"
 
-
-class TurnTimedOutError(RunnerError):
+class TurnTimedOutError(RunnerError, code="turn-timed-out"):
     """No answer by the deadline: a failed attempt."""
 
-    code = "turn-timed-out"
 
-
-class EngineError(WorkflowError):
+class EngineError(WorkflowError, code="engine-error"):
     """This engine cannot do it now."""
 
-    code = "engine-error"
 
-
-class EngineNotRunningError(EngineError):
+class EngineNotRunningError(EngineError, code="engine-not-running"):
     """The engine has not been started, or is shutting down."""
 
-    code = "engine-not-running"
 
-
-class NoOwnerError(EngineError):
+class NoOwnerError(EngineError, code="no-owner"):
     """This process stands by, and whoever owns the file did not answer in time; one that answers may come soon."""
 
-    code = "no-owner"
 
-
-class StoreError(WorkflowError):
+class StoreError(WorkflowError, code="store-error"):
     """The database cannot be used."""
 
-    code = "store-error"
 
-
-class DatabaseInUseError(StoreError):
+class DatabaseInUseError(StoreError, code="database-in-use"):
     """Another engine owns the file; the message names the owner."""
-
-    code = "database-in-use"
 
 
 class DatabaseInUseHereError(DatabaseInUseError):
     """The owner is another engine of this same process: waiting for it to go would be waiting for oneself."""
 
 
-class OwnershipLostError(StoreError):
+class OwnershipLostError(StoreError, code="ownership-lost"):
     """The file or its lock was removed or replaced, or another engine has taken it over (PROMISES.md P21, P23)."""
 
-    code = "ownership-lost"
 
-
-class NewerDatabaseError(StoreError):
+class NewerDatabaseError(StoreError, code="newer-database"):
     """The file was written by a newer release."""
 
-    code = "newer-database"
 
-
-class CorruptDatabaseError(StoreError):
+class CorruptDatabaseError(StoreError, code="corrupt-database"):
     """The file, or a row of it, cannot be read; it is never written to."""
 
-    code = "corrupt-database"
 
-
-class UnreadableInstanceError(CorruptDatabaseError):
+class UnreadableInstanceError(CorruptDatabaseError, code="instance-unreadable"):
     """What the file holds of one instance cannot be read or does not add up; it is parked and the others go on (P18).
 
     Its history is not touched. Once its rows are repaired, `resume` reads them again.
     """
 
-    code = "instance-unreadable"
 
-
-class StorageFullError(StoreError):
+class StorageFullError(StoreError, code="storage-full"):
     """The disk is full; nothing was changed and the engine goes on when there is space."""
 
-    code = "storage-full"
 
-
-class StorageFailedError(StoreError):
+class StorageFailedError(StoreError, code="storage-failed"):
     """The disk failed again and again, or the file may only be read: nothing more is written (PROMISES.md P25).
 
     What was acknowledged is in the file. Mend what the message names, then start the engine again.
     """
-
-    code = "storage-failed"

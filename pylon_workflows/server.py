@@ -28,10 +28,8 @@ DEFAULT_PORT = 8765
 _CLOSE_CONNECTIONS_WITHIN_S = 5
 
 
-class CannotListenError(EngineError):
+class CannotListenError(EngineError, code="cannot-listen"):
     """The address is taken, or is none of this machine's."""
-
-    code = "cannot-listen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,59 +19,41 @@ from collections.abc import Mapping
 from pylon_workflows.errors import CallerError, InvalidInputError, TooLargeError
 
 
-class MalformedJsonError(InvalidInputError):
+class MalformedJsonError(InvalidInputError, code="malformed-json"):
     """The body is not JSON, or holds what JSON would lose or change (PROMISES.md P31)."""
 
-    code = "malformed-json"
 
-
-class BodyTooLargeError(TooLargeError):
+class BodyTooLargeError(TooLargeError, code="body-too-large"):
     """The body has more than `max_body_bytes`."""
 
-    code = "body-too-large"
 
-
-class RefusedRequestError(CallerError):
+class RefusedRequestError(CallerError, code="refused"):
     """The request is refused for what it is, whatever it asks for; `headers` go with the answer."""
-
-    code = "refused"
 
     def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.headers = dict(headers or {})
 
 
-class UnknownRouteError(RefusedRequestError):
+class UnknownRouteError(RefusedRequestError, code="unknown-route"):
     """The API has no such path."""
 
-    code = "unknown-route"
 
-
-class MethodNotAllowedError(RefusedRequestError):
+class MethodNotAllowedError(RefusedRequestError, code="method-not-allowed"):
     """The path exists and does not take this method."""
 
-    code = "method-not-allowed"
 
-
-class MissingTokenError(RefusedRequestError):
+class MissingTokenError(RefusedRequestError, code="unauthorized"):
     """The API has a token and the request does not carry it."""
 
-    code = "unauthorized"
 
-
-class NotLocalError(RefusedRequestError):
+class NotLocalError(RefusedRequestError, code="forbidden"):
     """The API has no token and the request did not come straight from a program on this machine."""
 
-    code = "forbidden"
 
-
-class BodyTooSlowError(RefusedRequestError):
+class BodyTooSlowError(RefusedRequestError, code="body-timeout"):
     """The body did not arrive in time."""
 
-    code = "body-timeout"
 
-
-class UnsupportedEncodingError(RefusedRequestError):
+class UnsupportedEncodingError(RefusedRequestError, code="unsupported-encoding"):
     """The body is compressed."""
-
-    code = "unsupported-encoding"
