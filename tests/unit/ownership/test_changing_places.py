@@ -9,7 +9,7 @@ import pytest
 from owner import Owner, worker
 
 from pylon_workflows import NoOwnerError, OwnershipLostError, WorkflowError
-from pylon_workflows.ownership import link
+from pylon_workflows.ownership import owner_server
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Complete
 
@@ -87,7 +87,7 @@ async def test_an_owner_whose_socket_is_removed_listens_anew(path, caplog):
 
 
 async def test_an_owner_leaves_what_another_has_put_in_the_place_of_its_socket(path, monkeypatch):
-    monkeypatch.setattr(link, "_LOOK_S", 0.01)
+    monkeypatch.setattr(owner_server, "_LOOK_S", 0.01)
     async with worker(path):
         there = path.with_name("orders.db.sock")
         there.unlink()
