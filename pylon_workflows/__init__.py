@@ -50,7 +50,7 @@ from pylon_workflows.errors import (
     WorkflowError,
     WorkflowFailedError,
 )
-from pylon_workflows.ports import EventReceipt, InstanceSummary, Started
+from pylon_workflows.ports import EventReceipt, InstanceSummary, RunnerWait, Started
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.local import LocalRunner
 from pylon_workflows.settings import EngineSettings
@@ -94,6 +94,7 @@ __all__ = [
     "ReservedIdError",
     "RunnerError",
     "RunnerUnavailableError",
+    "RunnerWait",
     "StartConflictError",
     "Started",
     "Status",

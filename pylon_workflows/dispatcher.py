@@ -7,10 +7,11 @@ workflow by workflow, when there is room again; what a start finds in the store 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from pylon_workflows.fair_queue import FairQueue
-from pylon_workflows.ports import Clock
+from pylon_workflows.ports import Clock, RunnerWait
 from pylon_workflows.postponements import Postponements
 from pylon_workflows.runner_health import RunnerHealth
 
@@ -99,6 +100,17 @@ class Dispatcher:
         if name is not None:
             self.offer(instance_id, name)
 
+    def runner_wait(self, instance_id: str, name: str) -> RunnerWait | None:
+        """Why and until when a runnable instance waits for the runner, if it does."""
+        wait = self._health.wait_of(instance_id, name)
+        if wait is None:
+            return None
+        now = self._clock.monotonic()
+        left_s = max(0.0, (self._postponed.until(instance_id) or now) - now)
+        if self._health.is_down(name):
+            left_s = max(left_s, self._health.seconds_until_probe(name, now))
+        return RunnerWait(reason=wait[0], since=wait[1], next_try_at=self._clock.now() + timedelta(seconds=left_s))
+
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.
 
@@ -118,7 +130,7 @@ class Dispatcher:
             others = [task for task in (self._reading, self._alarm) if task is not None]
             await asyncio.gather(*driving, *others, return_exceptions=True)
             self._reading = self._alarm = None
-            for held in (self._queue, self._postponed, self._unread, self._to_read, self._probes):
+            for held in (self._queue, self._postponed, self._unread, self._to_read, self._probes, self._health.waits):
                 held.clear()
 
     def _fill(self) -> None:

@@ -29,6 +29,7 @@ from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.starts import Starts
+from pylon_workflows.summaries import RunnerWait
 from pylon_workflows.tasks import Tasks
 from pylon_workflows.timers import Timers
 from pylon_workflows.turns import Turns
@@ -267,6 +268,12 @@ class LocalEngine:
         self._check_running()
         await self._to_its_end(self._store.save_definition(definition))
         self._definitions.restore([definition])
+
+    def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
+        """See `ports.Engine.waiting_for_runner`."""
+        if self._dispatcher is None or not instance.is_runnable:
+            return None
+        return self._dispatcher.runner_wait(instance.id, instance.name)
 
     def _committed(self, instance: Instance) -> None:
         if self._dispatcher is not None:

@@ -9,14 +9,14 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, WorkflowError
-from pylon_workflows.summaries import MAX_PAGE, PARKED, EventReceipt, InstanceSummary, Started
+from pylon_workflows.summaries import MAX_PAGE, PARKED, EventReceipt, InstanceSummary, RunnerWait, Started
 from runner_protocol.messages import Action
 
 T = TypeVar("T")
 
 __all__ = [
-    "EMPTY", "MAX_PAGE", "PARKED", "Clock", "Engine", "EventReceipt", "InstanceSummary", "Runner", "Started",
-    "Store", "Turn", "Write",
+    "EMPTY", "MAX_PAGE", "PARKED", "Clock", "Engine", "EventReceipt", "InstanceSummary", "Runner", "RunnerWait",
+    "Started", "Store", "Turn", "Write",
 ]  # fmt: skip
 
 EMPTY: Any = {}
@@ -256,11 +256,11 @@ class Engine(Protocol):
         ...
 
     async def advance(self, instance_id: str) -> Status:
-        """Do now what is due or was put off, if anything is, and tell the present status.
+        """Do now what is due or was put off, and tell the present status. Raises UnknownInstanceError."""
+        ...
 
-        Raises:
-            UnknownInstanceError
-        """
+    def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
+        """Why the runner is not asked about it now, when it is away or puts it off; a standby knows of none."""
         ...
 
     async def delete(self, instance_id: str) -> None:

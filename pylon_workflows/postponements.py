@@ -32,6 +32,11 @@ class Postponements:
             self._by_time = [(at, instance_id) for instance_id, (at, _) in self._known.items()]
             heapq.heapify(self._by_time)
 
+    def until(self, instance_id: str) -> float | None:
+        """The time until which it is left alone, if it is."""
+        known = self._known.get(instance_id)
+        return None if known is None else known[0]
+
     def cut_short(self, instance_id: str) -> str | None:
         """Postpone it no longer; the name of its workflow, or None when it was not postponed."""
         known = self._known.pop(instance_id, None)

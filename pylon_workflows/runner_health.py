@@ -4,6 +4,7 @@ Nothing of this is written: an unavailable runner uses up no retry and changes n
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pylon_workflows.errors import RunnerUnavailableError
 
@@ -59,6 +60,8 @@ class RunnerHealth:
         self._asked: dict[str, tuple[_Workflow, int, bool]] = {}
         self._answers = 0
         self.recoveries = 0
+        self.waits: dict[str, tuple[str, datetime]] = {}
+        """Of each instance that is put off: why the last time, and since when."""
 
     def is_failing(self, name: str) -> bool:
         """Whether the last turn of this workflow to end, whoever's it was, found no answer."""
@@ -122,6 +125,24 @@ class RunnerHealth:
             return asked_for
         return max(asked_for, _backoff_s(trouble.failures, _LONGEST_DELAY_S, jitter))
 
+    def put_off(self, instance_id: str, reason: str, now: datetime) -> None:
+        """Its turn led to nothing: it is asked about again later."""
+        known = self.waits.get(instance_id)
+        self.waits[instance_id] = (reason, now if known is None else known[1])
+
+    def goes_on(self, instance_id: str) -> None:
+        """Its turn led to something."""
+        if self.waits:
+            self.waits.pop(instance_id, None)
+
+    def wait_of(self, instance_id: str, name: str) -> tuple[str, datetime] | None:
+        """Why it is put off, and since when; one that was not asked about waits as the others do that found it down."""
+        wait = self.waits.get(instance_id)
+        workflow = self._workflows.get(name)
+        if wait is not None or workflow is None or not workflow.is_down:
+            return wait
+        return next((self.waits[other] for other in workflow.failing if other in self.waits), None)
+
     def has_killed_runner(self, instance_id: str) -> bool:
         """Whether the runner keeps dying on this instance's step while it answers others."""
         trouble = self._troubles.get(instance_id)
@@ -131,6 +152,7 @@ class RunnerHealth:
         """The instance is asked about no more."""
         self._asked.pop(instance_id, None)
         self._troubles.pop(instance_id, None)
+        self.waits.pop(instance_id, None)
 
 
 def _backoff_s(failures: int, longest_s: float, jitter: float) -> float:

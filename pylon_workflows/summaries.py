@@ -46,3 +46,16 @@ class EventReceipt:
     """An accepted event; a duplicate changed nothing."""
 
     is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerWait:
+    """Why an instance is put off that could go on: the runner is away, or puts it off.
+
+    Nothing of this is written; it is known to the engine that drives, while it runs. `next_try_at` is when the runner
+    is asked again at the earliest.
+    """
+
+    reason: str
+    since: datetime
+    next_try_at: datetime

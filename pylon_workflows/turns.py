@@ -144,6 +144,7 @@ class Turns:
                 return None
             if isinstance(answer, float):
                 return answer
+            self._health.goes_on(instance_id)
             if live.instance is None:  # a change that could not be stored has forgotten it
                 await self._changes.load(live, instance_id)
             try:
@@ -199,8 +200,8 @@ class Turns:
         self._health.answered(instance_id)
 
     def _unavailable(self, instance_id: str, name: str, error: RunnerUnavailableError) -> float | Block:
-        if not self._health.is_failing(name):  # once an outage; a log holds no bodies
-            reason = str(error).partition("; the body begins ")[0]
+        reason = str(error).partition("; the body begins ")[0]  # a log holds no bodies
+        if not self._health.is_failing(name):  # once an outage
             _log.warning("%s: the runner is unavailable, it is asked again and again: %s", instance_id, reason)
         delay_s = self._health.failed(instance_id, error, monotonic=self._clock.monotonic(), jitter=self._jitter())
         if self._health.has_killed_runner(instance_id):
@@ -209,6 +210,7 @@ class Turns:
                 reason=f"the runner dies on this step: the connection broke {DROPPED_TURNS_UNTIL_BLOCKED} times "
                 f"while other instances were answered; the last time: {error}"
             )
+        self._health.put_off(instance_id, f"the runner is unavailable: {reason}", self._clock.now())
         return delay_s
 
     def _deferred(self, instance_id: str, action: Defer) -> float:
@@ -216,5 +218,6 @@ class Turns:
         if count == 0:
             _log.warning("%s: the runner puts it off, it is asked again and again: %s", instance_id, action.reason)
         self._deferrals[instance_id] = count + 1
+        self._health.put_off(instance_id, f"the runner puts it off: {action.reason}", self._clock.now())
         asked_for_s = max(action.retry_after / timedelta(seconds=1), _SHORTEST_DEFERRAL_S)
         return max(asked_for_s, min(asked_for_s * 2.0 ** min(count, 30), _LONGEST_DEFERRAL_S))

@@ -27,6 +27,7 @@ from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings, Synchronous
 from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.store.sqlite import SqliteStore
+from pylon_workflows.summaries import RunnerWait
 from pylon_workflows.watch import Check
 from runner_protocol.messages import Action
 
@@ -271,6 +272,13 @@ class WorkflowEngine:
         if instance.status is Status.CANCELLED:
             raise WorkflowCancelledError(f"{instance_id} was cancelled", instance=instance)
         return instance.output
+
+    def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
+        """Why an instance, as `get` has just told it, is put off while the runner is away or asks for it; else None.
+
+        Only the owner knows (`role`): nothing of this is written.
+        """
+        return self._engine.waiting_for_runner(instance) if self._access.role == "owner" else None
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """All workflows that can be started, by name."""

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -93,7 +94,8 @@ class Handlers:
     async def get(self, request: Request) -> Response:
         """An instance."""
         instance = await self._engine.get(_instance_id(request))
-        return _json(await _written(views.instance_json, instance, len(instance.records)))
+        write = partial(views.instance_json, wait=self._engine.waiting_for_runner(instance))
+        return _json(await _written(write, instance, len(instance.records)))
 
     async def history(self, request: Request) -> Response:
         """All transitions of an instance."""

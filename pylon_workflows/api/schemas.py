@@ -100,9 +100,18 @@ class SummaryAnswer(Shape):
     completed_at: Timestamp | None
 
 
-class InstanceAnswer(SummaryAnswer):
-    """An instance."""
+class RunnerWaitAnswer(Shape):
+    """The runner is away or puts the instance off, which is asked about again then at the earliest."""
 
+    reason: str
+    since: Timestamp
+    next_try_at: Timestamp
+
+
+class InstanceAnswer(SummaryAnswer):
+    """An instance; `waiting_for_runner` is told by the process that drives, by others it is null."""
+
+    waiting_for_runner: RunnerWaitAnswer | None
     input: Any
     output: Any
     error_detail: Any

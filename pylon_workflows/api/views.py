@@ -10,7 +10,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.ports import InstanceSummary, RunnerWait
 from pylon_workflows.turn_request import record_json
 from runner_protocol.fields import format_timestamp
 from runner_protocol.strict_json import encode_parsed
@@ -30,6 +30,7 @@ INSTANCE_MEMBERS = (
     "waiting_for",
     "wake_at",
     "retry_at",
+    "waiting_for_runner",
     "blocked_reason",
     "max_retries",
     "created_at",
@@ -41,12 +42,13 @@ INSTANCE_MEMBERS = (
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def instance_json(instance: Instance) -> bytes:
-    """The instance with its input, output and the records of its present run."""
+def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> bytes:
+    """The instance with its input, output and the records of its present run, and what keeps it from the runner."""
     members = _common(instance)
     members["input"] = instance.origin.input_json
     members["output"] = instance.output_json or b"null"
     members["error_detail"] = instance.error_detail_json or b"null"
+    members["waiting_for_runner"] = b"null" if wait is None else _runner_wait(wait)
     members["steps"] = _array(record_json(record, index) for index, record in enumerate(instance.records))
     return _object({name: members[name] for name in INSTANCE_MEMBERS})
 
@@ -77,6 +79,12 @@ def definition_json(definition: WorkflowDefinition) -> bytes:
             "step_timeout_s": _seconds(definition.step_timeout),
             "max_in_flight": definition.max_in_flight,
         }
+    )
+
+
+def _runner_wait(wait: RunnerWait) -> bytes:
+    return _object(
+        {"reason": encode_parsed(wait.reason), "since": _time(wait.since), "next_try_at": _time(wait.next_try_at)}
     )
 
 

@@ -46,6 +46,9 @@ def situation(instance: Json, now: datetime) -> str:
         return f"sleeps until {_when(wake, now)}"
     if retry is not None:
         return f"tries again at {_when(retry, now)}"
+    if (runner := instance.get("waiting_for_runner")) is not None:  # which an older engine does not tell
+        next_try = _when(_time(runner["next_try_at"]).timestamp(), now)
+        return f"waits for the runner since {runner['since']}, asks again at {next_try}: {runner['reason']}"
     return ""
 
 

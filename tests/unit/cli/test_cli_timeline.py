@@ -105,6 +105,11 @@ def test_other_facts_are_told_in_their_own_words() -> None:
         ),
         ({"wake_at": 1795251601.5}, "sleeps until 2026-11-21 09:00:01 UTC (in 1.50 s)"),
         ({"retry_at": 1795251599}, "tries again at 2026-11-21 08:59:59 UTC"),
+        ({"waiting_for_runner": None}, ""),
+        (
+            {"waiting_for_runner": {"reason": "refused", "since": AT, "next_try_at": LATER}},
+            f"waits for the runner since {AT}, asks again at 2026-11-21 09:00:02 UTC (in 2.50 s): refused",
+        ),
     ],
 )
 def test_the_situation_is_a_sentence(members: dict[str, Any], said: str) -> None:

@@ -51,6 +51,7 @@ async def test_a_standby_does_all_that_an_owner_does(path):
         applied = await standby.apply("order-1", answer())
         assert [record.key for record in applied.records] == ["charge"]
         assert await standby.advance("order-1") is Status.RUNNING
+        assert standby.waiting_for_runner(await standby.get("order-1")) is None
         await standby.apply("order-1", Diverged(position=0, expected="charge", got="mail"))
         assert await standby.resume("order-1") is Status.RUNNING
         await standby.apply("order-1", Complete(output=7))
