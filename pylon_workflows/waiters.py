@@ -42,6 +42,12 @@ class Waiters:
             if not future.done():
                 future.set_result(instance)
 
+    def failed(self, instance_id: str, error: WorkflowError) -> None:
+        """There is nothing to wait for any more: it has been deleted, or its end cannot be read."""
+        for future in self._futures.pop(instance_id, ()):
+            if not future.done():
+                future.set_exception(type(error)(*error.args))
+
     def close(self, reason: WorkflowError | None = None) -> None:
         """Nobody will finish any more: tell everyone who waits. `reason` says why the engine has failed, if it has."""
         why = reason or EngineNotRunningError("the engine was closed before the instance finished")

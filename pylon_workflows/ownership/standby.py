@@ -66,8 +66,8 @@ class FileReads(Protocol):
         """A number that differs from the one before when anybody has committed in between."""
         ...
 
-    async def finished(self, instance_ids: Sequence[str]) -> Sequence[str]:
-        """Which of them have finished."""
+    async def ended(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Which of them have finished, or are not there any more."""
         ...
 
 
@@ -155,18 +155,26 @@ class Standby:
             while self._waiters.ids or seen is None:
                 with _logged(f"{self._path} cannot be read, it is tried again"):
                     if (version := await self._reads.data_version()) != seen:
-                        for instance_id in await self._reads.finished(self._waiters.ids):
-                            with _logged(f"{instance_id} has finished, and cannot be read"):
-                                self._waiters.finished(await self._read(instance_id))
+                        for instance_id in await self._reads.ended(self._waiters.ids):
+                            await self._tell(instance_id)
                         seen = version
                 await asyncio.sleep(_WATCH_S)
         finally:
             self._watching = None
+
+    async def _tell(self, instance_id: str) -> None:
+        """Raises what may be better when it is read again."""
+        try:
+            instance = await self._read(instance_id)
+        except (UnknownInstanceError, UnreadableInstanceError) as error:
+            self._waiters.failed(instance_id, error)
+        else:
+            self._waiters.finished(instance)
 
 
 @contextmanager
 def _logged(what: str) -> Iterator[None]:
     try:
         yield
-    except (StoreError, UnknownInstanceError) as error:
+    except StoreError as error:
         _log.warning("%s: %s", what, error)

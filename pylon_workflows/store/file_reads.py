@@ -12,7 +12,10 @@ from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.store import migrations, reads
 from pylon_workflows.store.rows import definitions_from, summary_from
 
-_FINISHED = "SELECT id FROM instances WHERE completed_at IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+_ENDED = """
+SELECT value FROM json_each(?)
+WHERE NOT EXISTS (SELECT 1 FROM instances WHERE id = value AND completed_at IS NULL)
+"""
 
 
 class SqliteFileReads:
@@ -85,6 +88,6 @@ class SqliteFileReads:
         ((version,),) = await self._states.rows("PRAGMA data_version")
         return int(version)
 
-    async def finished(self, instance_ids: Sequence[str]) -> Sequence[str]:
-        """Which of them have finished."""
-        return await self._states.ids(_FINISHED, (json.dumps(list(instance_ids)),))
+    async def ended(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Which of them have finished, or are not there any more."""
+        return await self._states.ids(_ENDED, (json.dumps(list(instance_ids)),))

@@ -3,13 +3,23 @@
 import asyncio
 import os
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from owner import Owner, worker
 
-from pylon_workflows import NoOwnerError, OwnershipLostError, WorkflowError
+from pylon_workflows import (
+    NoOwnerError,
+    OwnershipLostError,
+    StoreError,
+    UnknownInstanceError,
+    UnreadableInstanceError,
+    WorkflowError,
+)
 from pylon_workflows.ownership import owner_server
+from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Complete
 
@@ -123,3 +133,48 @@ async def test_a_name_that_is_no_text_is_refused_on_a_standby_too(path):
         for engine in (owner.engine, standby):
             with pytest.raises(WorkflowError):
                 await engine.start_or_find("\ud800")
+
+
+async def test_who_waits_on_a_standby_for_an_instance_that_is_deleted_as_soon_as_it_ends_hears_of_it(path):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="a")
+        waiting = asyncio.create_task(standby.wait("a"))
+        await asyncio.sleep(0.2)
+        with closing(sqlite3.connect(path)) as connection:  # what a standby sees that did not look in between
+            connection.execute("DELETE FROM history")
+            connection.execute("DELETE FROM instances")
+            connection.commit()
+        with pytest.raises(UnknownInstanceError):
+            await asyncio.wait_for(waiting, 5)
+
+
+async def test_who_waits_on_a_standby_hears_when_what_has_finished_cannot_be_read(path):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="a")
+        waiting = asyncio.create_task(standby.wait("a"))
+        await asyncio.sleep(0.2)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE history SET type = 'Nonsense'")
+            connection.execute("UPDATE instances SET completed_at = 1, status = 'completed'")
+            connection.commit()
+        with pytest.raises(UnreadableInstanceError):
+            await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_reading_that_failed_once_is_tried_again_for_those_who_wait_on_a_standby(path, monkeypatch):
+    async with Owner(path) as owner, worker(path) as standby:
+        await owner.engine.start_or_find("order", id="a")
+        waiting = asyncio.create_task(standby.wait("a"))
+        await asyncio.sleep(0.2)
+        histories, failures = SqliteFileReads.histories, []
+
+        async def fail_once(self, ids):
+            if not failures:
+                failures.append(StoreError("the disk hiccups"))
+                raise failures[0]
+            return await histories(self, ids)
+
+        monkeypatch.setattr(SqliteFileReads, "histories", fail_once)
+        await owner.engine.apply("a", Complete(output=7))
+        assert (await asyncio.wait_for(waiting, 5)).output == 7
+        assert failures
