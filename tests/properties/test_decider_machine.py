@@ -1,4 +1,4 @@
-"""Random commands against the rules: what holds of an instance whatever happens to it (DESIGN.md, The core).
+"""Random commands against the rules: what holds of an instance whatever happens to it (docs/decisions/0004).
 
 One run is one history. Commands are given to instances in any state, early, late and repeated; time passes and jumps
 back. In the end the whole history must fold to the state, before and after a trip through the store's rows.

@@ -198,6 +198,13 @@ def test_decision_records_that_the_code_names_are_there() -> None:
             assert (ROOT / name).exists(), f"{path.name} names {name}"
 
 
+def test_promises_that_the_code_names_are_made() -> None:
+    made = re.findall(r"^- \*\*(P\d+)\*\*", text_of("docs/PROMISES.md"), re.MULTILINE)
+    assert made == [f"P{number}" for number in range(1, len(made) + 1)]
+    for path in [*(ROOT / "pylon_workflows").rglob("*.py"), *(ROOT / "runner_protocol").rglob("*.py")]:
+        assert set(re.findall(r"\bP\d+\b", path.read_text())) <= set(made), path.name
+
+
 def test_the_changelog_begins_with_this_version() -> None:
     assert re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), re.MULTILINE)[0] == __version__
 
