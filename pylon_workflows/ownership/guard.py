@@ -141,7 +141,8 @@ def _checked(path: Path) -> Path:
 def _locked(lock: Path, database: Path) -> int:
     """A descriptor that holds the lock, on the file that is at `lock` now."""
     for _ in range(_ATTEMPTS):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # What a link leads to would be written over, such as the database itself.
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if identity_of(lock) == identity_of(descriptor):

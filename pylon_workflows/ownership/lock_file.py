@@ -42,7 +42,7 @@ def read_owner(descriptor: int) -> Owner | None:
         facts = json.loads(os.pread(descriptor, 4096, 0))
         since = datetime.fromisoformat(facts["since"])
         return Owner(pid=int(facts["pid"]), host=str(facts["host"]), since=since)
-    except (ValueError, TypeError, KeyError, OSError):
+    except (ValueError, TypeError, KeyError, RecursionError, OSError):
         return None
 
 

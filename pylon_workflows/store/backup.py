@@ -43,6 +43,9 @@ def back_up(database: Path, to: Path, *, is_replacing: bool = False) -> Copied:
         raise StoreError(f"{to} is there already: name another file, or replace it with --force")
     if to.is_dir() or (to.exists() and to.samefile(database)):
         raise StoreError(f"{to} is {'a folder' if to.is_dir() else 'the database itself'}: name another file")
+    own = [Path(f"{database.resolve()}{suffix}") for suffix in (*_COMPANIONS, ".lock", ".sock")]
+    if to.parent.resolve() / to.name in own:
+        raise StoreError(f"{to} belongs to the database, which would lose it: name another file")
     beside = _companion(to)
     if beside is not None:
         raise StoreError(f"{to} is in use, or was not closed cleanly: {beside} is there. Name another file")

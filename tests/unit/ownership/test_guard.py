@@ -20,6 +20,7 @@ from pylon_workflows.errors import (
     StoreError,
 )
 from pylon_workflows.ownership.guard import FileGuard, _release_in_child
+from pylon_workflows.ownership.lock_file import look
 
 OWNER = """
 import sys
@@ -376,3 +377,17 @@ os.waitpid(child, 0)
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.split("\n")[:3] == ["free", "still owned", "owned again"]
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed_for_what_it_leads_to_would_be_written_over(path):
+    path.write_bytes(b"all that there is")
+    lock_of(path).symlink_to(path)
+    with pytest.raises(StoreError, match="cannot be locked"):
+        FileGuard(path).acquire()
+    assert path.read_bytes() == b"all that there is"
+
+
+def test_a_lock_file_with_nonsense_in_it_names_nobody(path, guard):
+    for nonsense in ("[" * 4000, "{}", "7", '{"pid": [], "host": 1, "since": "x"}'):
+        lock_of(path).write_text(nonsense)
+        assert look(path) == (True, None)

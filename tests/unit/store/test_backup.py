@@ -425,3 +425,14 @@ async def test_a_restored_file_is_taken_by_the_next_owner(path, to):
     assert await store.create(new_instance("new")) is None
     store.check()
     await store.close()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", ".lock", ".sock"])
+async def test_what_belongs_to_the_database_is_not_replaced_by_a_backup(path, suffix):
+    store = await a_store(path, "a")
+    mine = path.with_name(f"{path.name}{suffix}")
+    before = mine.read_bytes() if mine.exists() else None
+    with pytest.raises(StoreError, match="belongs to the database"):
+        back_up(path, mine, is_replacing=True)
+    assert (mine.read_bytes() if mine.exists() else None) == before
+    await store.close()
