@@ -2,7 +2,7 @@
 
 python file=NAME      saved by the reader under this name (ts alike)
 python run            executed
-sh run                executed, in order; `after=S`: so many seconds later
+sh run                executed, in order; `until=WORD`: again and again, until it prints that
 sh background=NAME    started, and left running until the next of that name
 sh                    only checked, command by command
 text output           what the block before has printed; `...` stands for anything

@@ -21,6 +21,7 @@ from document_blocks import ROOT, Block, blocks_of
 
 KIT = ROOT / "runner_protocol" / "typescript"
 WITHIN_S = 300.0
+UNTIL_S = 60.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -61,8 +62,12 @@ class Story:
             case "sh", {"background": name}:
                 self._start(name, block)
             case "sh", {"run": _}:
-                time.sleep(float(block.words.get("after", 0)))
                 self._run(block, ["bash", "-euc", self._here(block.text)])
+                ends_at = time.monotonic() + UNTIL_S
+                while (word := block.words.get("until", "")) not in self.printed:
+                    assert time.monotonic() < ends_at, f"{block}: no {word!r} in {self.printed}"
+                    time.sleep(0.1)
+                    self._run(block, ["bash", "-euc", self._here(block.text)])
             case "text", {"output": _}:
                 self.compared += 1
                 assert is_alike(block.text, self.printed), f"{block}:\n{block.text}\nis not what came:\n{self.printed}"
