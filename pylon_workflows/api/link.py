@@ -38,7 +38,8 @@ def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
         *public_routes(handlers),
     ]
     middleware = [
-        Middleware(AnswerErrors, _explain_whole),
+        # A refusal is the standby's to tell: it asks the next owner, and its caller may never notice.
+        Middleware(AnswerErrors, _explain_whole, logs_refusals=False),
         Middleware(LimitBody, Limits(max_body_bytes=largest + _ROOM_BYTES)),
     ]
     return assembled(routes, middleware)

@@ -42,12 +42,16 @@ UNEXPECTED = Problem(status=500, code="internal-error", detail="something went w
 class AnswerErrors:
     """Turns every exception of the application inside into a problem, as `explain` says.
 
-    `explain` answers None for an exception that it does not know: that one is logged and told without internals.
+    `explain` answers None for an exception that it does not know: that one is logged and told without internals. With
+    `logs_refusals` an answer above 500 is logged too.
     """
 
-    def __init__(self, app: ASGIApp, explain: Callable[[Exception], Problem | None]) -> None:
+    def __init__(
+        self, app: ASGIApp, explain: Callable[[Exception], Problem | None], *, logs_refusals: bool = True
+    ) -> None:
         self._app = app
         self._explain = explain
+        self._logs_refusals = logs_refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; answer for it when it raises before its answer has begun."""
@@ -67,7 +71,7 @@ class AnswerErrors:
             problem = self._explain(error)
             if problem is None or problem.status == UNEXPECTED.status:
                 _logger.exception("%s %r failed", scope["method"], scope["path"])
-            elif problem.status > UNEXPECTED.status:
+            elif problem.status > UNEXPECTED.status and self._logs_refusals:
                 _logger.warning("%s %r: %s", scope["method"], scope["path"], error)
             if has_begun:
                 raise

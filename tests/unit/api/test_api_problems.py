@@ -8,7 +8,9 @@ from still_engine import StillEngine, TroubledEngine
 from pylon_workflows import errors
 from pylon_workflows.api import refusals
 from pylon_workflows.api.app import ANSWERS, create_app, explain
+from pylon_workflows.api.link import create_link_app
 from pylon_workflows.api.problems import AnswerErrors
+from pylon_workflows.settings import EngineSettings
 
 
 async def test_a_problem_has_the_members_of_rfc_9457_and_a_code(client: httpx.AsyncClient) -> None:
@@ -112,6 +114,17 @@ async def test_an_error_after_the_answer_has_begun_is_logged_and_raised(caplog: 
         with caplog.at_level(logging.ERROR), pytest.raises(RuntimeError, match="half way"):
             await client.get("/")
     assert "half way" in caplog.text
+
+
+@pytest.mark.parametrize("trouble", [errors.EngineNotRunningError("not yet"), errors.StorageFullError("full")])
+async def test_what_is_refused_to_a_standby_frightens_nobody(
+    caplog: pytest.LogCaptureFixture, trouble: Exception
+) -> None:
+    """The standby asks the next owner, or tells its own caller; the log of an owner that comes or goes stays silent."""
+    transport = httpx.ASGITransport(create_link_app(TroubledEngine(trouble), EngineSettings()))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert (await client.get("/wf_alice")).status_code == 503
+    assert not [record for record in caplog.records if record.name.startswith("pylon_workflows")]
 
 
 async def test_other_protocols_than_http_pass_untouched(engine: StillEngine) -> None:
