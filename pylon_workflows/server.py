@@ -176,6 +176,7 @@ def _listener(options: ServeOptions) -> socket.socket:
         return socket.create_server((options.host, options.port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason.partition(" (while ")[0]  # Python repeats the address there
         raise CannotListenError(f"cannot listen on {options.host} port {options.port}: {reason}") from None
 
 

@@ -145,7 +145,9 @@ async def wait_until(condition: Callable[[], Any], *, timeout_s: float = 10.0) -
 async def wait_for_status(
     engine: WorkflowEngine, instance_id: str, status: Status | str, *, timeout_s: float = 10.0
 ) -> Instance:
-    """Let the event loop run until the instance has this status; returns it. Raises TimeoutError."""
+    """Let the event loop run until the instance has this status; returns it. Raises TimeoutError, ValueError."""
+    if status not in tuple(Status):
+        raise ValueError(f"status: {status!r} is none of {', '.join(Status)}")
 
     async def has_status() -> bool:
         return (await engine.get(instance_id)).status == status

@@ -7,7 +7,15 @@ from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from pylon_workflows import CallerError, UnknownInstanceError, WorkflowDefinition, WorkflowEngine, create_app
+from pylon_workflows import (
+    CallerError,
+    EngineError,
+    StoreError,
+    UnknownInstanceError,
+    WorkflowDefinition,
+    WorkflowEngine,
+    create_app,
+)
 
 User = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -56,3 +64,11 @@ async def refuse(_request: Request, error: CallerError) -> JSONResponse:
     """What the engine refuses is the caller's doing: a 4xx with its sentence."""
     content: dict[str, Any] = {"detail": str(error), "code": error.code}
     return JSONResponse(content, status_code=404 if isinstance(error, UnknownInstanceError) else 409)
+
+
+@app.exception_handler(EngineError)
+@app.exception_handler(StoreError)
+async def not_now(_request: Request, error: EngineError | StoreError) -> JSONResponse:
+    """The engine cannot do it at this moment (no owner, a full disk): a 5xx, so that a webhook's sender tries again."""
+    content: dict[str, Any] = {"detail": str(error), "code": error.code}
+    return JSONResponse(content, status_code=503, headers={"retry-after": "5"})

@@ -102,6 +102,8 @@ def show(client: Client, as_json: bool, *, id: str) -> None:
     now = situation(instance, datetime.now(UTC))
     if now:
         print_line(now)
+    if instance["status"] == "blocked":
+        print_line(f"when that is mended: pylon-workflows resume {instance['id']}")
 
 
 @_client_command("start")

@@ -5,6 +5,7 @@ record locks would vanish with any other open and close of the file in the proce
 would let two processes lock two files of one name.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class FileGuard:
         try:
             self._descriptor = _locked(lock, self._path)
         except OSError as error:
-            raise StoreError(f"{lock} cannot be locked: {error.strerror}") from error
+            raise StoreError(f"{lock} cannot be locked: {error.strerror}{_remedy(error)}") from error
         self._database = identity_of(self._real)
         self._has_log = self._misses_log = False
         _let_go_in_children()
@@ -158,6 +159,14 @@ def _locked(lock: Path, database: Path) -> int:
             raise
         os.close(descriptor)  # somebody removed or replaced the lock file while we locked it
     raise StoreError(f"{lock} keeps being replaced by another program")
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return ": make the folder, or name another file"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return ": this user must be able to make files in the folder of the database"
+    return ""
 
 
 def _release_in_child() -> None:

@@ -57,7 +57,9 @@ def translate(error: BaseException, what: str = "the database") -> WorkflowError
     elif is_corruption(error):
         failure = CorruptDatabaseError(f"{what} is damaged ({error}): restore a backup")
     elif name.startswith("SQLITE_READONLY"):
-        failure = StorageFailedError(f"{what} may only be read ({name}): make it writable, and start again")
+        failure = StorageFailedError(
+            f"{what} may only be read ({name}): make it writable for this user, and its folder too; then start again"
+        )
     else:
         failure = StoreError(f"{what} cannot be used: {error}" + (f" ({name})" if name else ""))
     failure.__cause__ = error

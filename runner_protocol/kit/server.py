@@ -141,7 +141,12 @@ def serve_app(app: AsgiApp, *, host: str | None = None, port: int | None = None)
     default_host, default_port, path = _default_address()
     host, port = host or default_host, default_port if port is None else port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while ")[0]  # Python repeats the address there
+        remedy = f"stop what listens there, or name another port in {URL_VARIABLE}"
+        raise OSError(error.errno, f"the runner cannot listen on {host} port {port}: {reason}; {remedy}") from None
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     url = f"http://{shown}:{listener.getsockname()[1]}{path}"
 

@@ -236,6 +236,7 @@ class TestSteering:
 
     def test_resume_lets_a_blocked_one_go_on(self, run: Run, server: LocalServer) -> None:
         instance_id = blocked(server, run)
+        assert f"pylon-workflows resume {instance_id}\n" in run("show", instance_id, url=server.url).output
         assert run("resume", instance_id, url=server.url).output == f"resumed {instance_id}: running\n"
         started(server, "patient", id="p")
         refused = run("resume", "p", url=server.url)

@@ -170,8 +170,18 @@ def test_a_file_system_without_locks_is_told(path, monkeypatch):
 
 
 def test_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(StoreError, match="cannot be locked: No such file"):
+    with pytest.raises(StoreError, match="cannot be locked: No such file or directory: make the folder"):
         FileGuard(tmp_path / "missing" / "workflows.db").acquire()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_not_be_written_is_told(path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreError, match="this user must be able to make files in the folder of the database"):
+        FileGuard(path).acquire()
 
 
 @pytest.mark.parametrize("name", [":memory:", "file:workflows.db?mode=memory", "file:///srv/workflows.db", "", "a\0b"])

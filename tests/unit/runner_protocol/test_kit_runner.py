@@ -270,7 +270,10 @@ def test_a_bad_address_in_the_environment_is_refused(url: str, monkeypatch: pyte
 
 
 def test_a_taken_port_is_an_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match=r"the runner cannot listen on 127.0.0.1 port .* in use; stop what listens there"),
+    ):
         RUNNER.serve(taken.getsockname()[1])
 
 
