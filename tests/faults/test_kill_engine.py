@@ -144,21 +144,25 @@ class Story:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("seed", "files"),
+    ("seed", "files", "synchronous"),
     [
-        pytest.param(1, 1, id="seed-1"),
-        pytest.param(None, 1, id="random-seed"),
-        pytest.param(None, 500 // KILLS_A_FILE, id="500-kills", marks=[pytest.mark.long, pytest.mark.timeout(7200)]),
+        pytest.param(1, 1, "full", id="seed-1"),
+        pytest.param(None, 1, "full", id="random-seed"),
+        pytest.param(None, 1, "normal", id="normal-random-seed"),
+        pytest.param(
+            None, 500 // KILLS_A_FILE, "full", id="500-kills", marks=[pytest.mark.long, pytest.mark.timeout(7200)]
+        ),
     ],
 )
 def test_no_kill_loses_or_tears_or_repeats_anything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int | None, files: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, seed: int | None, files: int, synchronous: str
 ) -> None:
+    """P2 too: a crash of the process loses nothing with "normal" either."""
     first_seed = seed if seed is not None else int(os.environ.get("SEED") or random.randrange(10**6))
     began = time.monotonic()
     stories = []
     for number in range(files):
-        story = Story(tmp_path / str(number), first_seed + number)
+        story = Story(tmp_path / str(number), first_seed + number, options=("--synchronous", synchronous))
         while story.kills < KILLS_A_FILE:
             story.kill_once()
         story.finish()
@@ -168,7 +172,8 @@ def test_no_kill_loses_or_tears_or_repeats_anything(
     said = sum(len(story.said) for story in stories)
     with capsys.disabled():
         sys.stdout.write(
-            f"\nkill -9 of the engine, seed {first_seed}: {kills} kills, {hit_a_step} of them hit a step under way, "
+            f"\nkill -9 of the engine, synchronous={synchronous}, seed {first_seed}: {kills} kills, "
+            f"{hit_a_step} of them hit a step under way, "
             f"{said} acknowledgements, lost 0, torn 0, "
             f"{sum(len(story.recorded) for story in stories)} steps recorded, run again 0; "
             f"{time.monotonic() - began:.1f} s\n"
