@@ -271,7 +271,7 @@ class Worker:
 
     @property
     def refusal(self) -> errors.WorkflowError | None:
-        """Why nothing is done for anybody: what it has stopped for, or that it was told to stop; None while it is."""
+        """Why it does nothing for anybody: what it has stopped for, or that it was told to stop; None while it does."""
         if self._failure is not None:
             return type(self._failure)(*self._failure.args)
         if self._state is State.STOPPED or self._is_stopping:

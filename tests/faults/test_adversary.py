@@ -94,13 +94,14 @@ async def test_a_long_turn_does_not_keep_the_probes_from_a_runner_that_failed_th
         return RunnerUnavailableError("404") if request.input == "bad" else Complete(output="done")
 
     clock = FakeClock()
-    engine = engine_in_memory(ScriptedRunner(answer), clock=clock)
+    runner = ScriptedRunner(answer)
+    engine = engine_in_memory(runner, clock=clock)
     engine.register(WorkflowDefinition("w", step_timeout=timedelta(hours=1)))
     async with engine:
         await engine.start("w", "long", id="long")
         for number in range(3):
             await engine.start("w", "bad", id=f"bad-{number}")
-        await asyncio.sleep(0.05)
+        await wait_until(lambda: len(runner.requests) == 4)
         await engine.start("w", "good", id="good")
         for _ in range(40):
             clock.advance(1.0)
