@@ -96,6 +96,9 @@ def _retry(entry: Json, _history: Sequence[Json]) -> Described:
 
 def _step_failed(entry: Json, _history: Sequence[Json]) -> Described:
     detail = f"attempt {entry['failures']} failed for good: {_error(entry)}"
+    # An answer that named no step, such as that of an error in the workflow's own code.
+    if entry["name"] == "unknown" and entry.get("position") is None:
+        return "turn failed", "", entry["duration_ms"] / 1000, detail
     return "step failed", entry["name"], entry["duration_ms"] / 1000, detail
 
 

@@ -45,7 +45,14 @@ def test_a_retry_tells_the_error_and_when_it_is_tried_again() -> None:
 
 def test_a_final_failure_says_so() -> None:
     row = second_row("step_failed", name="mail", duration_ms=5, failures=4, error="no route")
-    assert (row.what, row.detail) == ("step failed", "attempt 4 failed for good: no route")
+    assert (row.what, row.name, row.detail) == ("step failed", "mail", "attempt 4 failed for good: no route")
+
+
+@pytest.mark.parametrize(("position", "what", "name"), [(None, "turn failed", ""), (2, "step failed", "unknown")])
+def test_a_failure_of_no_step_is_not_told_as_one(position: int | None, what: str, name: str) -> None:
+    """The record of what the workflow's own code raised is named `unknown`, and has no position."""
+    row = second_row("step_failed", name="unknown", position=position, duration_ms=5, failures=1, error="no route")
+    assert (row.what, row.name) == (what, name)
 
 
 def test_a_sleep_tells_how_long_and_until_when() -> None:
