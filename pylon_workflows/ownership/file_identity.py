@@ -1,6 +1,7 @@
 """Which file it is, whatever it is called."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 Identity = tuple[int, int]
@@ -14,3 +15,16 @@ def identity_of(file: Path | int) -> Identity | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
+
+
+def is_open_here(file: Identity) -> bool:
+    """Whether this process has the file open; so too where the system does not tell."""
+    try:
+        descriptors = [int(each.name) for each in Path("/dev/fd").iterdir()]
+    except OSError:
+        return True
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed since
+            if identity_of(descriptor) == file:
+                return True
+    return False

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pylon_workflows.errors import DatabaseInUseError, InvalidInputError, OwnershipLostError, StoreError
 from pylon_workflows.ownership import file_systems
-from pylon_workflows.ownership.file_identity import Identity, identity_of
+from pylon_workflows.ownership.file_identity import Identity, identity_of, is_open_here
 from pylon_workflows.ownership.lock_file import lock_path, read_owner, write_owner
 
 if sys.platform != "win32":
@@ -41,7 +41,8 @@ class FileGuard:
         self._real = self._path
         self._descriptor: int | None = None
         self._database: Identity | None = None
-        self._has_log = self._misses_log = False
+        self._log: Identity | None = None
+        self._misses_log = False
         self._is_local = False
 
     @property
@@ -69,7 +70,7 @@ class FileGuard:
         except OSError as error:
             raise StoreError(f"{lock} cannot be locked: {error.strerror}{_remedy(error)}") from error
         self._database = identity_of(self._real)
-        self._has_log = self._misses_log = False
+        self._log, self._misses_log = None, False
         _let_go_in_children()
         _held.add(self)
 
@@ -92,7 +93,8 @@ class FileGuard:
         """Look whether the file is still this owner's, which is to be asked once a second while the engine runs.
 
         To be called once after the database has been opened: later calls compare with what was there then. A log
-        (`-wal`) must be missing twice, because the writer may be opening the file anew.
+        (`-wal`) must be missing twice, or twice be one that this process does not have open, because the writer may be
+        opening the file anew.
 
         Raises:
             OwnershipLostError: the lock file, the database or its log was removed or replaced. What is committed from
@@ -109,10 +111,12 @@ class FileGuard:
         if database is None or database != self._database:
             raise OwnershipLostError(self._lost(self._real, "what was committed since is not in the file of that name"))
         log = Path(f"{self._real}-wal")
-        was_missing, self._misses_log = self._misses_log, self._has_log and not log.exists()
-        self._has_log = self._has_log or log.exists()
-        if was_missing and self._misses_log:
-            raise OwnershipLostError(self._lost(log, "it is a part of the database and not to be deleted"))
+        found, was_missing = identity_of(log), self._misses_log
+        self._misses_log = self._log not in (None, found) and not (found is not None and is_open_here(found))
+        if not self._misses_log:
+            self._log = found or self._log
+        elif was_missing:
+            raise OwnershipLostError(self._lost(log, "it is a part of the database and not to be touched"))
 
     def _lost(self, file: Path, so_what: str) -> str:
         what = "was replaced" if file.exists() else "was removed"

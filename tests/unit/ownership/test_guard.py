@@ -296,11 +296,21 @@ def test_a_log_that_is_missing_twice_is_lost_and_one_that_was_being_opened_anew_
     log = path.with_name(f"{path.name}-wal")
     log.unlink()
     owner.check()
-    log.touch()
-    owner.check()
+    with log.open("w"):
+        owner.check()
     log.unlink()
     owner.check()
     with pytest.raises(OwnershipLostError, match="-wal was removed while the engine ran"):
+        owner.check()
+
+
+def test_a_log_that_is_replaced_by_one_that_nobody_here_has_open_is_lost(path, owner):
+    log = path.with_name(f"{path.name}-wal")
+    copy = path.with_name("copy")
+    copy.write_bytes(log.read_bytes())
+    copy.replace(log)
+    owner.check()
+    with pytest.raises(OwnershipLostError, match="-wal was replaced while the engine ran"):
         owner.check()
 
 
