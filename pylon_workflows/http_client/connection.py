@@ -143,6 +143,13 @@ class HttpConnection(asyncio.Protocol):
         self.ended.set()
         self._has_ended(self)
 
+    def eof_received(self) -> None:
+        """The other side says no more. The connection may stay open for long: while it does not read the request."""
+        if self._asked is not None and self._has_head and self._ends_with_connection():
+            self._answer()
+        else:
+            self._fail(ConnectionBrokenError(_reason(None)))
+
     def data_received(self, data: bytes) -> None:
         """Parse; finish when the answer is complete, or cannot become one."""
         if self._asked is None:
@@ -180,7 +187,8 @@ class HttpConnection(asyncio.Protocol):
         self._status = self._parser.get_status_code()
         self._has_head = True
         declared = self._headers.get(b"content-length")
-        if declared is not None and int(declared) > self._max_body_bytes:
+        has_body = self._status >= 200 and self._status not in (204, 304)
+        if has_body and declared is not None and int(declared) > self._max_body_bytes:
             self._is_cut_off = True
 
     def on_body(self, body: bytes) -> None:
