@@ -6,6 +6,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.records import Record
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import (
+    AnswerTooLargeError,
     CallerError,
     ConflictError,
     CorruptDatabaseError,
@@ -59,6 +60,7 @@ from pylon_workflows.workflow_engine import WorkflowEngine
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnswerTooLargeError",
     "CallerError",
     "ConflictError",
     "CorruptDatabaseError",

@@ -30,6 +30,7 @@ WorkflowError
 ├── RunnerError                 the runner's fault
 │   ├── RunnerUnavailableError
 │   ├── MalformedAnswerError
+│   │   └── AnswerTooLargeError
 │   └── TurnTimedOutError
 ├── EngineError                 this process cannot serve now
 │   ├── EngineNotRunningError
@@ -185,6 +186,10 @@ class RunnerUnavailableError(RunnerError, code="runner-unavailable"):
 
 class MalformedAnswerError(RunnerError, code="malformed-answer"):
     """The answer is JSON but no proper action: a failed attempt."""
+
+
+class AnswerTooLargeError(MalformedAnswerError, code="answer-too-large"):
+    """The answer has more bytes than a runner may send: a failed attempt."""
 
 
 class TurnTimedOutError(RunnerError, code="turn-timed-out"):

@@ -151,7 +151,7 @@ class Turns:
                 try:
                     await self._changes.execute(live, answer)
                 except MalformedAnswerError as error:
-                    failure = FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
+                    failure = FailTurn(error=f"{error.code}: {error}", turn_started_at=began_at, jitter=self._jitter())
                     await self._changes.execute(live, failure)
             except StorageFullError:
                 live.open_turn = turn
@@ -182,7 +182,7 @@ class Turns:
             return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
         except MalformedAnswerError as error:
             self._answered(instance.id, instance.origin.name)
-            return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
+            return FailTurn(error=f"{error.code}: {error}", turn_started_at=began_at, jitter=self._jitter())
         self._answered(instance.id, instance.origin.name)
         if isinstance(action, Defer):
             return self._deferred(instance.id, action)

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeGuard
 
-from pylon_workflows.errors import MalformedAnswerError, RunnerUnavailableError
+from pylon_workflows.errors import AnswerTooLargeError, MalformedAnswerError, RunnerUnavailableError
 from runner_protocol.messages import (
     MAX_ANSWER_BYTES,
     Action,
@@ -38,7 +38,7 @@ def read_answer(
     """Judge an HTTP status and a body: the whole of it, or the beginning of one that `is_too_large`.
 
     Raises:
-        MalformedAnswerError: 2xx with JSON that is no proper action, compressed, or too large.
+        MalformedAnswerError: 2xx with JSON that is no proper action, or compressed. AnswerTooLargeError.
         RunnerUnavailableError: any other answer without a proper action; it carries `retry_after_s`.
     """
     is_too_large = is_too_large or len(body) > MAX_ANSWER_BYTES
@@ -46,7 +46,7 @@ def read_answer(
         if _is_compressed(content_encoding):
             raise MalformedAnswerError(f"the answer is compressed (content-encoding: {content_encoding[:40]!r})")
         if is_too_large:
-            raise MalformedAnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{_beginning(body)}")
+            raise AnswerTooLargeError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{_beginning(body)}")
         return _read_success(status, body, retry_after_s)
     if status >= 500 and not is_too_large and not _is_compressed(content_encoding):
         try:

@@ -384,11 +384,12 @@ class EngineMachine(RuleBasedStateMachine):
             model.deferrals += 1
             return False, None
         if isinstance(answer, RunnerError):
-            return model.no_answer(str(answer), now), None
+            is_malformed = isinstance(answer, MalformedAnswerError)
+            return model.no_answer(f"{answer.code}: {answer}" if is_malformed else str(answer), now), None
         try:
             return model.answer(answer, now), None
         except DuplicateKeyError:
-            return model.no_answer(f"key: {answer.key!r} is already recorded in this run", now), None
+            return model.no_answer(f"malformed-answer: key: {answer.key!r} is already recorded in this run", now), None
 
     # --- what the machine underneath does --------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pylon_workflows import EngineSettings, Limits, WorkflowDefinition, create_app, errors
+from pylon_workflows import EngineSettings, Limits, LocalRunner, WorkflowDefinition, create_app, errors
 from pylon_workflows.api import refusals
 from pylon_workflows.core.instance import Status
 from pylon_workflows.ids import RESERVED_IDS
@@ -247,8 +247,20 @@ def answer_of(size: int) -> bytes:
 
 def test_an_answer_has_4_mib():
     assert read_answer(200, answer_of(MAX_ANSWER_BYTES)).action == "complete"
-    with pytest.raises(errors.MalformedAnswerError, match="the answer is larger than 4194304 bytes"):
+    with pytest.raises(errors.AnswerTooLargeError, match="the answer is larger than 4194304 bytes"):
         read_answer(200, answer_of(MAX_ANSWER_BYTES + 1))
+
+
+async def test_an_answer_that_is_too_large_is_a_failed_attempt_with_the_limits_own_word():
+    engine = engine_in_memory(LocalRunner(lambda _: too_large()), settings=SMALL)
+    engine.register(WorkflowDefinition("w", max_retries=0))
+    async with engine:
+        instance = await engine.wait(await engine.start("w"), 10)
+    assert instance.error.startswith("answer-too-large: the answer is larger than 4194304 bytes")
+
+
+async def too_large() -> tuple[int, bytes]:
+    return 200, answer_of(MAX_ANSWER_BYTES + 1)
 
 
 @pytest.mark.parametrize(

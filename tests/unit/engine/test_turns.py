@@ -409,7 +409,7 @@ async def test_malformed_answers_are_failed_attempts_that_end_in_a_failure():
             await settled()
             clock.advance(seconds)
         instance = await engine.wait("a")
-    assert (instance.status, instance.error) == (Status.FAILED, "action: the field is missing")
+    assert (instance.status, instance.error) == (Status.FAILED, "malformed-answer: action: the field is missing")
     assert [record.retry_count for record in instance.steps] == [1, 2, 3]
 
 
@@ -425,7 +425,10 @@ async def test_an_action_with_a_key_that_is_already_recorded_is_a_failed_attempt
         await wait_until(lambda: "a" not in asked.open)
         await settled()
         record = (await engine.get("a")).steps[-1]
-    assert (record.name, record.error) == ("unknown", "key: 'one' is already recorded in this run")
+    assert (record.name, record.error) == (
+        "unknown",
+        "malformed-answer: key: 'one' is already recorded in this run",
+    )
     assert (record.started_at, record.completed_at) == (at(0), at(7))
 
 
