@@ -1,5 +1,7 @@
 """Drives runnable instances: each one by one task at most, so many of them at a time, fairly by workflow.
 
+How many that is follows the event loop's lag (`Pace`), which is measured only while it could matter.
+
 It knows ids and the names of their workflows only. What does not fit its queue stays in the store and is fetched,
 workflow by workflow, when there is room again; what a start finds in the store comes the same way.
 """
@@ -11,6 +13,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from pylon_workflows.fair_queue import FairQueue
+from pylon_workflows.pace import LOOK_S, LOOKS, Pace
 from pylon_workflows.ports import Clock, RunnerWait
 from pylon_workflows.postponements import Postponements
 from pylon_workflows.runner_health import RunnerHealth
@@ -38,12 +41,16 @@ class Backlog(Protocol):
 class Dispatcher:
     """Call `open`, then `offer` ids; `drain` before leaving."""
 
-    def __init__(self, drive: Drive, backlog: Backlog, health: RunnerHealth, clock: Clock, *, queue: FairQueue) -> None:
+    def __init__(
+        self, drive: Drive, backlog: Backlog, health: RunnerHealth, clock: Clock, *, queue: FairQueue, pace: Pace
+    ) -> None:
         self._drive = drive
         self._backlog = backlog
         self._health = health
         self._clock = clock
         self._queue = queue
+        self._pace = pace
+        self._turns = 0
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._probes: dict[str, str] = {}
         self._recoveries = 0
@@ -51,6 +58,7 @@ class Dispatcher:
         self._unread: set[str] = set()
         self._to_read: dict[str | None, None] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._pacing: asyncio.Task[None] | None = None
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
         self._is_open = False
@@ -60,6 +68,7 @@ class Dispatcher:
 
         So it is when a runner answers again, too: who waits for that is let go when this one steps back.
         """
+        self._turns += 1
         return not self._is_open or self._recoveries != self._health.recoveries or self._queue.is_crowded(name)
 
     @property
@@ -117,7 +126,7 @@ class Dispatcher:
         Cancelled, it cuts off at once.
         """
         self._is_open = False
-        for task in (self._reading, self._alarm):
+        for task in (self._reading, self._alarm, self._pacing):
             if task is not None:
                 task.cancel()
         driving = list(self._driving.values())
@@ -127,9 +136,9 @@ class Dispatcher:
         finally:
             for task in driving:
                 task.cancel()
-            others = [task for task in (self._reading, self._alarm) if task is not None]
+            others = [task for task in (self._reading, self._alarm, self._pacing) if task is not None]
             await asyncio.gather(*driving, *others, return_exceptions=True)
-            self._reading = self._alarm = None
+            self._reading = self._alarm = self._pacing = None
             for held in (self._queue, self._postponed, self._unread, self._to_read, self._probes, self._health.waits):
                 held.clear()
 
@@ -146,6 +155,8 @@ class Dispatcher:
             self._driving[instance_id] = asyncio.create_task(drive, name=f"drive {instance_id}")
             if name in self._unread and self._queue.has_room(name):
                 self._to_read[name] = None
+        if self._pacing is None and self._is_open and self._pace.is_to_be_kept(len(self._driving)):
+            self._pacing = asyncio.create_task(self._keep_pace(), name="look how late the event loop is")
         if self._is_open and self._to_read and self._reading is None:
             self._reading = asyncio.create_task(self._read_backlog(), name="fetch runnable instances")
 
@@ -170,6 +181,7 @@ class Dispatcher:
         finally:
             del self._driving[instance_id]
             self._queue.give_back(name)
+            self._turns += not is_to_repeat  # who steps back has asked whether it should
             self._let_go(name)
             if is_to_repeat:
                 self.offer(instance_id, name)
@@ -178,6 +190,20 @@ class Dispatcher:
                 self._postponed.add(instance_id, name, at)
                 self._set_alarm(at)
             self._fill()
+
+    async def _keep_pace(self) -> None:
+        while self._pace.is_to_be_kept(len(self._driving)):
+            turns, began = self._turns, self._clock.monotonic()
+            lags_s = []
+            for _ in range(LOOKS):
+                due = self._clock.monotonic() + LOOK_S
+                await self._clock.sleep(LOOK_S)
+                lags_s.append(self._clock.monotonic() - due)
+            over_s = self._clock.monotonic() - began
+            self._pace.look(lags_s, taken=len(self._driving), turns=self._turns - turns, over_s=over_s)
+            self._queue.allow(self._pace.places)
+            self._fill()
+        self._pacing = None
 
     def _let_go(self, name: str) -> None:
         """Look again at who is held back because the runner was down for it."""

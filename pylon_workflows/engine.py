@@ -24,6 +24,7 @@ from pylon_workflows.errors import (
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
+from pylon_workflows.pace import Pace
 from pylon_workflows.ports import EMPTY, MAX_PAGE, Clock, EventReceipt, InstanceSummary, Role, Runner, Started, Store
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
@@ -98,7 +99,8 @@ class LocalEngine:
             limit_of=self._definitions.max_in_flight,
             is_shared=lambda: self._definitions.has_several,
         )
-        dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue)
+        pace = Pace(self._settings.max_in_flight, is_shared=lambda: self._definitions.has_several)
+        dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace)
         return dispatcher
 
     @property

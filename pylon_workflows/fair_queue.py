@@ -8,7 +8,8 @@ Pure: no I/O, no clock, no asyncio. Every call costs the same however many wait.
 3. Where there is more than one workflow, none takes a place unless it holds fewer than SHARE times the free ones. So
    something is left for who comes next, however long the turns of the others take; one that holds none may always take
    a free one.
-4. A workflow may have as many waiting as there is room left. So there is room for who comes next here too; each may
+4. Places may be withheld (`allow`): then they count as taken, in law 3 too, but not for a workflow that holds none.
+5. A workflow may have as many waiting as there is room left. So there is room for who comes next here too; each may
    have at least one.
 """
 
@@ -17,6 +18,9 @@ from collections.abc import Callable
 
 SHARE = 3
 """One workflow alone takes three quarters of the places, two take three sevenths each, n take 3 of each 3n + 1."""
+
+TURNS_IN_A_ROW = 8
+"""What an instance takes on average, while places are withheld, before it steps back for others of its workflow."""
 
 
 class _Lane:
@@ -48,6 +52,7 @@ class FairQueue:
         is_shared: Callable[[], bool] = lambda: False,
     ) -> None:
         self._places = self._free = places
+        self._withheld = self._asked = 0
         self._room = room
         self._limit_of = limit_of
         self._is_shared = is_shared
@@ -83,7 +88,8 @@ class FairQueue:
         if self._free <= 0 or not self._ready:
             return None
         level = min(self._ready)
-        if level >= SHARE * self._free and self._has_others():
+        free = self._free - self._withheld
+        if level and (free <= 0 or (level >= SHARE * free and self._has_others())):
             return None
         return next(iter(self._ready[level]))
 
@@ -106,11 +112,26 @@ class FairQueue:
             self._settle(lane)
 
     def is_crowded(self, name: str) -> bool:
-        """Whether a place of this workflow is wanted: by another of its own, or by a workflow that has too few."""
+        """Whether a place of this workflow is wanted: by another of its own, or by a workflow that has too few.
+
+        While places are withheld turns are short, and stepping back costs as much as a fifth of one: then it is for
+        others of its own once in `TURNS_IN_A_ROW`.
+        """
         lane = self._lanes[name]
-        if lane.waiting:
+        if lane.waiting and not self._withheld:
             return True
-        return bool(self._ready) and (self._free <= 0 or lane.places > SHARE * self._free)
+        free = self._free - self._withheld
+        if free < 0 and lane.places > 1:  # the only one would be taken again at once
+            return True
+        if not lane.waiting:
+            return bool(self._ready) and (self._free <= 0 or lane.places > max(1, SHARE * free))
+        self._asked += 1
+        is_last_in_a_row = self._asked % TURNS_IN_A_ROW == 0
+        return is_last_in_a_row or (lane.places > SHARE * (free + 1) and self._has_others())
+
+    def allow(self, places: int) -> None:
+        """Let so many of all places be taken from now on; who holds more steps back as its turns end."""
+        self._withheld = self._places - places
 
     def hold_back(self, name: str) -> None:
         """Let this workflow take no place until `let_go`."""
@@ -129,7 +150,7 @@ class FairQueue:
                 self._settle(lane)
 
     def clear(self) -> None:
-        """Forget who waits and who holds places: all of them are free."""
+        """Forget who waits and who holds places: all of them are free, but for those withheld."""
         self._free = self._places
         for held in (self._lanes, self._ready, self._held_back, self._ids):
             held.clear()

@@ -19,7 +19,8 @@ Synchronous = Literal["full", "normal"]
 class EngineSettings:
     """How an engine behaves.
 
-    `max_in_flight` turns are asked at a time. `shutdown_grace_s` is what turns in flight get to finish. A finished
+    At most `max_in_flight` turns are asked at a time. With several workflows there are fewer, though at least 64, while
+    short turns make the event loop late. `shutdown_grace_s` is what turns in flight get to finish. A finished
     instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_queued` wait
     in memory for a turn, the others in the file. `max_live_instances` and `max_live_bytes` bound what is kept in memory
     beyond the instances being driven. An input, an event's data and the inbox have their limits, and a

@@ -283,6 +283,14 @@ MUTANTS = (
         MACHINE,
     ),
     Mutant(
+        "the places do not follow the lag of the event loop",
+        "P20",
+        "dispatcher.py",
+        "            self._queue.allow(self._pace.places)\n",
+        "",
+        f"{UNIT}/test_dispatcher.py::test_while_short_turns_stand_in_line_for_the_loop_fewer_are_in_flight",
+    ),
+    Mutant(
         "a deletion leaves the history",
         "P13",
         "store/writes.py",

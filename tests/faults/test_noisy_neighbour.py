@@ -14,11 +14,14 @@ from pylon_workflows import EngineSettings, WorkflowDefinition, WorkflowEngine
 from pylon_workflows.ports import Turn
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Action, Complete, StepComplete
+from tests.faults.test_overload import bare_runner
 
 NOISY = 1_500
 """More than may wait in memory with `room`, so that most of them are in the file's backlog."""
 SETTINGS = EngineSettings(shutdown_grace_s=0, max_queued=500)
 QUIET_TURN_S = 0.02
+ALL = 380
+"""Three quarters of 512 places are what one workflow may have beside another; a few are just between two turns."""
 
 
 class UnevenRunner:
@@ -93,3 +96,68 @@ async def test_after_a_restart_the_backlog_of_one_workflow_does_not_delay_anothe
         instance = await engine.wait("quiet-1", timeout=20)
         assert instance.output == 3
         await wait_until(lambda: runner.noisy_at_once >= 300)
+
+
+async def later_ms() -> float:
+    """How much later than it should a callback of the host comes: what a request of the host's own waits, once."""
+    began = time.perf_counter()
+    await asyncio.sleep(0.01)
+    return (time.perf_counter() - began - 0.01) * 1000
+
+
+@asynccontextmanager
+async def clients_of_the_noisy_workflow(engine: WorkflowEngine, count: int) -> AsyncIterator[None]:
+    """So many, each of which starts an instance, waits for its end, and starts the next; they are a second at it."""
+
+    is_over = asyncio.Event()
+
+    async def client() -> None:
+        while not is_over.is_set():
+            await engine.wait(await engine.start("noisy"))
+
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(count):
+            clients.create_task(client())
+        await asyncio.sleep(1)
+        yield
+        is_over.set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("windows", [1, pytest.param(7, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
+async def test_a_thousand_clients_of_short_turns_slow_another_workflow_no_more_than_twice_what_64_do(
+    windows: int, tmp_path: Path
+) -> None:
+    quiet: dict[int, list[float]] = {64: [], 1000: []}
+    lags: dict[int, list[float]] = {64: [], 1000: []}
+    with bare_runner() as url:
+        settings = EngineSettings(shutdown_grace_s=0)
+        engine = WorkflowEngine(runner=f"{url}/steps/5", database=tmp_path / "workflows.db", settings=settings)
+        for name in ("noisy", "quiet"):
+            engine.register(WorkflowDefinition(name))
+        async with engine:
+            for _ in range(windows):
+                for count in (64, 1000):
+                    async with clients_of_the_noisy_workflow(engine, count):
+                        for _ in range(3):
+                            quiet[count].append(await quiet_ms(engine, 3))
+                            lags[count] += [await later_ms() for _ in range(10)]
+    figures = {count: (statistics.median(quiet[count]), statistics.median(lags[count])) for count in quiet}
+    for count, (quiet_took_ms, late_ms) in figures.items():
+        sys.stdout.write(
+            f"beside {count} clients: a quiet instance {quiet_took_ms:.0f} ms, the loop {late_ms:.1f} late\n"
+        )
+    ratio = figures[1000][0] / figures[64][0]
+    assert ratio <= (2 if windows > 1 else 4), figures
+
+
+@pytest.mark.slow
+async def test_slow_turns_by_the_hundred_run_at_once(tmp_path: Path) -> None:
+    runner = UnevenRunner(noisy_turn_s=0.7)
+    async with an_engine(runner, tmp_path / "workflows.db") as engine:
+        began = time.perf_counter()
+        await started_noisy(engine, NOISY)
+        await wait_until(lambda: runner.noisy_at_once >= ALL)
+        sys.stdout.write(f"{ALL} slow turns at once after {time.perf_counter() - began:.2f} s\n")
+        await asyncio.sleep(2)
+        await wait_until(lambda: runner.noisy_at_once >= ALL)

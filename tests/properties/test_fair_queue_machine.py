@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pylon_workflows.fair_queue import SHARE, FairQueue
+from pylon_workflows.fair_queue import SHARE, TURNS_IN_A_ROW, FairQueue
 
 NAMES = st.sampled_from("abcdef")
 
@@ -28,6 +28,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         self.held: Counter[str] = Counter()
         self.held_back: set[str] = set()
         self.number = 0
+        self.withheld = 0
 
     @property
     def free(self) -> int:
@@ -35,13 +36,14 @@ class FairQueueMachine(RuleBasedStateMachine):
 
     def may_take(self, name: str) -> bool:
         held = self.held[name]
+        allowed = self.free - self.withheld
         has_others = self.is_shared or len(self.waiting) > 1
         return (
             bool(self.waiting[name])
             and name not in self.held_back
             and held < self.limits.get(name, self.places)
             and self.free > 0
-            and (held == 0 or not has_others or held < SHARE * self.free)
+            and (held == 0 or (allowed > 0 and (not has_others or held < SHARE * allowed)))
         )
 
     @rule(name=NAMES)
@@ -84,6 +86,12 @@ class FairQueueMachine(RuleBasedStateMachine):
         self.queue.let_go(*(() if name is None else (name,)))
         self.held_back -= {name} if name is not None else set(self.held_back)
 
+    @rule(data=st.data())
+    def allow(self, data: Any) -> None:
+        places = data.draw(st.integers(1, self.places))
+        self.queue.allow(places)
+        self.withheld = self.places - places
+
     @invariant()
     def who_waits_is_who_was_let_in(self) -> None:
         if hasattr(self, "queue"):
@@ -94,6 +102,13 @@ class FairQueueMachine(RuleBasedStateMachine):
     def a_place_is_wanted_when_somebody_could_use_it(self) -> None:
         for name in getattr(self, "waiting", ()):
             if self.waiting[name] and not self.may_take(name):
+                asked = TURNS_IN_A_ROW if self.withheld else 1
+                assert any(self.queue.is_crowded(name) for _ in range(asked))
+
+    @invariant()
+    def who_holds_more_than_is_allowed_steps_back(self) -> None:
+        for name, held in getattr(self, "held", Counter()).items():
+            if held > 1 and self.free < self.withheld:
                 assert self.queue.is_crowded(name)
 
 

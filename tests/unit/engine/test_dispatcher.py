@@ -7,7 +7,8 @@ import pytest
 
 from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import RunnerUnavailableError, StorageFullError
-from pylon_workflows.fair_queue import FairQueue
+from pylon_workflows.fair_queue import TURNS_IN_A_ROW, FairQueue
+from pylon_workflows.pace import FLOOR, LOOK_S, LOOKS, Pace
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.testing import FakeClock, wait_until
 
@@ -90,6 +91,7 @@ class Setting:
                 limit_of=self.limits.get,
                 is_shared=lambda: is_shared,
             ),
+            pace=Pace(max_in_flight, is_shared=lambda: is_shared),
         )
 
     def offer(self, *instance_ids):
@@ -457,6 +459,64 @@ async def test_a_workflow_takes_no_more_places_than_its_definition_allows():
         it.drives.end("limited-1")
         await settled()
         assert it.drives.begun[-1] == "limited-2"
+
+
+async def look_at_the_loop(it, *, late_s, turns=0):
+    """Let the dispatcher measure once how late the loop is, while so many turns end."""
+    for _ in range(LOOKS):
+        for _ in range(turns):
+            it.dispatcher.is_crowded("wf")
+        it.clock.advance(LOOK_S + late_s)
+        await settled()
+
+
+async def test_while_short_turns_stand_in_line_for_the_loop_fewer_are_in_flight():
+    async with Setting(max_in_flight=512, is_shared=True) as it:
+        it.offer(*(f"wf_{number}" for number in range(600)))
+        await settled()
+        assert len(it.drives.now) == 384
+        await look_at_the_loop(it, late_s=0.03, turns=500)
+        for instance_id in list(it.drives.now)[:300]:
+            it.drives.end(instance_id, 0.0)
+        await settled()
+        assert len(it.drives.now) == 144
+        crowded = [it.dispatcher.is_crowded("wf") for _ in range(2 * TURNS_IN_A_ROW)]
+        assert sum(crowded) == 2, "short turns go on for some before they make room for others of their own"
+        for _ in range(5):
+            await look_at_the_loop(it, late_s=0)
+        assert len(it.drives.now) == 384, "all are there again"
+
+
+async def test_slow_turns_stay_in_flight_however_late_a_busy_host_makes_the_loop():
+    async with Setting(max_in_flight=512, is_shared=True) as it:
+        it.offer(*(f"wf_{number}" for number in range(600)))
+        await settled()
+        for _ in range(5):
+            await look_at_the_loop(it, late_s=0.3)
+            it.drives.end(next(iter(it.drives.now)))
+            await settled()
+            assert len(it.drives.now) == 384
+
+
+async def test_the_loop_is_not_looked_at_while_few_are_driven():
+    async with Setting(max_in_flight=512, is_shared=True) as it:
+        it.offer(*(f"wf_{number}" for number in range(FLOOR)))
+        await settled()
+        assert not is_looking()
+        it.offer("wf_one_more")
+        await settled()
+        assert is_looking()
+        it.drives.end("wf_one_more")
+        await look_at_the_loop(it, late_s=0)
+        assert not is_looking()
+        it.offer("wf_another")
+        await settled()
+        assert is_looking()
+    assert not is_looking()
+
+
+def is_looking():
+    return any(task.get_name() == "look how late the event loop is" for task in asyncio.all_tasks())
 
 
 async def test_at_a_start_the_backlog_of_one_workflow_does_not_delay_another():

@@ -148,6 +148,38 @@ def test_a_limit_that_is_raised_counts_with_the_next_offer_or_place():
     assert len(take_all(queue)) == 2
 
 
+def test_of_places_that_are_withheld_none_is_taken_and_who_holds_more_steps_back():
+    queue = a_queue(places=8)
+    offer(queue, "wf", 8)
+    queue.allow(3)
+    assert len(take_all(queue)) == 3
+    queue.allow(8)
+    assert len(take_all(queue)) == 5
+    assert not queue.is_crowded("wf")
+    queue.allow(7)
+    assert queue.is_crowded("wf"), "though nobody waits"
+
+
+def test_a_workflow_that_holds_none_gets_a_place_though_those_allowed_are_held_by_slow_turns():
+    queue = a_queue(places=8)
+    offer(queue, "slow", 5)
+    take_all(queue)
+    queue.allow(3)
+    offer(queue, "quiet", 2)
+    assert take_all(queue) == ["quiet-0"]
+    assert (queue.is_crowded("slow"), queue.is_crowded("quiet")) == (True, True)
+    queue.give_back("quiet")
+    assert take_all(queue) == ["quiet-1"]
+    assert not queue.is_crowded("quiet"), "its only place would be taken again at once"
+
+
+def test_the_shares_are_of_the_places_that_there_are_now():
+    queue = a_queue(places=512, is_shared=True)
+    queue.allow(128)
+    offer(queue, "noisy", 600)
+    assert len(take_all(queue)) == 96
+
+
 def test_a_workflow_that_is_held_back_waits_and_others_do_not():
     queue = a_queue(places=4)
     offer(queue, "down", 3)
