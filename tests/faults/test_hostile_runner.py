@@ -59,7 +59,7 @@ async def test_each_behaviour_is_taken_for_what_it_is_within_the_deadline_while_
         if behaviour.outcome == "answered":
             assert result == parse_action(ACTION)
         else:
-            assert type(result) is ERRORS[behaviour.outcome], result
+            assert isinstance(result, ERRORS[behaviour.outcome]), result
             assert 10 < len(str(result)) < 500
         if isinstance(result, RunnerUnavailableError):
             assert result.retry_after_s == behaviour.retry_after_s
