@@ -98,7 +98,7 @@ class Turns:
 
     async def _take_turn(self, live: LiveInstance, instance_id: str, task: asyncio.Task[Any] | None) -> float | None:
         instance = live.instance
-        if instance is None or live.lock.locked():
+        if instance is None or live.users > 1:  # whoever else is here came first
             async with live.lock:
                 instance = await self._changes.load(live, instance_id)
         # Nothing is awaited from here until the turn is open, so that nobody changes the instance in between.

@@ -361,6 +361,23 @@ async def test_a_canned_answer_is_refused_while_a_turn_is_open_and_taken_after_i
     assert "a: driving failed" in caplog.text
 
 
+async def test_a_call_that_waits_for_an_event_to_be_stored_comes_before_the_turn_that_follows_from_it():
+    asked, store = Asked(), TroubledStore()
+    async with engine_with(asked, store=store) as engine:
+        await engine.start("order", id="a")
+        await asked.until_asked("a")
+        asked.answer("a", WaitEvent(event="paid"))
+        await wait_for_status(engine, "a", "waiting_for_event")
+        store.is_writing.clear()
+        sending = asyncio.create_task(engine.send_event("a", "paid"))
+        await settled()
+        applying = asyncio.create_task(engine.apply("a", StepComplete(step_name="one")))
+        await settled()
+        store.is_writing.set()
+        await sending
+        assert [step.name for step in (await applying).steps] == ["event:paid", "one"]
+
+
 async def test_an_unavailable_runner_uses_up_no_retry_and_nothing_is_written():
     clock, store = FakeClock(), TroubledStore()
     answer = script(*[RunnerUnavailableError("refused")] * 50, Complete())
