@@ -78,9 +78,11 @@ class Turns:
                     pause_s = await self._take_turn(live, instance_id, task)
                     if pause_s is not None:
                         return pause_s
-                    if live.instance is not None and not live.instance.is_runnable:
-                        if live.turns == turns:  # it has changed since it was offered, or its row said what is not so
-                            await self._changes.mend(instance_id)
+                    if live.turns == turns and _has_to_wait(live):
+                        # It has changed since it was offered, or its row said what is not so. Who wakes it meanwhile
+                        # leaves it to this drive.
+                        await self._changes.mend(instance_id)
+                    if _has_to_wait(live):
                         self._forget(instance_id)
                         live.forget_records()
                         return None
@@ -221,3 +223,7 @@ class Turns:
         self._health.put_off(instance_id, f"the runner puts it off: {action.reason}", self._clock.now())
         asked_for_s = max(action.retry_after / timedelta(seconds=1), _SHORTEST_DEFERRAL_S)
         return max(asked_for_s, min(asked_for_s * 2.0 ** min(count, 30), _LONGEST_DEFERRAL_S))
+
+
+def _has_to_wait(live: LiveInstance) -> bool:
+    return live.instance is not None and not live.instance.is_runnable

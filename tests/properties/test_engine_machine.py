@@ -544,6 +544,9 @@ class EngineMachine(RuleBasedStateMachine):
                 assert operation.call is None or not operation.call.done(), "acknowledged before it was stored"
             else:
                 self.compare(operation, heard)
+                model = self.models.get(operation.id)
+                if model is not None and not model.is_runnable:  # which no postponement outlives
+                    model.put_off_until = model.not_before = -1.0
         self.pending = left
         assert waiting == {instance_id for instance_id, _, _ in self.store.held}
         for model in self.models.values():

@@ -378,6 +378,23 @@ async def test_a_call_that_waits_for_an_event_to_be_stored_comes_before_the_turn
         assert [step.name for step in (await applying).steps] == ["event:paid", "one"]
 
 
+async def test_an_instance_that_is_woken_while_its_drive_looks_at_its_row_is_asked_about():
+    asked, store = Asked(), TroubledStore()
+    async with engine_with(asked, store=store) as engine:
+        await engine.start("order", id="a")
+        await asked.until_asked("a")
+        asked.answer("a", Defer(retry_after=timedelta(hours=1), reason="busy"))
+        await wait_until(lambda: "a" not in asked.open)
+        store.is_writing.clear()
+        applying = asyncio.create_task(engine.apply("a", Sleep(duration="0s")))
+        await settled()
+        sending = asyncio.create_task(engine.send_event("a", "paid"))
+        await settled()
+        store.is_writing.set()
+        await asyncio.gather(applying, sending)
+        await asked.until_asked("a")
+
+
 async def test_an_unavailable_runner_uses_up_no_retry_and_nothing_is_written():
     clock, store = FakeClock(), TroubledStore()
     answer = script(*[RunnerUnavailableError("refused")] * 50, Complete())
