@@ -4,6 +4,7 @@ Each takes effect on the classes, so that the engine is otherwise the real one. 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import Any
@@ -44,8 +45,11 @@ def commit_half_a_change() -> None:
     append = writes.append
 
     def appended_in_two(connection: Connection, appends: Sequence[Sequence[Any]]) -> Sequence[None]:
-        append(connection, [rows[:-1] for rows in appends if len(rows) > 1])
+        halves = [rows[:-1] for rows in appends if len(rows) > 1]
+        append(connection, halves)
         connection.execute("COMMIT")
+        if halves:
+            time.sleep(0.02)  # long enough for a kill to hit, also on a busy machine
         connection.execute("BEGIN IMMEDIATE")
         return append(connection, [rows[-1:] for rows in appends])
 
