@@ -6,7 +6,6 @@ bring it up to date together with the code. README.md shows them as a table.
 
 from typing import NamedTuple
 
-MACHINE = "tests/properties/test_engine_machine.py::test_whatever_happens_the_promises_hold[EngineMachine-100]"
 UNIT = "tests/unit/engine"
 CORE = "tests/unit/core"
 STORES = "tests/unit/store/test_store_contracts.py::TestSqliteStore"
@@ -47,7 +46,7 @@ MUTANTS = (
         "changes.py",
         "            await write  # to its end, whoever cancels\n",
         "            write = asyncio.get_running_loop().create_future()\n            write.set_result(None)\n",
-        MACHINE,
+        f"{UNIT}/test_changes.py::test_after_a_write_that_failed_memory_is_what_the_store_holds",
     ),
     Mutant(
         "an event is acknowledged before it is stored",
@@ -57,7 +56,7 @@ MUTANTS = (
         "        return EventReceipt(is_duplicate=not transitions)\n",
         "        asyncio.ensure_future(self._to_its_end(self._changes.change(instance_id, command)))\n"
         "        return EventReceipt(is_duplicate=False)\n",
-        MACHINE,
+        f"{UNIT}/test_turns.py::test_an_answer_counts_although_an_event_could_not_be_stored_meanwhile",
     ),
     Mutant(
         "memory is changed before the commit",
@@ -65,7 +64,7 @@ MUTANTS = (
         "changes.py",
         "        try:\n            await write  # to its end",
         "        live.instance = after\n        try:\n            await write  # to its end",
-        MACHINE,
+        f"{UNIT}/test_changes.py::test_a_change_is_seen_and_told_only_after_its_commit",
     ),
     Mutant(
         "the next turn is offered before the commit",
@@ -115,7 +114,7 @@ MUTANTS = (
         "dispatcher.py",
         "        self._is_open = True\n        self._to_read[None] = None\n",
         "        self._is_open = True\n",
-        MACHINE,
+        f"{UNIT}/test_dispatcher.py::test_what_the_store_holds_is_driven_from_the_start",
     ),
     Mutant(
         "a place that is free is not given to who waits for it",
@@ -140,7 +139,7 @@ MUTANTS = (
         "its history does not fold: it is another instance's\")\n    return instance\n",
         "its history does not fold: it is another instance's\")\n"
         '    return __import__("dataclasses").replace(instance, failures_here=0)\n',
-        MACHINE,
+        f"{UNIT}/test_changes.py::test_the_count_of_failed_attempts_goes_on_after_a_restart",
     ),
     Mutant(
         "Retry-After of a failed step is not obeyed",
@@ -164,7 +163,7 @@ MUTANTS = (
         "turn_request.py",
         'return f"{instance.id}:{instance.run}:{instance.current_step}"',
         'return f"{instance.id}:{instance.run}:{instance.current_step}:{instance.failures_here}"',
-        MACHINE,
+        f"{UNIT}/test_turn_request.py::test_a_repeated_turn_has_the_same_key_and_the_next_position_another",
     ),
     Mutant(
         "an event that comes early is not looked for",
@@ -188,7 +187,7 @@ MUTANTS = (
         "core/decider.py",
         "command.event_id is not None and command.event_id in instance.event_ids",
         "False",
-        MACHINE,
+        f"{CORE}/test_events_and_waits.py::test_an_event_id_that_is_known_decides_nothing",
     ),
     Mutant(
         "a start with a used id finds it whatever its input",
@@ -212,7 +211,7 @@ MUTANTS = (
         "core/evolution.py",
         "return _positioned(instance, record, status=Status.RUNNING, wait=None, due_at=None, **changes)",
         "return _positioned(instance, record, status=Status.RUNNING, wait=None, **changes)",
-        MACHINE,
+        f"{CORE}/test_events_and_waits.py::test_an_event_that_is_committed_before_the_timeout_wins_even_when_it_is_late",
     ),
     Mutant(
         "a due time is rounded to half a second",
@@ -280,7 +279,7 @@ MUTANTS = (
         "engine.py",
         "        self._lifetime.stop()\n",
         "",
-        MACHINE,
+        f"{UNIT}/test_engine.py::test_outside_its_lifetime_every_call_says_that_it_is_not_running",
     ),
     Mutant(
         "the places do not follow the lag of the event loop",
@@ -305,6 +304,7 @@ MUTANTS = (
         "                finally:  # what failed may have been done all the same\n"
         "                    self._live.drop(instance_id)\n",
         "                finally:\n                    pass\n",
-        MACHINE,
+        f"{UNIT}/test_doubts.py::"
+        "test_an_answer_about_an_instance_that_was_deleted_is_not_taken_for_the_next_one_of_its_id",
     ),
 )

@@ -11,6 +11,7 @@ from pylon_workflows.core.instance import Status
 from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, UnknownInstanceError
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.testing import FakeClock
+from runner_protocol.messages import Fail
 
 PAID = DeliverEvent(event="paid", data_json=b"1", event_id="e1")
 
@@ -40,6 +41,17 @@ async def test_a_change_is_told_after_its_commit(it):
     assert [type(each).__name__ for each in transitions] == ["EventReceived"]
     assert it.committed == [instance]
     assert (await it.store.summary("a")).revision == instance.revision == 2
+
+
+async def test_a_change_is_seen_and_told_only_after_its_commit(it):
+    await it.create("a")
+    it.store.is_writing.clear()
+    change = asyncio.create_task(it.changes.change("a", PAID))
+    await settled()
+    assert ((await it.changes.read("a")).revision, it.committed) == (1, [])
+    it.store.is_writing.set()
+    await change
+    assert ((await it.changes.read("a")).revision, len(it.committed)) == (2, 1)
 
 
 async def test_what_decides_nothing_is_neither_written_nor_told(it):
@@ -119,6 +131,13 @@ async def test_a_change_that_is_cut_off_and_could_not_be_written_is_read_again(i
     reads = len(it.store.reads)
     await it.changes.read("a")
     assert (len(it.store.reads), it.committed) == (reads + 1, [])
+
+
+async def test_the_count_of_failed_attempts_goes_on_after_a_restart(it):
+    await it.create("a")
+    assert (await it.changes.apply("a", Fail(error="declined"))).failures_here == 1
+    it.live.clear()
+    assert (await it.changes.read("a")).failures_here == 1
 
 
 async def test_changes_of_one_instance_that_come_at_once_follow_one_another(it):
