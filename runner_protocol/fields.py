@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from runner_protocol.durations import DurationError, format_duration, parse_duration
 
@@ -54,11 +54,6 @@ def duration_text(value: object) -> str:
     return str(value).strip() if is_plain else format_duration(length)
 
 
-def _refuse_for_now(value: object) -> None:
-    if value is not None:
-        raise ValueError("is not supported by this release yet")
-
-
 Timestamp = Annotated[
     datetime,
     BeforeValidator(parse_timestamp),
@@ -80,5 +75,6 @@ DurationText = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-NotYet = Annotated[None, PlainValidator(_refuse_for_now), WithJsonSchema({"type": "null"})]
-"""A field of version 2 that changes what an action means, but not carried out by this release: refused, not ignored."""
+InstanceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+Cost = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,18})?$")]
+"""Dollars as a decimal text: `"0.0123"`."""

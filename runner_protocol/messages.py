@@ -1,24 +1,68 @@
-"""The messages of the step protocol: the engine's `TurnRequest`, the runner's `Action` (PROTOCOL.md sections 1, 2).
+"""The messages of the step protocol: the engine's requests, the runner's actions (PROTOCOL.md sections 1, 2, 5, 6).
 
 Types are strict (`"3"` is no number), unknown fields are ignored, so that either side may be newer than the other.
-A class mirrors its tag: `step_complete` on the wire is `StepComplete` here.
+The actions are in `actions.py` and are imported from here.
 """
 
 from functools import partial
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from runner_protocol.fields import Duration, DurationText, Key, Milliseconds, Name, NotYet, Timestamp
+from runner_protocol.actions import (
+    DEFAULT_MEMBERS_IN_FLIGHT,
+    MAX_MEMBERS,
+    TAGS,
+    UNKNOWN_ERROR,
+    UNKNOWN_STEP,
+    Action,
+    Approval,
+    Complete,
+    ContinueAsNew,
+    Defer,
+    DescribedWorkflow,
+    Description,
+    Diverged,
+    ErrorDetail,
+    Fail,
+    LogLine,
+    Map,
+    Member,
+    Message,
+    Parallel,
+    Progress,
+    RecordKind,
+    Sleep,
+    StartChild,
+    StepComplete,
+    StepSkip,
+    StepStart,
+    Usage,
+    WaitEvent,
+)
+from runner_protocol.fields import Key, Name, Timestamp
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, NotJsonError, TooDeepJsonError, encode_parsed, parse
 
-PROTOCOL_VERSION = 2
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-UNKNOWN_STEP = "unknown"
-UNKNOWN_ERROR = "Unknown error"
+__all__ = [
+    "ADVANCE", "DEFAULT_MEMBERS_IN_FLIGHT", "DESCRIBE", "DESCRIBE_REQUEST", "MAX_ANSWER_BYTES", "MAX_MEMBERS",
+    "PROTOCOL_VERSION", "RUN_STEP", "UNKNOWN_ERROR", "UNKNOWN_STEP", "Action", "Approval", "Attempt", "Complete",
+    "ContinueAsNew", "Defer", "DescribedWorkflow", "Description", "Diverged", "ErrorDetail", "Fail", "HistorySize",
+    "LogLine", "MalformedMessageError", "Map", "Member", "MemberRequest", "Message", "NotJsonMessageError",
+    "Parallel", "ParentLink", "Progress", "RecordKind", "RecordStatus", "Sleep", "StartChild", "StepComplete",
+    "StepRecord", "StepSkip", "StepStart", "TurnRequest", "Usage", "WaitEvent", "encode_message", "parse_action",
+    "parse_description", "parse_request", "read_action",
+]  # fmt: skip
 
-_ACTION_ENVELOPE, _REQUEST_ENVELOPE = 1, 3
+PROTOCOL_VERSION = 2
+ADVANCE, RUN_STEP, DESCRIBE = "advance", "run_step", "describe"
+"""The modes of a request."""
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_ANSWER_ENVELOPE, _REQUEST_ENVELOPE = 1, 3
 _SHOWN = 200
+
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 class MalformedMessageError(ValueError):
@@ -29,117 +73,14 @@ class NotJsonMessageError(MalformedMessageError):
     """The body is not even JSON; PROTOCOL.md section 4 takes it for a runner that is unavailable."""
 
 
-class Message(BaseModel):
-    """What every message has in common: strict types, unknown fields ignored, never changed after it is made."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class ErrorDetail(Message):
-    """An error as an object; runners get its `message` back, people see all of it."""
-
-    type: str | None = None
-    message: str = UNKNOWN_ERROR
-    code: str | int | None = None
-    data: Any = None
-    stack: str | None = None
-
-
-class _Action(Message):
-    vars: NotYet = None
-    unset: NotYet = None
-
-
-class StepComplete(_Action):
-    """A step has run: its output is recorded and takes a position."""
-
-    action: Literal["step_complete"] = "step_complete"
-    step_name: Name | None = None
-    key: Key | None = None
-    output: Any = None
-    duration_ms: Milliseconds | None = None
-    started_at: Timestamp | None = None
-    completed_at: Timestamp | None = None
-
-
-class Sleep(_Action):
-    """The workflow sleeps; the record is written when the sleep begins."""
-
-    action: Literal["sleep"] = "sleep"
-    duration: DurationText
-    name: Name | None = None
-    key: Key | None = None
-
-
-class WaitEvent(_Action):
-    """The workflow waits for a named event, at most `timeout` long."""
-
-    action: Literal["wait_event"] = "wait_event"
-    event: Name
-    key: Key | None = None
-    timeout: Duration | None = None
-    on_timeout: Literal["return"] = "return"
-    match: NotYet = None
-    correlation: NotYet = None
-
-
-class Complete(_Action):
-    """The workflow has returned."""
-
-    action: Literal["complete"] = "complete"
-    output: Any = None
-
-
-class Fail(_Action):
-    """An attempt has failed: retried while its budget lasts, unless it is not retryable."""
-
-    action: Literal["fail"] = "fail"
-    step_name: Name | None = None
-    key: Key | None = None
-    error: str | ErrorDetail | None = None
-    retryable: bool = True
-    retry_after: Duration | None = None
-    max_retries: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    on_exhausted: Literal["throw"] | None = None
-    started_at: Timestamp | None = None
-    completed_at: Timestamp | None = None
-    duration_ms: Milliseconds | None = None
-
-    @property
-    def message(self) -> str:
-        """The error as one sentence; `Unknown error` when the runner gave none."""
-        if isinstance(self.error, ErrorDetail):
-            return self.error.message
-        return UNKNOWN_ERROR if self.error is None else self.error
-
-
-class Defer(_Action):
-    """Not now: the runner is to be asked again later; no retry is used up."""
-
-    action: Literal["defer"] = "defer"
-    retry_after: Duration
-    reason: str = ""
-
-
-class Diverged(_Action):
-    """The code no longer fits the records; the instance is blocked until somebody resumes it."""
-
-    action: Literal["diverged"] = "diverged"
-    position: Annotated[int, Field(ge=0)]
-    expected: str
-    got: str
-
-
-Action = StepComplete | Sleep | WaitEvent | Complete | Fail | Defer | Diverged
-
-_TAGS = frozenset(action.model_fields["action"].default for action in get_args(Action))
-
 RecordStatus = Literal["completed", "failed", "skipped"]
-RecordKind = Literal["step", "sleep", "event"]
 
 
 class StepRecord(Message):
-    """One entry of `completed_steps`: a step, a failed attempt, a sleep or a received event."""
+    """One entry of `completed_steps`. `kind` is a RecordKind, or the kind of the operation that a step was.
+
+    `depends_on` are the keys of what it came after; `vars`, `unset` and `usage` are those applied with it.
+    """
 
     step_id: str
     name: str
@@ -155,6 +96,11 @@ class StepRecord(Message):
     position: int | None
     final: bool = False
     timed_out: bool = False
+    input: Any = None
+    usage: Usage | None = None
+    vars: dict[str, Any] | None = None
+    unset: list[str] | None = None
+    depends_on: list[str] = Field(default_factory=list)
 
 
 class Attempt(Message):
@@ -172,8 +118,29 @@ class HistorySize(Message):
     bytes: int
 
 
+class ParentLink(Message):
+    """Who started a child: the instance, and the key of its record; a parent that was only named has no key."""
+
+    workflow_id: str
+    key: str | None = None
+
+
+class MemberRequest(Message):
+    """The one member of a group that a `run_step` asks for."""
+
+    group: Key
+    name: Name
+    key: Key
+    index: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=1)]
+    input: Any = None
+
+
 class TurnRequest(Message):
-    """The question of one turn: everything a runner needs to go on with an instance."""
+    """The question of one turn, or with `run_step` of one member: all that a runner needs to go on with an instance.
+
+    `vars` are those that the run began with, `noted` how many notes of this run are applied (`_Action.noted`).
+    """
 
     workflow_id: str
     workflow_name: str
@@ -181,7 +148,7 @@ class TurnRequest(Message):
     current_step: Annotated[int, Field(ge=0)]
     completed_steps: list[StepRecord]
     protocol: int
-    mode: str = "advance"
+    mode: str = ADVANCE
     run: int
     workflow_version: str | None = None
     started_at: Timestamp
@@ -191,10 +158,17 @@ class TurnRequest(Message):
     now: Timestamp
     seed: str
     history: HistorySize
+    vars: dict[str, Any] = Field(default_factory=dict)
+    noted: Annotated[int, Field(ge=0)] = 0
+    parent: ParentLink | None = None
+    member: MemberRequest | None = None
 
 
 _ACTION: TypeAdapter[Action] = TypeAdapter(Annotated[Action, Field(discriminator="action")])
 _validate_action = partial(_ACTION.validator.validate_python, strict=True)
+
+DESCRIBE_REQUEST = b'{"protocol":2,"mode":"describe"}'
+"""The question that a runner answers with a Description."""
 
 
 def parse_action(body: bytes) -> Action:
@@ -204,7 +178,7 @@ def parse_action(body: bytes) -> Action:
         NotJsonMessageError: it is no JSON at all.
         MalformedMessageError: it is no proper action (PROTOCOL.md section 4).
     """
-    return read_action(_parse(body, _ACTION_ENVELOPE), body)
+    return read_action(_parse(body, _ANSWER_ENVELOPE), body)
 
 
 def read_action(value: object, body: bytes = b"") -> Action:
@@ -216,10 +190,22 @@ def read_action(value: object, body: bytes = b"") -> Action:
     return action
 
 
-def parse_request(body: bytes) -> TurnRequest:
-    """Read the engine's question. Raises MalformedMessageError."""
+def parse_request(body: bytes) -> TurnRequest | None:
+    """Read the engine's question; None asks for a Description. Raises MalformedMessageError."""
+    value = _parse(body, _REQUEST_ENVELOPE)
+    if isinstance(value, dict) and value.get("mode") == DESCRIBE:
+        return None
+    return _read(TurnRequest, value, body)
+
+
+def parse_description(body: bytes) -> Description:
+    """Read a runner's answer to `describe`. Raises NotJsonMessageError, MalformedMessageError."""
+    return _read(Description, _parse(body, _ANSWER_ENVELOPE), body)
+
+
+def _read(kind: type[MessageT], value: object, body: bytes) -> MessageT:
     try:
-        return TurnRequest.model_validate(_parse(body, _REQUEST_ENVELOPE))
+        return kind.model_validate(value)
     except ValidationError as error:
         raise MalformedMessageError(_sentence(error, body)) from None
 
@@ -252,7 +238,7 @@ def _sentence(error: ValidationError, body: bytes) -> str:
     elif first["type"] == "union_tag_not_found":
         what = "action: the field is missing"
     else:
-        place = [str(part) for index, part in enumerate(first["loc"]) if not (index == 0 and part in _TAGS)]
+        place = [str(part) for index, part in enumerate(first["loc"]) if not (index == 0 and part in TAGS)]
         what = f"{'.'.join(place) or 'the message'}: {first['msg'].removeprefix('Value error, ')}"
     return what + _beginning(body)
 

@@ -1,0 +1,24 @@
+"""The seams of the engine. The docstrings are the contracts; `tests/contracts` holds every implementation to them."""
+
+from pylon_workflows.ports.clock import Clock
+from pylon_workflows.ports.engine import EMPTY, Engine, Role
+from pylon_workflows.ports.runner import Runner, Turn
+from pylon_workflows.ports.store import Store, Write
+from pylon_workflows.summaries import MAX_PAGE, PARKED, EventReceipt, InstanceSummary, RunnerWait, Started
+
+__all__ = [
+    "EMPTY",
+    "MAX_PAGE",
+    "PARKED",
+    "Clock",
+    "Engine",
+    "EventReceipt",
+    "InstanceSummary",
+    "Role",
+    "Runner",
+    "RunnerWait",
+    "Started",
+    "Store",
+    "Turn",
+    "Write",
+]

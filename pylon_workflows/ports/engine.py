@@ -1,0 +1,113 @@
+"""What a front calls on an engine."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import WorkflowError
+from pylon_workflows.summaries import MAX_PAGE, EventReceipt, InstanceSummary, RunnerWait, Started
+
+EMPTY: Any = {}
+"""The input or data of a caller who gives none; never changed."""
+
+Role = Literal["owner", "standby"]
+"""Whether this process drives the file's instances, or stands by and forwards to the process that does."""
+
+
+class Engine(Protocol):
+    """What a front (the HTTP API) calls on an engine. Each change has been committed when the call returns.
+
+    Every method raises EngineNotRunningError outside the engine's lifetime, and StoreError for the file's troubles.
+    """
+
+    async def start_or_find(
+        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
+    ) -> Started:
+        """Start an instance, or find the one already started with this id or key, name and input (P13).
+
+        Raises:
+            UnknownWorkflowError, InvalidInputError, TooLargeError; StartConflictError when the id or key belongs to an
+            instance with another name or input.
+        """
+        ...
+
+    async def get(self, instance_id: str) -> Instance:
+        """The instance; one that cannot be read is `blocked` and has no records. Raises UnknownInstanceError."""
+        ...
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
+    ) -> Sequence[InstanceSummary]:
+        """Instances, newest first; `limit` from 1 to 200 (else ListLimitError); `after` is the last id of a page."""
+        ...
+
+    async def send_event(
+        self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None
+    ) -> EventReceipt:
+        """Accept an event; without data it has `{}`.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError, TooLargeError, InstanceFinishedError, InboxFullError.
+        """
+        ...
+
+    async def cancel(self, instance_id: str) -> None:
+        """Cancel it; again is no error. Raises UnknownInstanceError, InstanceFinishedError."""
+        ...
+
+    async def resume(self, instance_id: str) -> Status:
+        """Let a blocked instance go on. One that is parked is read again, and goes on with what it was doing.
+
+        Raises:
+            UnknownInstanceError, InstanceNotBlockedError, UnreadableInstanceError.
+        """
+        ...
+
+    async def advance(self, instance_id: str) -> Status:
+        """Do now what is due or was put off, and tell the present status. Raises UnknownInstanceError."""
+        ...
+
+    def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
+        """Why the runner is not asked about it now, when it is away or puts it off; a standby knows of none."""
+        ...
+
+    async def delete(self, instance_id: str) -> None:
+        """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        ...
+
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """All transitions of an instance, in order. Raises UnknownInstanceError."""
+        ...
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """All definitions, by name."""
+        ...
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """Keep a definition in the store; one registered in code goes before it."""
+        ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes work."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """Whether the work is done here or forwarded."""
+        ...
+
+    @property
+    def refusal(self) -> WorkflowError | None:
+        """What every call raises now, a new error each time; None while it takes work.
+
+        EngineNotRunningError before it starts and after it was closed, else the reason for which it has stopped.
+        """
+        ...
