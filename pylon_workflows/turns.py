@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import ApplyAction, Block, FailTurn
@@ -26,6 +26,8 @@ from pylon_workflows.turn_request import JoinedRecords, idempotency_key, request
 from runner_protocol.messages import Defer
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _STORE_TROUBLE_PAUSE_S = 1.0
 _UNREADABLE_PAUSE_S = 60.0
@@ -111,29 +113,33 @@ class Turns:
             return None
         turn = live.begin_turn()
         began_at = self._clock.now()
+        try:
+            answer = await self._unless_given_up(live, turn, task, self._ask(instance, live.records, began_at))
+        except Exception:
+            live.end_turn(turn)
+            raise
+        while answer is not None:
+            try:
+                return await self._apply(live, instance_id, turn, began_at, answer)
+            except StorageFullError as error:  # nothing was changed; asking again would run the step again
+                _log.debug("%s: could not be stored, tried again: %s", instance_id, error)  # the store has told of it
+                await self._unless_given_up(live, turn, task, self._clock.sleep(_STORE_TROUBLE_PAUSE_S))
+        return None
+
+    async def _unless_given_up(
+        self, live: LiveInstance, turn: int, task: asyncio.Task[Any] | None, work: Awaitable[T]
+    ) -> T | None:
+        """What the work returns; None as soon as the turn is given up."""
         live.asking = task
         try:
-            answer = await self._ask(instance, live.records, began_at)
+            return await work
         except asyncio.CancelledError:
             if live.end_turn(turn) or task is None:
                 raise
             task.uncancel()
             return None
-        except Exception:
-            live.end_turn(turn)
-            raise
         finally:
             live.asking = None
-        while True:
-            try:
-                return await self._apply(live, instance_id, turn, began_at, answer)
-            except StorageFullError as error:  # nothing was changed; asking again would run the step again
-                _log.debug("%s: could not be stored, tried again: %s", instance_id, error)  # the store has told of it
-                try:
-                    await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
-                except asyncio.CancelledError:
-                    live.end_turn(turn)
-                    raise
 
     async def _apply(
         self, live: LiveInstance, instance_id: str, turn: int, began_at: datetime, answer: Answer

@@ -129,7 +129,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.unanswered: dict[str, set[str]] = {name: set() for name in MAX_RETRIES}
         self.kept: dict[str, Operation] = {}
         self.down_until = 0.0
-        self.lingers_until = 0.0  # a turn whose answer is kept holds its place, even when it is cancelled
         self.clock = FakeClock()
         self.loop = CountingLoop()
         asyncio.set_event_loop(None)
@@ -449,7 +448,7 @@ class EngineMachine(RuleBasedStateMachine):
             model.in_doubt_until = self.clock.monotonic() + 1.0
             model.has_open_turn = operation.call is not None and before is not None and before.has_open_turn
         elif operation.call is None:
-            model.kept_until = self.lingers_until = self.clock.monotonic() + 1.0
+            model.kept_until = self.clock.monotonic() + 1.0
             self.kept[operation.id] = operation
             model.has_open_turn = True
 
@@ -506,7 +505,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self.pending.append(
                     Operation(instance_id, None, partial(self.step_answer, instance_id, question.parting_word))
                 )
-        if left or any(model.kept_until for model in self.models.values()):
+        if left or any(model.kept_until is not None for model in self.models.values()):
             assert not closing.done()
             closing.cancel()
         with suppress(asyncio.CancelledError):
@@ -648,7 +647,7 @@ class EngineMachine(RuleBasedStateMachine):
             return
         monotonic = self.clock.monotonic()
         is_full = len(self.runner.open) + len(self.pending) >= self.settings.max_in_flight
-        is_kept = monotonic < self.lingers_until
+        is_kept = model.kept_until is not None
         is_down = len(self.unanswered[model.name]) >= 3 and (self.runner.open or monotonic < self.down_until)
         is_put_off = monotonic < max(model.put_off_until, model.in_doubt_until)
         assert is_asked or is_kept or is_full or is_down or is_put_off, (

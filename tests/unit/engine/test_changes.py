@@ -48,9 +48,10 @@ async def test_a_change_is_seen_and_told_only_after_its_commit(it):
     it.store.is_writing.clear()
     change = asyncio.create_task(it.changes.change("a", PAID))
     await settled()
-    assert ((await it.changes.read("a")).revision, it.committed) == (1, [])
+    seen = (await it.changes.read("a")).revision, list(it.committed)
     it.store.is_writing.set()
     await change
+    assert seen == (1, [])
     assert ((await it.changes.read("a")).revision, len(it.committed)) == (2, 1)
 
 

@@ -333,6 +333,21 @@ async def test_an_answer_kept_on_a_full_disk_counts_no_more_after_a_cancel():
     assert len(runner.requests) == 1
 
 
+async def test_a_cancel_frees_the_place_of_an_answer_that_was_kept_on_a_full_disk():
+    clock, store = FakeClock(), TroubledStore()
+    runner = ScriptedRunner(lambda request: Complete(output=1))
+    async with engine_with(runner, clock=clock, store=store) as engine:
+        store.write_trouble = StorageFullError("the disk is full")
+        await engine.start("order", id="a")
+        await settled()
+        store.write_trouble = None
+        await engine.cancel("a")
+        await engine.delete("a")
+        await engine.start("order", id="a")
+        await settled()
+        assert (await engine.get("a")).output == 1, "the clock has stood still"
+
+
 async def test_an_engine_that_stops_on_a_full_disk_lets_the_kept_answer_go():
     clock, store = FakeClock(), TroubledStore()
     runner = ScriptedRunner(lambda request: Complete(output=1))
