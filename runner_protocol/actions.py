@@ -126,6 +126,8 @@ class StepSkip(_RecordingAction):
 class Sleep(_RecordingAction):
     """The workflow sleeps, for a `duration` or `until` a time; the record is written when the sleep begins."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["duration"]}, {"required": ["until"]}]})
+
     action: Literal["sleep"] = "sleep"
     duration: DurationText | None = None
     until: Timestamp | None = None
@@ -134,7 +136,7 @@ class Sleep(_RecordingAction):
     @model_validator(mode="after")
     def _has_one_end(self) -> Self:
         if (self.duration is None) == (self.until is None):
-            raise ValueError("a sleep has either a duration or an until")
+            raise ValueError("either a duration or an until is needed, and not both")
         return self
 
 

@@ -50,7 +50,7 @@ __all__ = [
     "LogLine", "MalformedMessageError", "Map", "Member", "MemberRequest", "Message", "NotJsonMessageError",
     "Parallel", "ParentLink", "Progress", "RecordKind", "RecordStatus", "Sleep", "StartChild", "StepComplete",
     "StepRecord", "StepSkip", "StepStart", "TurnRequest", "Usage", "WaitEvent", "encode_message", "parse_action",
-    "parse_description", "parse_request", "read_action",
+    "parse_description", "parse_question", "parse_request", "read_action",
 ]  # fmt: skip
 
 PROTOCOL_VERSION = 2
@@ -190,8 +190,13 @@ def read_action(value: object, body: bytes = b"") -> Action:
     return action
 
 
-def parse_request(body: bytes) -> TurnRequest | None:
-    """Read the engine's question; None asks for a Description. Raises MalformedMessageError."""
+def parse_request(body: bytes) -> TurnRequest:
+    """Read the question of a turn. Raises MalformedMessageError."""
+    return _read(TurnRequest, _parse(body, _REQUEST_ENVELOPE), body)
+
+
+def parse_question(body: bytes) -> TurnRequest | None:
+    """Read whatever an engine asks; None asks for a Description. Raises MalformedMessageError."""
     value = _parse(body, _REQUEST_ENVELOPE)
     if isinstance(value, dict) and value.get("mode") == DESCRIBE:
         return None

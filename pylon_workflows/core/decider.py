@@ -41,13 +41,20 @@ from pylon_workflows.errors import (
 from runner_protocol.durations import parse_duration
 from runner_protocol.messages import (
     UNKNOWN_STEP,
+    Approval,
     Complete,
+    ContinueAsNew,
     Defer,
     Diverged,
     ErrorDetail,
     Fail,
+    Map,
+    Parallel,
     Sleep,
+    StartChild,
     StepComplete,
+    StepSkip,
+    StepStart,
     WaitEvent,
 )
 from runner_protocol.strict_json import encode_parsed
@@ -117,6 +124,8 @@ def _apply(instance: Instance, command: ApplyAction, now: datetime) -> list[Tran
                 )
             ]
         case Sleep():
+            if action.duration is None:
+                raise MalformedAnswerError("until: is not supported by this release yet")
             return [
                 SleepStarted(
                     at=now,
@@ -143,8 +152,10 @@ def _apply(instance: Instance, command: ApplyAction, now: datetime) -> list[Tran
                 f"the record is {action.expected!r}, the code asks for {action.got!r}"
             )
             return [InstanceBlocked(at=now, reason=reason)]
-        case Defer():
+        case Defer() | StepStart():
             return []
+        case StepSkip() | Approval() | Parallel() | Map() | StartChild() | ContinueAsNew():
+            raise MalformedAnswerError(f"action: {action.action!r} is not supported by this release yet")
         case _:
             assert_never(action)
 

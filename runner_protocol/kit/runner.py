@@ -9,7 +9,16 @@ from runner_protocol.kit.answers import encode_answer
 from runner_protocol.kit.server import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refuse, serve_app
 from runner_protocol.kit.turn import Turn
 from runner_protocol.kit.workflow import Workflow
-from runner_protocol.messages import Action, Defer, Fail, MalformedMessageError, TurnRequest, parse_request
+from runner_protocol.messages import (
+    ADVANCE,
+    DESCRIBE,
+    Action,
+    Defer,
+    Fail,
+    MalformedMessageError,
+    TurnRequest,
+    parse_question,
+)
 
 logger = logging.getLogger("runner_protocol.kit")
 
@@ -64,11 +73,12 @@ class Runner:
         if len(body) > MAX_REQUEST_BYTES:
             return refuse(413, f"a request has at most {MAX_REQUEST_BYTES:,} bytes")
         try:
-            request = parse_request(body)
+            request = parse_question(body)
         except MalformedMessageError as error:
             return refuse(400, str(error))
-        if request.mode != "advance":
-            return refuse(400, f"mode: {request.mode[:100]!r} is not supported by this release, only 'advance'")
+        if request is None or request.mode != ADVANCE:
+            mode = DESCRIBE if request is None else request.mode[:100]
+            return refuse(400, f"mode: {mode!r} is not supported by this release, only {ADVANCE!r}")
         return 200, encode_answer(await self._answer(request))
 
     async def _answer(self, request: TurnRequest) -> Action:

@@ -1,4 +1,4 @@
-"""What every `Runner` does (ports.py): subclass `RunnerContract`, `WireContract` where the far side answers with a
+"""What every `Runner` does (the ports): subclass `RunnerContract`, `WireContract` where the far side answers with a
 status and bytes, or `HeaderContract` where it answers with headers too.
 
 The subclass says in `serve` (`serve_replies`) how a runner comes to ask the function that the test gives.
