@@ -646,8 +646,9 @@ class EngineMachine(RuleBasedStateMachine):
             assert not is_asked, "asked although it waits"
             return
         monotonic = self.clock.monotonic()
-        is_full = len(self.runner.open) + len(self.pending) >= self.settings.max_in_flight
         is_kept = model.kept_until is not None
+        kept = sum(each.kept_until is not None for each in self.models.values())
+        is_full = len(self.runner.open) + len(self.pending) + kept >= self.settings.max_in_flight
         is_down = len(self.unanswered[model.name]) >= 3 and (self.runner.open or monotonic < self.down_until)
         is_put_off = monotonic < max(model.put_off_until, model.in_doubt_until)
         assert is_asked or is_kept or is_full or is_down or is_put_off, (
