@@ -1,4 +1,4 @@
-"""What every `Store` does (the ports): subclass `StoreContract` and say in `new_store` and `same_store` how one is made.
+"""What every `Store` does (the ports): subclass `StoreContract`, say how one is made in `new_store` and `same_store`.
 
 An instance's states are folded from transitions, as the engine does it.
 """
