@@ -135,6 +135,7 @@ class SharedAccess:
 
     def __init__(self, worker: Worker, engine: LocalEngine, standby: Standby, *, timeout_s: float) -> None:
         self._worker = worker
+        self._standing = worker.standing
         self._engine = engine
         self._standby = standby
         self._timeout_s = timeout_s
@@ -142,16 +143,16 @@ class SharedAccess:
     @property
     def refusal(self) -> WorkflowError | None:
         """See `Access`."""
-        return self._engine.refusal if self._worker.is_owner else self._worker.refusal
+        return self._engine.refusal if self._standing.is_owner else self._standing.refusal
 
     async def until_failed(self) -> StoreError:
         """See `Access`."""
-        return await self._worker.until_failed()
+        return await self._standing.until_failed()
 
     @property
     def role(self) -> Role:
         """See `Access`."""
-        return "owner" if self._worker.is_owner else "standby"
+        return "owner" if self._standing.is_owner else "standby"
 
     async def start(self) -> None:
         """See `Access`."""
@@ -163,7 +164,7 @@ class SharedAccess:
 
     async def change(self, here: Callable[[], Awaitable[T]], request: Callable[[], OwnerRequest[T]]) -> T:
         """See `Access`."""
-        if self._worker.is_owner:
+        if self._standing.is_owner:
             try:
                 return await here()
             except (OwnershipLostError, EngineNotRunningError) as error:
@@ -177,9 +178,9 @@ class SharedAccess:
         reason = "there is none"
         while self._now() < deadline:
             try:
-                if self._worker.is_owner:
+                if self._standing.is_owner:
                     return await request.call(self._engine)
-                if self._worker.is_standby and self._worker.client is not None:
+                if self._standing.is_standby and self._worker.client is not None:
                     return await request.read(*await self._worker.client.ask(request, deadline), self)
             except NotDoneError as error:
                 reason = str(error)
@@ -195,15 +196,15 @@ class SharedAccess:
                     return await request.read_repeated(error, self)
                 raise
             self._check()
-            await self._worker.pause(RETRY_S)
+            await self._standing.pause(RETRY_S)
         raise self._no_owner(reason, "; whether it was done, the instance shows" if may_be_done else "")
 
     async def read(self, use: Callable[[Source], Awaitable[T]]) -> T:
         """See `Access`."""
         deadline = self._now() + self._timeout_s
         while self._now() < deadline:
-            source: Source = self._engine if self._worker.is_owner else self._standby
-            if self._worker.is_owner or self._standby.is_open:
+            source: Source = self._engine if self._standing.is_owner else self._standby
+            if self._standing.is_owner or self._standby.is_open:
                 try:
                     return await use(source)
                 except (OwnershipLostError, EngineNotRunningError) as error:
@@ -213,7 +214,7 @@ class SharedAccess:
                         raise
                 deadline = self._now() + self._timeout_s  # a wait may have gone well for days
             self._check()
-            await self._worker.pause(RETRY_S)
+            await self._standing.pause(RETRY_S)
         raise self._no_owner("there is none")
 
     async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
@@ -238,11 +239,11 @@ class SharedAccess:
         return await folded(instance_id, history[:revision])
 
     def _check(self) -> None:
-        if (refusal := self._worker.refusal) is not None:
+        if (refusal := self._standing.refusal) is not None:
             raise refusal
 
     def _no_owner(self, reason: str, more: str = "") -> NoOwnerError:
-        told = "; ".join(part for part in (reason, self._worker.trouble) if part)
+        told = "; ".join(part for part in (reason, self._standing.trouble) if part)
         return NoOwnerError(f"the process that owns the database does not answer: {told}{more}")
 
     def _now(self) -> float:

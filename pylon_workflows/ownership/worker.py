@@ -11,8 +11,7 @@ All times here are the machine's own and not the engine's clock: locks and socke
 
 import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from enum import Enum
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -27,6 +26,7 @@ from pylon_workflows.ownership.owner_client import OwnerClient
 from pylon_workflows.ownership.owner_server import served
 from pylon_workflows.ownership.socket_file import socket_path
 from pylon_workflows.ownership.standby import Standby
+from pylon_workflows.ownership.standing import Standing, State
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +34,6 @@ POLL_S = 0.05
 """How often a standby tries the lock."""
 
 FAILED_TAKEOVER_PAUSE_S = 1.0
-
-
-class State(Enum):
-    """What a worker is."""
-
-    STARTING = "starting"
-    STANDBY = "standby"
-    OWNER = "owner"
-    STOPPED = "stopped"
 
 
 class Worker:
@@ -70,38 +61,21 @@ class Worker:
         self._path = path
         self._runner = runner
         self._patience_s = patience_s
-        self._state = State.STOPPED
-        self._changed = asyncio.Event()
-        self._is_stopping = False
-        self._failure: errors.StoreError | None = None
-        self.trouble = ""
+        self.standing = Standing()
         self._owner = ""
         self.client: OwnerClient | None = None
         self._leading: asyncio.Task[None] | None = None
 
-    @property
-    def is_owner(self) -> bool:
-        """Whether this process drives the file's instances."""
-        return self._state is State.OWNER
-
-    @property
-    def is_standby(self) -> bool:
-        """Whether another process is to be asked."""
-        return self._state is State.STANDBY and not self._is_stopping
-
     async def start(self) -> None:
         """Become the owner or a standby. Raises what keeps the file from both."""
         key = registry.enter(self._path, self)
-        self._is_stopping = False
-        self._failure = None
-        self.trouble = ""
-        self._become(State.STARTING)
+        self.standing.begin()
         self._leading = asyncio.create_task(self._lead(), name=f"own or stand by: {self._path.name}")
         self._leading.add_done_callback(lambda _: registry.leave(key))
-        self._leading.add_done_callback(lambda _: self._notify())
+        self._leading.add_done_callback(lambda _: self.standing.notify())
         try:
-            while self._state is State.STARTING and not self._leading.done():
-                await self._changed.wait()
+            while self.standing.state is State.STARTING and not self._leading.done():
+                await self.standing.until_changed()
         except BaseException:
             self._leading.cancel()
             await asyncio.wait([self._leading])
@@ -111,8 +85,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Let go: an owner drains first. Cancelled, it cuts off at once and lets go all the same."""
-        self._is_stopping = True
-        self._notify()
+        self.standing.stop()
         if self._leading is not None:
             await self._leading
 
@@ -125,15 +98,14 @@ class Worker:
                 await self._own()
                 is_held = False
         except Exception as error:
-            if self._failure is None:
-                if self._state is State.STARTING or self._is_stopping:
+            if self.standing.failure is None:
+                if self.standing.state is State.STARTING or self.standing.is_stopping:
                     raise
                 _log.critical("the engine has stopped", exc_info=True)
                 told = errors.StoreError(f"the engine has stopped: {error!r}")
-                self._failure = error if isinstance(error, errors.StoreError) else told
-                self._notify()
+                self.standing.fail(error if isinstance(error, errors.StoreError) else told)
         finally:
-            self._become(State.STOPPED)
+            self.standing.become(State.STOPPED)
             await self._standby.close()
             if self.client is not None:
                 await self.client.close()
@@ -144,25 +116,25 @@ class Worker:
         except errors.DatabaseInUseError as error:
             self._owner = str(error)
         except errors.StoreError as error:
-            if self._state is State.STARTING:
+            if self.standing.state is State.STARTING:
                 raise
-            self.trouble = str(error)
+            self.standing.trouble = str(error)
         return self._guard.is_held
 
     async def _stand_by(self) -> bool:
         """Read the file and try for the lock; True with the lock, False when asked to stop."""
         now = asyncio.get_running_loop().time
         patience_ends_at = now() + self._patience_s
-        while not self._is_stopping:
+        while not self.standing.is_stopping:
             if self.client is not None:
                 self.client.notice()
             if self._acquire():
                 return True
             await self._keep_reading()
-            if self._state is State.STARTING and (self._standby.is_open or now() > patience_ends_at):
+            if self.standing.state is State.STARTING and (self._standby.is_open or now() > patience_ends_at):
                 _log.info("standing by, and forwarding to the owner: %s", self._owner)
-                self._become(State.STANDBY)
-            await self.pause(POLL_S)
+                self.standing.become(State.STANDBY)
+            await self.standing.pause(POLL_S)
         return False
 
     async def _keep_reading(self) -> None:
@@ -174,10 +146,10 @@ class Worker:
             except errors.NewerDatabaseError:
                 raise
             except errors.StoreError as error:
-                self.trouble = str(error)
+                self.standing.trouble = str(error)
             else:
-                self.trouble = ""
-                self._notify()
+                self.standing.trouble = ""
+                self.standing.notify()
 
     def _check_file(self) -> None:
         """Raises OwnershipLostError: another file is in the place of the one that this standby has read."""
@@ -193,7 +165,7 @@ class Worker:
         What keeps a standby from taking over is logged, and for a while the lock is left to others. At the start it is
         raised.
         """
-        former = self._state
+        former = self.standing.state
         self._check_file()
         try:
             async with AsyncExitStack() as resources:
@@ -207,15 +179,15 @@ class Worker:
                 await self._engine.open()
                 if former is State.STANDBY:
                     _log.warning("took over %s", self._path)
-                self.trouble = ""
-                self._become(State.OWNER)
+                self.standing.trouble = ""
+                self.standing.become(State.OWNER)
                 await self._keep()
         except Exception as error:
-            if former is not State.STANDBY or self._state is not State.STANDBY:
+            if former is not State.STANDBY or self.standing.state is not State.STANDBY:
                 raise
             _log.exception("%s could not be taken over; tried again", self._path)
-            self.trouble = f"this process could not take over: {error}"
-            await self.pause(FAILED_TAKEOVER_PAUSE_S)
+            self.standing.trouble = f"this process could not take over: {error}"
+            await self.standing.pause(FAILED_TAKEOVER_PAUSE_S)
 
     async def _serve_link(self, resources: AsyncExitStack) -> None:
         try:
@@ -228,10 +200,10 @@ class Worker:
         lock = lock_path(self._path.resolve())
         before = identity_of(self._path), identity_of(lock)
         failing = asyncio.create_task(self._engine.until_failed(), name="watch the owner")
-        failing.add_done_callback(lambda _: self._notify())
+        failing.add_done_callback(lambda _: self.standing.notify())
         try:
-            while not self._is_stopping and not failing.done():
-                await self._changed.wait()
+            while not self.standing.is_stopping and not failing.done():
+                await self.standing.until_changed()
         finally:
             failing.cancel()
         if not failing.done():
@@ -239,10 +211,9 @@ class Worker:
         error = failing.result()
         if isinstance(error, errors.OwnershipLostError) and not self._is_file_lost(*before, lock):
             _log.error("%s may have another owner now: this process goes on as a standby", self._path)
-            self._become(State.STANDBY)
+            self.standing.become(State.STANDBY)
         else:
-            self._failure = error
-            self._notify()
+            self.standing.fail(error)
             raise error
 
     def _is_file_lost(self, database: Identity | None, locked: Identity | None, lock: Path) -> bool:
@@ -264,35 +235,7 @@ class Worker:
 
     def on_refusal(self, error: errors.WorkflowError) -> None:
         """The engine of this process has refused a call and done nothing. Returns if another owner may do it."""
-        if self._is_stopping or self._failure is not None:
+        if self.standing.is_stopping or self.standing.failure is not None:
             raise error
-        if self.is_owner and isinstance(error, errors.OwnershipLostError):
+        if self.standing.is_owner and isinstance(error, errors.OwnershipLostError):
             self._engine.fail(error)
-
-    @property
-    def refusal(self) -> errors.WorkflowError | None:
-        """Why it does nothing for anybody: what it has stopped for, or that it was told to stop; None while it does."""
-        if self._failure is not None:
-            return type(self._failure)(*self._failure.args)
-        if self._state is State.STOPPED or self._is_stopping:
-            return errors.EngineNotRunningError("the engine is not running: use `async with engine`, or its lifespan")
-        return None
-
-    async def until_failed(self) -> errors.StoreError:
-        """Wait until it has stopped by itself, and tell why; while it is well, for ever."""
-        while self._failure is None:
-            await self._changed.wait()
-        return self._failure
-
-    async def pause(self, seconds: float) -> None:
-        """Wait that long, or until something has changed."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
-
-    def _become(self, state: State) -> None:
-        self._state = state
-        self._notify()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()

@@ -276,7 +276,7 @@ MUTANTS = (
     Mutant(
         "new work is taken while the engine drains",
         "P29",
-        "engine.py",
+        "engine_parts.py",
         "        self._lifetime.stop()\n",
         "",
         f"{UNIT}/test_engine.py::test_outside_its_lifetime_every_call_says_that_it_is_not_running",

@@ -1,0 +1,164 @@
+"""What users call on an engine: done in this process, or by whichever process owns the file."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
+from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.engine import LocalEngine
+from pylon_workflows.errors import WorkflowCancelledError, WorkflowFailedError
+from pylon_workflows.ownership import owner_requests
+from pylon_workflows.ownership.access import Access
+from pylon_workflows.ports import EMPTY, MAX_PAGE, EventReceipt, InstanceSummary, Started
+from pylon_workflows.settings import EngineSettings
+from pylon_workflows.summaries import RunnerWait
+from runner_protocol.messages import Action
+
+
+class EngineCalls:
+    """The calls of a `WorkflowEngine`: each change goes the way that `access` knows, each read to what can be read."""
+
+    def __init__(self, engine: LocalEngine, access: Access, settings: EngineSettings) -> None:
+        self._engine = engine
+        self._access = access
+        self._settings = settings
+
+    async def start(
+        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
+    ) -> str:
+        """Start an instance and return its id, once that is committed.
+
+        A repeated start with the same id or idempotency key, name and input returns the existing instance's id.
+
+        Raises:
+            UnknownWorkflowError, InvalidInputError, TooLargeError; StartConflictError when the id or key belongs to an
+            instance with another name or input (PROMISES.md P13).
+        """
+        return (await self.start_or_find(name, input, id=id, idempotency_key=idempotency_key)).id
+
+    async def start_or_find(
+        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
+    ) -> Started:
+        """Like `start`, and tells whether the instance is new."""
+        return await self._access.change(
+            lambda: self._engine.start_or_find(name, input, id=id, idempotency_key=idempotency_key),
+            lambda: owner_requests.start(self._settings, name, input, id, idempotency_key),
+        )
+
+    async def get(self, instance_id: str) -> Instance:
+        """The instance as it was last committed; one that cannot be read is `blocked`. Raises UnknownInstanceError."""
+        return await self._access.read(lambda source: source.get(instance_id))
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
+    ) -> Sequence[InstanceSummary]:
+        """Instances, newest first, a page of at most 200; `after` is the last id of the page before.
+
+        Raises:
+            InvalidInputError: a limit that is not from 1 to 200.
+        """
+        return await self._access.read(
+            lambda source: source.list(statuses=statuses, name=name, after=after, limit=limit)
+        )
+
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """All that has happened to an instance, in order. Raises UnknownInstanceError."""
+        return await self._access.read(lambda source: source.history(instance_id))
+
+    async def send_event(
+        self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None
+    ) -> EventReceipt:
+        """Deliver an event; it may come before the workflow waits for it, and twice with one `event_id`.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError, TooLargeError, InboxFullError; InstanceFinishedError, unless this
+            `event_id` was accepted before.
+        """
+        return await self._access.change(
+            lambda: self._engine.send_event(instance_id, event, data, event_id=event_id),
+            lambda: owner_requests.event(self._settings, instance_id, event, data, event_id),
+        )
+
+    async def cancel(self, instance_id: str) -> None:
+        """Cancel it; after this no further step starts. Raises UnknownInstanceError, InstanceFinishedError."""
+        await self._access.change(lambda: self._engine.cancel(instance_id), lambda: owner_requests.cancel(instance_id))
+
+    async def resume(self, instance_id: str) -> Status:
+        """Let a blocked instance go on. One that is parked is read again, and goes on with what it was doing.
+
+        Raises:
+            UnknownInstanceError, InstanceNotBlockedError; UnreadableInstanceError: it still cannot be read.
+        """
+        return await self._access.change(
+            lambda: self._engine.resume(instance_id), lambda: owner_requests.resume(instance_id)
+        )
+
+    async def advance(self, instance_id: str) -> Status:
+        """Do now what is due, if anything is, and return the status. Raises UnknownInstanceError.
+
+        An instance that the runner has put off, or about which it could not be asked, is asked about without waiting.
+        """
+        return await self._access.change(
+            lambda: self._engine.advance(instance_id), lambda: owner_requests.advance(instance_id)
+        )
+
+    async def apply(self, instance_id: str, action: Action) -> Instance:
+        """Apply a canned answer, as if the runner had given it, and return the new state.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError; TurnOpenError while the runner is being asked; TurnNotOpenError
+            when the instance awaits no answer.
+        """
+        return await self._access.change(
+            lambda: self._engine.apply(instance_id, action), lambda: owner_requests.apply(instance_id, action)
+        )
+
+    async def delete(self, instance_id: str) -> None:
+        """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""
+        await self._access.change(lambda: self._engine.delete(instance_id), lambda: owner_requests.delete(instance_id))
+
+    async def wait(self, instance_id: str, timeout: timedelta | float | None = None) -> Instance:  # noqa: ASYNC109 -- what users look for
+        """The instance once it has finished, whatever its status.
+
+        Raises:
+            UnknownInstanceError; TimeoutError when it has not finished within `timeout` (a number is seconds).
+        """
+        timeout_s = timeout / timedelta(seconds=1) if isinstance(timeout, timedelta) else timeout
+        return await self._access.wait(instance_id, timeout_s)
+
+    async def result(self, instance_id: str, timeout: timedelta | float | None = None) -> Any:  # noqa: ASYNC109 -- as `wait`
+        """The output once the workflow has completed.
+
+        Raises:
+            WorkflowFailedError, WorkflowCancelledError: it ended otherwise. UnknownInstanceError, TimeoutError.
+        """
+        instance = await self.wait(instance_id, timeout)
+        if instance.status is Status.FAILED:
+            raise WorkflowFailedError(instance.error or "", instance=instance)
+        if instance.status is Status.CANCELLED:
+            raise WorkflowCancelledError(f"{instance_id} was cancelled", instance=instance)
+        return instance.output
+
+    def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
+        """Why an instance, as `get` has just told it, is put off while the runner is away or asks for it; else None.
+
+        Only the owner knows (`role`): nothing of this is written.
+        """
+        return self._engine.waiting_for_runner(instance) if self._access.role == "owner" else None
+
+    async def definitions(self) -> Sequence[WorkflowDefinition]:
+        """All workflows that can be started, by name."""
+        return await self._access.read(lambda source: source.definitions())
+
+    async def save_definition(self, definition: WorkflowDefinition) -> None:
+        """Keep a definition in the file; one registered in code goes before it."""
+        await self._access.change(
+            lambda: self._engine.save_definition(definition), lambda: owner_requests.save_definition(definition)
+        )

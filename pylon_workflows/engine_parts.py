@@ -1,0 +1,170 @@
+"""The parts of an engine of the process that owns the store: how they are put together, how they begin and end."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from pylon_workflows.announcements import Announcements
+from pylon_workflows.changes import Changes
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.definitions import Definitions
+from pylon_workflows.dispatcher import Dispatcher
+from pylon_workflows.errors import StoreError, WorkflowError
+from pylon_workflows.fair_queue import FairQueue
+from pylon_workflows.lifetime import Lifetime
+from pylon_workflows.live_instances import LiveInstances
+from pylon_workflows.pace import Pace
+from pylon_workflows.ports import Clock, Role, Runner, Store
+from pylon_workflows.retention import Retention
+from pylon_workflows.runner_health import RunnerHealth
+from pylon_workflows.settings import EngineSettings
+from pylon_workflows.starts import Starts
+from pylon_workflows.tasks import Tasks
+from pylon_workflows.timers import Timers
+from pylon_workflows.turns import Turns
+from pylon_workflows.waiters import Waiters
+from pylon_workflows.watch import Check, Watch
+
+T = TypeVar("T")
+
+
+class EngineParts:
+    """What a `LocalEngine` is made of. Without a runner nothing is driven.
+
+    `checks` are made once a second; each raises StoreError when the engine must `fail`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner | None,
+        clock: Clock,
+        definitions: Definitions,
+        settings: EngineSettings,
+        *,
+        checks: Sequence[Check] = (),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._definitions = definitions
+        self._settings = settings
+        self._jitter = jitter
+        self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
+        self._changes = Changes(store, clock, self._live, self._committed)
+        self._timers = Timers(store, clock, self._changes.wake)
+        self._announcements = Announcements(store, self._changes.read, clock)
+        self._retention = Retention(
+            store, clock, self._live, keep_for=settings.retain_finished_for, keep=settings.max_history
+        )
+        self._dispatcher = None if runner is None else self._dispatcher_for(runner)
+        self._waiters = Waiters(self._changes.read)
+        self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
+        self._watch = Watch(checks, clock, self.fail)
+        self._tasks = Tasks(clock)
+        self._lifetime = Lifetime()
+        self._check_running = self._lifetime.check
+        self._ending: asyncio.Task[None] | None = None
+
+    def _dispatcher_for(self, runner: Runner) -> Dispatcher:
+        health = RunnerHealth()
+        turns = Turns(
+            runner,
+            health,
+            self._clock,
+            self._changes,
+            self._live,
+            is_crowded=lambda name: dispatcher.is_crowded(name),  # noqa: PLW0108  it is made below
+            jitter=self._jitter,
+            max_records=self._settings.max_records,
+            max_history_bytes=self._settings.max_history_bytes,
+        )
+        queue = FairQueue(
+            places=self._settings.max_in_flight,
+            room=self._settings.max_queued,
+            limit_of=self._definitions.max_in_flight,
+            is_shared=lambda: self._definitions.has_several,
+        )
+        pace = Pace(self._settings.max_in_flight, is_shared=lambda: self._definitions.has_several)
+        dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace)
+        return dispatcher
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes work."""
+        return self._lifetime.is_running
+
+    @property
+    def refusal(self) -> WorkflowError | None:
+        """See `ports.Engine.refusal`."""
+        return self._lifetime.refusal
+
+    @property
+    def role(self) -> Role:
+        """See `ports.Engine.role`: this one never forwards."""
+        return "owner"
+
+    async def open(self) -> None:
+        """Open the store and go on with everything in it."""
+        self._ending = None
+        self._lifetime.open()
+        await self._store.open()
+        self._watch.look()
+        self._definitions.restore(await self._store.definitions())
+        self._changes.has_announcements = self._announcements.has_callbacks
+        self._lifetime.begin()
+        parts = (self._timers, self._announcements, self._retention, self._changes.doubts, self._watch)
+        self._tasks.start((*(part.run for part in parts), self._changes.inspect))
+        if self._dispatcher is not None:
+            self._dispatcher.open()
+
+    async def close(self, *, grace_s: float | None = None) -> None:
+        """Take no more work, let turns in flight finish within the grace time, and let go of the store.
+
+        Cancelled, it cuts the turns off at once and lets go all the same.
+        """
+        self._lifetime.stop()
+        try:
+            if self._dispatcher is not None:
+                await self._dispatcher.drain(self._settings.shutdown_grace_s if grace_s is None else grace_s)
+        finally:
+            await asyncio.shield(self._end())
+
+    def fail(self, error: StoreError) -> None:
+        """Stop at once and for good: turns are cut off, and every call raises this error. `close` is still to come."""
+        self._lifetime.fail(error)
+        self._end()
+
+    async def until_failed(self) -> StoreError:
+        """Wait until the engine has failed, and tell why; while it is well, for ever."""
+        return await self._lifetime.until_failed()
+
+    def _end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._let_go(), name="end of the engine")
+        return self._ending
+
+    async def _let_go(self) -> None:
+        if self._dispatcher is not None:
+            await self._dispatcher.drain(0)
+        await self._tasks.end()
+        self._waiters.close(self._lifetime.failure)
+        self._live.clear()
+        await self._store.close()
+
+    def _committed(self, instance: Instance) -> None:
+        if self._dispatcher is not None:
+            is_new = instance.revision == 1
+            self._dispatcher.changed(instance.id, instance.name, is_runnable=instance.is_runnable, is_new=is_new)
+        if instance.due_at is not None:
+            self._timers.notice(instance.due_at)
+        elif instance.is_finished:
+            self._announcements.announce(instance)
+            self._waiters.finished(instance)
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
+        result = await self._tasks.to_its_end(change)
+        if self._lifetime.failure is not None:  # it may have been written to a file that is no longer there
+            self._check_running()
+        return result
