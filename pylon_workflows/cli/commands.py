@@ -1,48 +1,24 @@
 """The commands that talk to a server: each reads its arguments, makes its calls, prints what came of them."""
 
-import functools
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import click
 
-from pylon_workflows.cli.client import DEFAULT_URL, Client
+from pylon_workflows.cli.client import Client
+from pylon_workflows.cli.client_command import client_command, json_argument, path_of, say
 from pylon_workflows.cli.output import print_json, print_line, print_table
 from pylon_workflows.cli.timeline import compact, length, situation, timeline
 from pylon_workflows.ports import MAX_PAGE
-from runner_protocol.strict_json import JsonError, encode_parsed, parse
+from runner_protocol.strict_json import encode_parsed
 
 _FINISHED = ("completed", "failed", "cancelled")
 
 
-def _client_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command whose function gets a `Client` and whether to print JSON, before its own arguments."""
-
-    def decorate(function: Callable[..., None]) -> click.Command:
-        @functools.wraps(function)
-        def run(*, url: str, token: str | None, as_json: bool, **arguments: Any) -> None:
-            function(Client(url, token), as_json, **arguments)
-
-        wrapped: Callable[..., None] = run
-        for option in (
-            click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts."),
-            click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="The API's token."),
-            click.option(
-                "--url", envvar="PYLON_WORKFLOW_URL", default=DEFAULT_URL, show_default=True, help="The API's URL."
-            ),
-        ):
-            wrapped = option(wrapped)
-        return click.command(name)(wrapped)
-
-    return decorate
-
-
-@_client_command("list")
+@client_command("list")
 @click.option("--status", help="Only these, such as running, waiting, failed.")
 @click.option("--name", help="Only instances of this workflow.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
@@ -75,12 +51,12 @@ def list_instances(client: Client, as_json: bool, *, status: str | None, name: s
     print_table(["ID", "NAME", "STATUS", "STEPS", "CREATED", ""], rows)
 
 
-@_client_command("show")
+@client_command("show")
 @click.argument("id")
 def show(client: Client, as_json: bool, *, id: str) -> None:
     """Show an instance: its steps, retries and waits as they came."""
-    instance = client.call("GET", _path(id)).value
-    history = client.call("GET", _path(id, "history")).value
+    instance = client.call("GET", path_of(id)).value
+    history = client.call("GET", path_of(id, "history")).value
     if as_json:
         print_json({**instance, "history": history})
         return
@@ -106,7 +82,7 @@ def show(client: Client, as_json: bool, *, id: str) -> None:
         print_line(f"when that is mended: pylon-workflows resume {instance['id']}")
 
 
-@_client_command("start")
+@client_command("start")
 @click.argument("name")
 @click.option("--input", "input_text", metavar="JSON", help="The input: JSON, @FILE, or - for standard input.")
 @click.option("--id", "instance_id", help="The instance's id; made up when absent.")
@@ -125,7 +101,7 @@ def start(
     """Start an instance of the workflow NAME."""
     body: dict[str, Any] = {"name": name, "id": instance_id, "idempotency_key": idempotency_key}
     if input_text is not None:
-        body["input"] = _json_argument(input_text, "--input")
+        body["input"] = json_argument(input_text, "--input")
     reply = client.call("POST", "/start", body=encode_parsed(body))
     if is_waiting:
         _report(_finished(client, reply.value["id"]), as_json=as_json)
@@ -135,7 +111,7 @@ def start(
         print_line(f"{'started' if reply.status == 201 else 'had been started already:'} {reply.value['id']}")
 
 
-@_client_command("send-event")
+@client_command("send-event")
 @click.argument("id")
 @click.argument("event")
 @click.option("--data", "data_text", metavar="JSON", help="The event's data: JSON, @FILE, or - for standard input.")
@@ -146,50 +122,43 @@ def send_event(
     """Send EVENT to the instance ID."""
     body: dict[str, Any] = {"event": event, "event_id": event_id}
     if data_text is not None:
-        body["data"] = _json_argument(data_text, "--data")
-    reply = client.call("POST", _path(id, "event"), body=encode_parsed(body))
+        body["data"] = json_argument(data_text, "--data")
+    reply = client.call("POST", path_of(id, "event"), body=encode_parsed(body))
     said = "had been accepted already" if reply.value["duplicate"] else "accepted"
-    _say(reply.value, said, as_json=as_json)
+    say(reply.value, said, as_json=as_json)
 
 
-@_client_command("cancel")
+@client_command("cancel")
 @click.argument("id")
 def cancel(client: Client, as_json: bool, *, id: str) -> None:
     """Cancel the instance ID."""
-    _say(client.call("POST", _path(id, "cancel")).value, f"cancelled {id}", as_json=as_json)
+    say(client.call("POST", path_of(id, "cancel")).value, f"cancelled {id}", as_json=as_json)
 
 
-@_client_command("resume")
+@client_command("resume")
 @click.argument("id")
 def resume(client: Client, as_json: bool, *, id: str) -> None:
     """Let the blocked instance ID go on."""
-    value = client.call("POST", _path(id, "resume")).value
-    _say(value, f"resumed {id}: {value['status']}", as_json=as_json)
+    value = client.call("POST", path_of(id, "resume")).value
+    say(value, f"resumed {id}: {value['status']}", as_json=as_json)
 
 
-@_client_command("delete")
+@client_command("delete")
 @click.argument("id")
 def delete(client: Client, as_json: bool, *, id: str) -> None:
     """Delete the finished instance ID."""
-    client.call("DELETE", _path(id))
-    _say({"deleted": True}, f"deleted {id}", as_json=as_json)
+    client.call("DELETE", path_of(id))
+    say({"deleted": True}, f"deleted {id}", as_json=as_json)
 
 
 CLIENT_COMMANDS = (list_instances, show, start, send_event, cancel, resume, delete)
-
-
-def _say(value: Any, sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(value)
-    else:
-        print_line(sentence)
 
 
 def _finished(client: Client, instance_id: str) -> Any:
     """The instance once it has finished, or is blocked: then nothing happens before somebody acts."""
     pause_s = 0.05
     while True:
-        instance = client.call("GET", _path(instance_id)).value
+        instance = client.call("GET", path_of(instance_id)).value
         if instance["status"] in _FINISHED or instance["status"] == "blocked":
             return instance
         time.sleep(pause_s)
@@ -198,19 +167,6 @@ def _finished(client: Client, instance_id: str) -> Any:
 
 def _report(instance: Any, *, as_json: bool) -> None:
     came_of_it = compact(instance["output"]) or instance["error"] or instance["blocked_reason"] or ""
-    _say(instance, f"{instance['id']} {instance['status']} {came_of_it}".rstrip(), as_json=as_json)
+    say(instance, f"{instance['id']} {instance['status']} {came_of_it}".rstrip(), as_json=as_json)
     if instance["status"] != "completed":
         sys.exit(1)
-
-
-def _path(instance_id: str, *more: str) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in (instance_id, *more))
-
-
-def _json_argument(text: str, option: str) -> Any:
-    try:
-        if text == "-":
-            return parse(sys.stdin.buffer.read())
-        return parse(Path(text[1:]).read_bytes() if text.startswith("@") else text)
-    except (JsonError, OSError, UnicodeEncodeError) as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
