@@ -11,9 +11,9 @@ from pyreqwest.client import ClientBuilder
 from benchmarks.bare_runner import END, STEP
 from benchmarks.surroundings import INPUT, WORKFLOW
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.ports import Turn
+from pylon_workflows.ports import Apply, Turn
 from pylon_workflows.testing import engine_in_memory
-from runner_protocol.messages import Action, parse_action
+from runner_protocol.messages import parse_action
 
 Post = Callable[[Turn], Awaitable[None]]
 
@@ -31,9 +31,9 @@ class _Recorder:
         self._steps = steps
         self.turns: list[Turn] = []
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         self.turns.append(turn)
-        return parse_action(STEP if len(self.turns) <= self._steps else END)
+        await apply((parse_action(STEP if len(self.turns) <= self._steps else END),))
 
 
 async def turns_of(steps: int) -> Sequence[Turn]:

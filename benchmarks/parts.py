@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
-from pylon_workflows import changes, starts, turn_request, turns
+from pylon_workflows import changes, open_turn, starts, turn_request, turns
 from pylon_workflows.runner import http
 from pylon_workflows.store import group_commit
 from pylon_workflows.store.sqlite import SqliteStore
@@ -39,6 +39,8 @@ class Parts:
             for part, owner, name, wrap in (
                 (DECIDE, changes, "decide", self._function),
                 (DECIDE, changes, "evolve", self._function),
+                (DECIDE, open_turn, "decide", self._function),
+                (DECIDE, open_turn, "evolve", self._function),
                 (STORE, SqliteStore, "append", self._function),
                 (WRITER, group_commit.GroupCommit, "_commit", self._other_thread),
                 (JOIN, turn_request.JoinedRecords, "json", self._function),
@@ -48,6 +50,7 @@ class Parts:
                 (START, starts.Starts, "new_instance", self._function),
                 (START, SqliteStore, "create", self._coroutine),
                 (DISPATCH, turns.Turns, "drive", self._coroutine),
+                (DISPATCH, open_turn.OpenTurn, "apply", self._coroutine),
             ):
                 stack.enter_context(patch.object(owner, name, wrap(part, getattr(owner, name))))
             yield

@@ -23,7 +23,7 @@ from pylon_workflows.errors import (
     UnreadableInstanceError,
 )
 from pylon_workflows.histories import folded, history_of
-from pylon_workflows.live_instances import LiveInstance, LiveInstances
+from pylon_workflows.live_instances import LiveInstance, LiveInstances, is_driven
 from pylon_workflows.parking import Parking, shown
 from pylon_workflows.ports import Clock, Store
 from runner_protocol.messages import Action
@@ -101,13 +101,16 @@ class Changes:
 
     async def execute(self, live: LiveInstance, command: Command) -> Sequence[Transition]:
         """Decide a command about a loaded instance and commit what follows; nothing follows from one that is late."""
-        before = live.loaded
-        transitions = decide(before, command, self._clock.now())
-        if not transitions:
-            return transitions
-        after = before
+        after = live.loaded
+        transitions = decide(after, command, self._clock.now())
         for transition in transitions:
             after = evolve(after, transition)
+        if transitions:
+            await self.commit(live, after, transitions)
+        return transitions
+
+    async def commit(self, live: LiveInstance, after: Instance, transitions: Sequence[Transition]) -> None:
+        """Commit what has been decided about a loaded instance, all of it or nothing, and the state `after` it."""
         is_to_announce = self.has_announcements and after.is_finished
         write = self._store.append(after, transitions, is_to_announce=is_to_announce)
         try:
@@ -120,7 +123,6 @@ class Changes:
                 live.forget()
                 if not isinstance(write.exception(), StorageFullError):  # which says that nothing was changed
                     self.doubts.add(after.id)
-        return transitions
 
     async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
         """Execute a command that came from outside; returns the state after it and what followed from it."""
@@ -129,7 +131,7 @@ class Changes:
                 await self.load(live, instance_id)
                 transitions = await self.execute(live, command)
                 instance = live.loaded
-                if not instance.is_runnable:
+                if not is_driven(instance):
                     live.give_up_turn()
                 return instance, transitions
 
@@ -189,7 +191,7 @@ class Changes:
             async with live.lock:
                 instance = await self.load(live, instance_id)
                 self._committed(instance)
-                if not instance.is_runnable:
+                if not is_driven(instance):
                     live.give_up_turn()
 
     async def load_many(self, instance_ids: Sequence[str]) -> None:

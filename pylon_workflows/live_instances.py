@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.turn_request import JoinedRecords
 
 _ENTRY_BYTES = 2_000
 _RECORD_BYTES = 500
+
+
+def is_driven(instance: Instance) -> bool:
+    """Whether an answer may still go on with it: also between attempts, when the answer itself has scheduled them."""
+    return instance.status is Status.RUNNING or instance.status is Status.PENDING
 
 
 class LiveInstance:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.errors import RunnerError, TurnTimedOutError
-from pylon_workflows.ports import Runner, Store, Turn
+from pylon_workflows.ports import Apply, Runner, Store, Turn
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.workflow_engine import WorkflowEngine
@@ -82,10 +82,13 @@ class ScriptedRunner:
         self._answer = answer
         self.requests: list[TurnRequest] = []
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         """See `ports.Runner.take_turn`."""
         request = parse_request(turn.body)
         self.requests.append(request)
+        await apply((await self._action(request, turn),))
+
+    async def _action(self, request: TurnRequest, turn: Turn) -> Action:
         answer = self._answer(request)
         if isinstance(answer, RunnerError):
             raise answer

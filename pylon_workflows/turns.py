@@ -2,24 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 from pylon_workflows.changes import Changes
-from pylon_workflows.core.commands import ApplyAction, Block, FailTurn
+from pylon_workflows.core.commands import Block
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.errors import (
     CorruptDatabaseError,
     MalformedAnswerError,
     RunnerUnavailableError,
-    StorageFullError,
     StoreError,
     TurnTimedOutError,
     UnknownInstanceError,
     UnreadableInstanceError,
 )
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
+from pylon_workflows.open_turn import OpenTurn, RunLimits
 from pylon_workflows.ports import Clock, Runner, Turn
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
 from pylon_workflows.turn_request import JoinedRecords, idempotency_key, request_body
@@ -27,15 +27,10 @@ from runner_protocol.messages import Defer
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _STORE_TROUBLE_PAUSE_S = 1.0
 _UNREADABLE_PAUSE_S = 60.0
 _SHORTEST_DEFERRAL_S = 0.1
 _LONGEST_DEFERRAL_S = 300.0
-
-Answer = ApplyAction | FailTurn | Block | float
-"""What a turn led to: something to decide, or the seconds after which to ask again."""
 
 
 class Turns:
@@ -65,8 +60,7 @@ class Turns:
         self._live = live
         self._is_crowded = is_crowded
         self._jitter = jitter
-        self._max_records = max_records
-        self._max_history_bytes = max_history_bytes
+        self._limits = RunLimits(max_records, max_history_bytes)
         self._deferrals: dict[str, int] = {}
         self.stale_answers = 0
 
@@ -108,118 +102,75 @@ class Turns:
         # Nothing is awaited from here until the turn is open, so that nobody changes the instance in between.
         if not instance.is_runnable:
             return None
-        if len(instance.records) >= self._max_records or instance.history_bytes >= self._max_history_bytes:
-            await self._changes.change(instance_id, Block(reason=self._too_large(instance)))
+        if excess := self._limits.excess(instance):
+            await self._changes.change(instance_id, Block(reason=excess))
             return None
-        turn = live.begin_turn()
-        began_at = self._clock.now()
+        turn = OpenTurn(self._changes, self._clock, self._health, self._limits, live, jitter=self._jitter)
         try:
-            answer = await self._unless_given_up(live, turn, task, self._ask(instance, live.records, began_at))
-        except Exception:
-            live.end_turn(turn)
-            raise
-        while answer is not None:
-            try:
-                return await self._apply(live, instance_id, turn, began_at, answer)
-            except StorageFullError as error:  # nothing was changed; asking again would run the step again
-                _log.debug("%s: could not be stored, tried again: %s", instance_id, error)  # the store has told of it
-                await self._unless_given_up(live, turn, task, self._clock.sleep(_STORE_TROUBLE_PAUSE_S))
-        return None
-
-    async def _unless_given_up(
-        self, live: LiveInstance, turn: int, task: asyncio.Task[Any] | None, work: Awaitable[T]
-    ) -> T | None:
-        """What the work returns; None as soon as the turn is given up."""
-        live.asking = task
-        try:
-            return await work
+            return await self._ask(turn, instance, live.records)
         except asyncio.CancelledError:
-            if live.end_turn(turn) or task is None:
+            if turn.is_open or task is None:
                 raise
-            task.uncancel()
+            task.uncancel()  # the turn was given up, not the drive
             return None
         finally:
-            live.asking = None
-
-    async def _apply(
-        self, live: LiveInstance, instance_id: str, turn: int, began_at: datetime, answer: Answer
-    ) -> float | None:
-        """What the answer leads to, when its turn is still the instance's; on a full disk the turn stays open."""
-        async with live.lock:
-            if not live.end_turn(turn):
+            turn.end()
+            if turn.was_late:
                 self.stale_answers += 1
                 _log.info("%s: an answer came too late and was dropped (%d so far)", instance_id, self.stale_answers)
-                return None
-            if isinstance(answer, float):
-                return answer
-            self._health.goes_on(instance_id)
-            if live.instance is None:  # a change that could not be stored has forgotten it
-                await self._changes.load(live, instance_id)
-            try:
-                try:
-                    await self._changes.execute(live, answer)
-                except MalformedAnswerError as error:
-                    failure = FailTurn(error=f"{error.code}: {error}", turn_started_at=began_at, jitter=self._jitter())
-                    await self._changes.execute(live, failure)
-            except StorageFullError:
-                live.open_turn = turn
-                raise
-        return None
 
-    def _too_large(self, instance: Instance) -> str:
-        return (
-            f"history-too-large: this run has {len(instance.records)} records and {instance.history_bytes} bytes, "
-            f"the limits are {self._max_records} and {self._max_history_bytes}"
-        )
-
-    async def _ask(self, instance: Instance, records: JoinedRecords, began_at: datetime) -> Answer:
+    async def _ask(self, turn: OpenTurn, instance: Instance, records: JoinedRecords) -> float | None:
+        """Have the runner answer; the seconds after which to ask again, or None."""
         timeout = instance.origin.step_timeout
+        turn.listen()
         await records.catch_up(instance)
-        turn = Turn(
+        question = Turn(
             instance_id=instance.id,
-            body=request_body(instance, records.json(instance), began_at=began_at, deadline=began_at + timeout),
+            workflow=instance.name,
+            version=instance.version,
+            body=request_body(
+                instance, records.json(instance), began_at=turn.began_at, deadline=turn.began_at + timeout
+            ),
             idempotency_key=idempotency_key(instance),
             timeout_s=timeout / timedelta(seconds=1),
         )
-        self._health.asked(instance.id, instance.origin.name)
+        self._health.asked(instance.id, instance.name)
         try:
-            action = await self._runner.take_turn(turn)
+            await self._runner.take_turn(question, turn.apply)
+            if not turn.has_answer:
+                raise RunnerUnavailableError("the runner answered without an action")
         except RunnerUnavailableError as error:
-            return self._unavailable(instance.id, instance.origin.name, error)
+            return await self._unavailable(turn, error)
         except TurnTimedOutError as error:
-            return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())
+            await turn.fail(str(error))
         except MalformedAnswerError as error:
-            self._answered(instance.id, instance.origin.name)
-            return FailTurn(error=f"{error.code}: {error}", turn_started_at=began_at, jitter=self._jitter())
-        self._answered(instance.id, instance.origin.name)
-        if isinstance(action, Defer):
-            return self._deferred(instance.id, action)
-        if self._deferrals:
+            turn.hear()
+            await turn.fail(f"{error.code}: {error}")
+        if turn.has_applied and self._deferrals:
             self._deferrals.pop(instance.id, None)
-        return ApplyAction(action=action, turn_started_at=began_at, jitter=self._jitter())
+        return None if turn.deferred is None else self._deferred(instance.id, turn.deferred)
 
     def _forget(self, instance_id: str) -> None:
         self._deferrals.pop(instance_id, None)
         self._health.forget(instance_id)
 
-    def _answered(self, instance_id: str, name: str) -> None:
-        if self._health.is_failing(name):
-            _log.info("%s: the runner answers again", instance_id)
-        self._health.answered(instance_id)
-
-    def _unavailable(self, instance_id: str, name: str, error: RunnerUnavailableError) -> float | Block:
+    async def _unavailable(self, turn: OpenTurn, error: RunnerUnavailableError) -> float | None:
+        instance_id, name = turn.instance_id, turn.name
         reason = str(error).partition("; the body begins ")[0]  # a log holds no bodies
         if not self._health.is_failing(name):  # once an outage
             _log.warning("%s: the runner is unavailable, it is asked again and again: %s", instance_id, reason)
+        if turn.has_answer:
+            self._health.asked(instance_id, name)  # it has answered, and then it has not
         delay_s = self._health.failed(instance_id, error, monotonic=self._clock.monotonic(), jitter=self._jitter())
         if self._health.has_killed_runner(instance_id):
             self._health.forget(instance_id)
-            return Block(
-                reason=f"the runner dies on this step: the connection broke {DROPPED_TURNS_UNTIL_BLOCKED} times "
+            await turn.block(
+                f"the runner dies on this step: the connection broke {DROPPED_TURNS_UNTIL_BLOCKED} times "
                 f"while other instances were answered; the last time: {error}"
             )
+            return None
         self._health.put_off(instance_id, f"the runner is unavailable: {reason}", self._clock.now())
-        return delay_s
+        return delay_s if await turn.still_counts() else None
 
     def _deferred(self, instance_id: str, action: Defer) -> float:
         count = self._deferrals.get(instance_id, 0)

@@ -2,7 +2,7 @@
 
 from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
-from pylon_workflows.ports.runner import Runner, Turn
+from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.store import Store, Write
 from pylon_workflows.summaries import MAX_PAGE, PARKED, EventReceipt, InstanceSummary, RunnerWait, Started
 
@@ -10,6 +10,7 @@ __all__ = [
     "EMPTY",
     "MAX_PAGE",
     "PARKED",
+    "Apply",
     "Clock",
     "Engine",
     "EventReceipt",

@@ -15,10 +15,10 @@ from pylon_workflows.http_client.connection import (
     HttpClientError,
     NoAnswerInTimeError,
 )
-from pylon_workflows.ports import Clock, Turn
+from pylon_workflows.ports import Apply, Clock, Turn
 from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, format_timeout, parse_retry_after, read_answer
-from runner_protocol.messages import MAX_ANSWER_BYTES, Action
+from runner_protocol.messages import MAX_ANSWER_BYTES
 
 MAX_TURN_S = 10 * 365 * 86400.0
 """Longer deadlines count as this one: event loops count time in 64 bits, some of them in nanoseconds."""
@@ -58,7 +58,7 @@ class HttpRunner:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         """See `ports.Runner`."""
         timeout_s = min(turn.timeout_s, MAX_TURN_S)
         if timeout_s <= 0:
@@ -82,7 +82,7 @@ class HttpRunner:
             content_encoding=answer.header(b"content-encoding"),
             retry_after_s=wait_s,
         )
-        return await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read()
+        await apply((await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
 
     def _translated(self, error: HttpClientError, timeout_s: float) -> RunnerError:
         name = self._address.name

@@ -5,15 +5,15 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Protocol, Self, cast
 
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, TurnTimedOutError
-from pylon_workflows.ports import Clock, Turn
+from pylon_workflows.ports import Apply, Clock, Turn
 from pylon_workflows.runner.address import encode_key
 from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, format_timeout, parse_retry_after, read_answer
 from pylon_workflows.runner.asgi import AsgiApp, AsgiExchange
-from runner_protocol.messages import Action
 
 Handler = Callable[[bytes], Awaitable[tuple[int, bytes]]]
 _Answer = tuple[int, bytes, Mapping[str, str]]
@@ -71,7 +71,7 @@ class LocalRunner:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         """See `ports.Runner`."""
         deadline = asyncio.timeout(turn.timeout_s)
         with suppress(TimeoutError):
@@ -81,11 +81,8 @@ class LocalRunner:
             raise TurnTimedOutError(format_timeout(turn.timeout_s))
         content_encoding = headers.get("content-encoding")
         wait_s = parse_retry_after(headers.get("retry-after"), self._clock.now()) if headers else None
-        if len(body) > LARGE_ANSWER_BYTES:
-            return await asyncio.to_thread(
-                read_answer, status, body, content_encoding=content_encoding, retry_after_s=wait_s
-            )
-        return read_answer(status, body, content_encoding=content_encoding, retry_after_s=wait_s)
+        read = partial(read_answer, status, body, content_encoding=content_encoding, retry_after_s=wait_s)
+        await apply((await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
 
     async def _ask(self, turn: Turn) -> _Answer:
         """Call the target; whatever it raises, its own cancellations too, is the runner's trouble and not ours."""

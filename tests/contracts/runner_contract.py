@@ -7,7 +7,7 @@ The subclass says in `serve` (`serve_replies`) how a runner comes to ask the fun
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,26 @@ class NoAnswerError(Exception):
 def a_turn(input: Any = None, *, timeout_s: float = 10.0, idempotency_key: str = "wf_1:1:0") -> Turn:
     """A question that carries `input`; runners pass its body on as it is."""
     body = encode({"workflow_id": "wf_1", "input": input})
-    return Turn(instance_id="wf_1", body=body, idempotency_key=idempotency_key, timeout_s=timeout_s)
+    return Turn(instance_id="wf_1", workflow="order", body=body, idempotency_key=idempotency_key, timeout_s=timeout_s)
+
+
+async def actions_of(runner: Runner, turn: Turn) -> list[Action]:
+    """All that the runner hands on of one turn."""
+    taken: list[Action] = []
+
+    async def apply(actions: Sequence[Action]) -> bool:
+        assert actions, "nothing was handed on"
+        taken.extend(actions)
+        return True
+
+    await runner.take_turn(turn, apply)
+    return taken
+
+
+async def answer_of(runner: Runner, turn: Turn) -> Action:
+    """The one action of a turn that is answered with one."""
+    (action,) = await actions_of(runner, turn)
+    return action
 
 
 def input_of(body: bytes) -> Any:
@@ -70,7 +89,7 @@ class RunnerContract(ABC):
             return action
 
         async with self.serve(answer) as runner:
-            assert await runner.take_turn(a_turn()) == action
+            assert await answer_of(runner, a_turn()) == action
 
     async def test_a_turn_is_asked_once_and_its_body_is_sent_as_it_is(self) -> None:
         asked: list[bytes] = []
@@ -81,18 +100,18 @@ class RunnerContract(ABC):
 
         turn = a_turn({"name": "Ångström", "list": [1, 2]})
         async with self.serve(answer) as runner:
-            await runner.take_turn(turn)
+            await answer_of(runner, turn)
         assert asked == [turn.body]
 
     async def test_a_hundred_turns_at_once_each_get_their_own_answer(self) -> None:
         async with self.serve(_echo) as runner:
-            actions = await asyncio.gather(*(runner.take_turn(a_turn(n)) for n in range(100)))
+            actions = await asyncio.gather(*(answer_of(runner, a_turn(n)) for n in range(100)))
         assert [action.output for action in actions if isinstance(action, Complete)] == list(range(100))
 
     async def test_a_megabyte_goes_and_comes_back_whole(self) -> None:
         text = "å" * 500_000
         async with self.serve(_echo) as runner:
-            assert await runner.take_turn(a_turn(text)) == Complete(output=text)
+            assert await answer_of(runner, a_turn(text)) == Complete(output=text)
 
     async def test_no_answer_by_the_deadline_is_a_timeout_that_names_the_time(self) -> None:
         async def answer(body: bytes) -> Action:
@@ -101,7 +120,7 @@ class RunnerContract(ABC):
         async with self.serve(answer) as runner:
             began = time.monotonic()
             with pytest.raises(TurnTimedOutError, match=r"^timed out after 0\.3 s$"):
-                await runner.take_turn(a_turn(timeout_s=0.3))
+                await answer_of(runner, a_turn(timeout_s=0.3))
             assert 0.25 <= time.monotonic() - began < 5
 
     async def test_a_turn_that_hangs_holds_up_no_other(self) -> None:
@@ -113,9 +132,9 @@ class RunnerContract(ABC):
             return Complete(output=input_of(body))
 
         async with self.serve(answer) as runner:
-            hanging = [asyncio.ensure_future(runner.take_turn(a_turn("hang"))) for _ in range(5)]
+            hanging = [asyncio.ensure_future(answer_of(runner, a_turn("hang"))) for _ in range(5)]
             for n in range(20):
-                assert await runner.take_turn(a_turn(n)) == Complete(output=n)
+                assert await answer_of(runner, a_turn(n)) == Complete(output=n)
             assert not any(turn.done() for turn in hanging)
             is_released.set()
             assert await asyncio.gather(*hanging) == [Complete(output="hang")] * 5
@@ -130,14 +149,14 @@ class RunnerContract(ABC):
             return await never()
 
         async with self.serve(answer) as runner:
-            turn = asyncio.ensure_future(runner.take_turn(a_turn("hang", timeout_s=5)))
+            turn = asyncio.ensure_future(answer_of(runner, a_turn("hang", timeout_s=5)))
             await has_been_asked.wait()
             turn.cancel()
             began = time.monotonic()
             with pytest.raises(asyncio.CancelledError):
                 await turn
             assert time.monotonic() - began < 2
-            assert await runner.take_turn(a_turn()) == Complete()
+            assert await answer_of(runner, a_turn()) == Complete()
 
     async def test_a_far_side_that_breaks_down_is_unavailable_and_asked_again_it_may_answer(self) -> None:
         is_broken = True
@@ -149,11 +168,11 @@ class RunnerContract(ABC):
 
         async with self.serve(answer) as runner:
             with pytest.raises(RunnerUnavailableError) as caught:
-                await runner.take_turn(a_turn())
+                await answer_of(runner, a_turn())
             assert str(caught.value)
             assert caught.value.retry_after_s is None
             is_broken = False
-            assert await runner.take_turn(a_turn()) == Complete()
+            assert await answer_of(runner, a_turn()) == Complete()
 
 
 @dataclass(frozen=True)
@@ -189,7 +208,7 @@ class WireContract(RunnerContract):
             return reply
 
         async with self.serve_replies(reply_to) as runner:
-            return await runner.take_turn(a_turn())
+            return await answer_of(runner, a_turn())
 
     @pytest.mark.parametrize("status", [200, 201, 203, 299, 500, 501, 503, 599])
     async def test_an_action_counts_with_any_2xx_and_5xx(self, status: int) -> None:

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-from runner_contract import Answer, NoAnswerError, RunnerContract, a_turn, input_of
+from runner_contract import Answer, NoAnswerError, RunnerContract, a_turn, answer_of, input_of
 
 from pylon_workflows.errors import RunnerUnavailableError
-from pylon_workflows.ports import Runner, Turn
+from pylon_workflows.ports import Apply, Runner, Turn
 from pylon_workflows.testing import ScriptedRunner, script
 from runner_protocol.messages import Action, Attempt, Complete, HistorySize, Sleep, TurnRequest
 from runner_protocol.strict_json import encode
@@ -22,8 +22,8 @@ class WholeRequests:
     def __init__(self, runner: ScriptedRunner) -> None:
         self._runner = runner
 
-    async def take_turn(self, turn: Turn) -> Action:
-        return await self._runner.take_turn(turn._replace(body=whole_request(input_of(turn.body))))
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
+        await self._runner.take_turn(turn._replace(body=whole_request(input_of(turn.body))), apply)
 
 
 def whole_request(input: object = None) -> bytes:
@@ -60,19 +60,19 @@ class TestScriptedRunner(RunnerContract):
 
 async def test_it_keeps_the_requests_for_the_test_to_look_at():
     runner = ScriptedRunner(script(Complete()))
-    await runner.take_turn(a_turn()._replace(body=whole_request({"user": "alice"})))
+    await answer_of(runner, a_turn()._replace(body=whole_request({"user": "alice"})))
     assert [(request.workflow_name, request.input) for request in runner.requests] == [("order", {"user": "alice"})]
 
 
 async def test_a_script_gives_its_answers_in_order_and_says_when_it_has_no_more():
     runner = ScriptedRunner(script(Sleep(duration="1s"), RunnerUnavailableError("down"), Complete()))
     turn = a_turn()._replace(body=whole_request())
-    assert await runner.take_turn(turn) == Sleep(duration="1s")
+    assert await answer_of(runner, turn) == Sleep(duration="1s")
     with pytest.raises(RunnerUnavailableError, match="down"):
-        await runner.take_turn(turn)
-    assert await runner.take_turn(turn) == Complete()
+        await answer_of(runner, turn)
+    assert await answer_of(runner, turn) == Complete()
     with pytest.raises(AssertionError, match="the script has no answer for the turn at position 0"):
-        await runner.take_turn(turn)
+        await answer_of(runner, turn)
 
 
 async def test_a_timeout_of_the_answers_own_is_not_the_turns():
@@ -80,4 +80,4 @@ async def test_a_timeout_of_the_answers_own_is_not_the_turns():
         raise TimeoutError("the test's own")
 
     with pytest.raises(TimeoutError, match="the test's own"):
-        await ScriptedRunner(answer).take_turn(a_turn()._replace(body=whole_request()))
+        await answer_of(ScriptedRunner(answer), a_turn()._replace(body=whole_request()))

@@ -13,11 +13,12 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from pylon_workflows import HttpRunner, Instance, WorkflowEngine
-from pylon_workflows.ports import Turn
+from pylon_workflows.ports import Apply, Turn
 from runner_protocol.messages import Action
 from tests.faults.hostile_runner import BEHAVIOURS
 from tests.faults.test_engine_beside_hostile_runners import HEALTHY, HOSTILE, an_engine, crowd
@@ -60,13 +61,15 @@ class TimedRunner:
     async def __aexit__(self, *error: Any) -> None:
         await self._runner.__aexit__(*error)
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         began = time.perf_counter()
-        try:
-            return await self._runner.take_turn(turn)
-        finally:
+
+        async def timed(actions: Sequence[Action]) -> bool:
             if turn.instance_id.startswith("healthy"):
                 self.took_ms.append((time.perf_counter() - began) * 1000)
+            return await apply(actions)
+
+        await self._runner.take_turn(turn, timed)
 
 
 async def healthy_window(engine: WorkflowEngine, runner: TimedRunner, seconds: float) -> dict[str, float]:

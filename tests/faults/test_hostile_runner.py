@@ -12,6 +12,7 @@ from pylon_workflows.errors import MalformedAnswerError, RunnerError, RunnerUnav
 from pylon_workflows.ports import Turn
 from pylon_workflows.runner.http import HttpRunner
 from runner_protocol.messages import parse_action
+from tests.contracts.runner_contract import answer_of
 from tests.faults.hostile_runner import ACTION, BEHAVIOURS, HEALTHY, HostileRunner, Outcome, hostile_process
 
 SHORT_S, LONG_S = 1.0, 20.0
@@ -25,7 +26,7 @@ ERRORS: dict[Outcome, type[RunnerError]] = {
 
 
 def a_turn(body: bytes = b'{"workflow_id":"wf_1"}', timeout_s: float = LONG_S) -> Turn:
-    return Turn(instance_id="wf_1", body=body, idempotency_key="wf_1:1:0", timeout_s=timeout_s)
+    return Turn(instance_id="wf_1", workflow="order", body=body, idempotency_key="wf_1:1:0", timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -42,9 +43,9 @@ async def test_each_behaviour_is_taken_for_what_it_is_within_the_deadline_while_
         HttpRunner(healthy.url) as healthy_runner,
     ):
         began = time.monotonic()
-        hostile_turns = [asyncio.ensure_future(runner.take_turn(a_turn(body, timeout_s))) for _ in range(5)]
+        hostile_turns = [asyncio.ensure_future(answer_of(runner, a_turn(body, timeout_s))) for _ in range(5)]
         for _ in range(5):
-            await asyncio.gather(*(healthy_runner.take_turn(a_turn()) for _ in range(10)))
+            await asyncio.gather(*(answer_of(healthy_runner, a_turn()) for _ in range(10)))
         assert time.monotonic() - began < 5, "the healthy runner was held up"
         results = await asyncio.gather(*hostile_turns, return_exceptions=True)
         assert time.monotonic() - began < timeout_s + 2
@@ -76,17 +77,20 @@ def peak_kb():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 1024 if sys.platform == "darwin" else peak
 
+async def apply(actions):
+    return True
+
 async def main(urls):
-    turn = Turn(instance_id="wf_1", body=b"{}", idempotency_key="k", timeout_s=20.0)
+    turn = Turn(instance_id="wf_1", workflow="order", body=b"{}", idempotency_key="k", timeout_s=20.0)
     grown = {}
     async with HttpRunner(urls.pop("healthy")) as runner:
-        await runner.take_turn(turn)
+        await runner.take_turn(turn, apply)
     for name, url in urls.items():
         before = peak_kb()
         async with HttpRunner(url) as runner:
             for _ in range(3):
                 try:
-                    await runner.take_turn(turn)
+                    await runner.take_turn(turn, apply)
                     raise SystemExit(f"{name} was taken for an answer")
                 except RunnerError:
                     pass

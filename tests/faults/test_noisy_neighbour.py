@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pylon_workflows import EngineSettings, WorkflowDefinition, WorkflowEngine
-from pylon_workflows.ports import Turn
+from pylon_workflows.ports import Apply, Turn
 from pylon_workflows.testing import wait_until
-from runner_protocol.messages import Action, Complete, StepComplete
+from runner_protocol.messages import Complete, StepComplete
 from tests.faults.test_overload import bare_runner
 
 NOISY = 1_500
@@ -31,7 +31,7 @@ class UnevenRunner:
         self.noisy_turn_s = noisy_turn_s
         self.noisy_at_once = 0
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         is_noisy = turn.instance_id.startswith("noisy")
         self.noisy_at_once += is_noisy
         try:
@@ -39,7 +39,7 @@ class UnevenRunner:
         finally:
             self.noisy_at_once -= is_noisy
         position = int(turn.idempotency_key.rpartition(":")[2])
-        return Complete(output=position) if position == 3 else StepComplete(step_name="s", output=None)
+        await apply([Complete(output=position) if position == 3 else StepComplete(step_name="s", output=None)])
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
-from pylon_workflows.ports import Store, Turn, Write
+from pylon_workflows.ports import Apply, Store, Turn, Write
 from runner_protocol.messages import Action, TurnRequest, parse_request
 
 
@@ -150,7 +150,10 @@ class AskedRunner:
         self.open: dict[str, Question] = {}
         self.faults: list[str] = []
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
+        await apply((await self._ask(turn),))
+
+    async def _ask(self, turn: Turn) -> Action:
         question = Question(turn, parse_request(turn.body))
         if turn.instance_id in self.open:
             self.faults.append(f"{turn.instance_id}: two turns in flight")

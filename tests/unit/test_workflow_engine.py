@@ -3,10 +3,10 @@
 import pytest
 
 from pylon_workflows import HttpRunner, LocalRunner, UnknownWorkflowError, WorkflowEngine
-from pylon_workflows.ports import Turn
+from pylon_workflows.ports import Apply, Turn
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, script
-from runner_protocol.messages import Action, Complete
+from runner_protocol.messages import Complete
 
 
 class NotedRunner:
@@ -22,9 +22,9 @@ class NotedRunner:
     async def __aexit__(self, *_: object) -> None:
         self.log.append("closed")
 
-    async def take_turn(self, turn: Turn) -> Action:
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
         self.log.append("asked")
-        return Complete()
+        await apply([Complete()])
 
 
 class UnopenableStore(MemoryStore):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -60,12 +61,11 @@ class Stubborn:
     def __init__(self):
         self.is_asked = asyncio.Event()
 
-    async def take_turn(self, turn):
+    async def take_turn(self, turn, apply):
         self.is_asked.set()
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            return StepComplete(step_name="late")
+        await apply([StepComplete(step_name="late")])
 
 
 def engine_with(answer, *, clock=None, store=None, **settings):

@@ -262,8 +262,8 @@ class NotedRunner:
     async def __aexit__(self, *_):
         self.log.append("closed")
 
-    async def take_turn(self, turn):
-        return Complete(output="driven")
+    async def take_turn(self, turn, apply):
+        await apply([Complete(output="driven")])
 
 
 async def test_a_standby_drives_nothing_and_opens_its_runner_when_it_takes_over(path):

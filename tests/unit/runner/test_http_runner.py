@@ -20,7 +20,7 @@ from pylon_workflows.ports import Runner
 from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.http import HttpRunner
 from runner_protocol.messages import Complete
-from tests.contracts.runner_contract import HeaderContract, NoAnswerError, ReplyTo, a_turn
+from tests.contracts.runner_contract import HeaderContract, NoAnswerError, ReplyTo, a_turn, answer_of
 from tests.faults.hostile_runner import Act, Behaviour, Exchange, HostileRunner, replies, sends
 
 DONE = b'{"action":"complete"}'
@@ -58,8 +58,8 @@ async def test_a_turn_is_a_post_with_the_headers_of_the_protocol_and_no_others()
 
     turn = a_turn(idempotency_key="wf_1:1:näme #2%")
     async with doing(act) as server, HttpRunner(f"{server.url}?tenant=a%20b") as runner:
-        await runner.take_turn(turn)
-        await runner.take_turn(turn)
+        await answer_of(runner, turn)
+        await answer_of(runner, turn)
     assert heads[0] == heads[1], "a cookie came back"
     first, *lines = heads[0].decode().rstrip("\r\n").split("\r\n")
     assert first == "POST /run?tenant=a%20b HTTP/1.1"
@@ -77,8 +77,8 @@ async def test_a_turn_is_a_post_with_the_headers_of_the_protocol_and_no_others()
 async def test_connections_are_used_again() -> None:
     async with doing(replies(DONE)) as server, HttpRunner(server.url) as runner:
         for _ in range(10):
-            await runner.take_turn(a_turn())
-        await asyncio.gather(*(runner.take_turn(a_turn()) for _ in range(10)))
+            await answer_of(runner, a_turn())
+        await asyncio.gather(*(answer_of(runner, a_turn()) for _ in range(10)))
         assert server.requests == 20
         assert server.connections <= 10
 
@@ -88,7 +88,7 @@ async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.Monkey
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         async with HttpRunner(server.url) as runner:
-            assert await runner.take_turn(a_turn()) == Complete()
+            assert await answer_of(runner, a_turn()) == Complete()
         assert proxy.connections == 0
 
 
@@ -97,7 +97,7 @@ async def test_a_redirect_is_not_followed() -> None:
         redirect = replies(b"", "307 Temporary Redirect", f"location: {elsewhere.url}\r\n".encode())
         async with doing(redirect) as server, HttpRunner(server.url) as runner:
             with pytest.raises(RunnerUnavailableError, match="redirects are not followed"):
-                await runner.take_turn(a_turn())
+                await answer_of(runner, a_turn())
         assert elsewhere.connections == 0
 
 
@@ -116,7 +116,7 @@ async def test_retry_after_may_be_a_date() -> None:
     busy = replies(b"", "503 Service Unavailable", f"retry-after: {at}\r\n".encode())
     async with doing(busy) as server, HttpRunner(server.url, clock=Noon()) as runner:
         with pytest.raises(RunnerUnavailableError) as caught:
-            await runner.take_turn(a_turn())
+            await answer_of(runner, a_turn())
     assert caught.value.retry_after_s == 90.0
 
 
@@ -131,7 +131,7 @@ async def test_credentials_in_the_url_become_basic_auth_and_appear_in_no_message
         url = server.url.replace("http://", "http://us%40er:s3cr%3At@")
         async with HttpRunner(url) as runner:
             with pytest.raises(RunnerUnavailableError) as caught:
-                await runner.take_turn(a_turn())
+                await answer_of(runner, a_turn())
     assert b"authorization: basic " + b64encode(b"us@er:s3cr:t").lower() in heads[0].lower()
     assert "s3cr" not in str(caught.value)
     assert "s3cr" not in repr(RunnerAddress.parse(url))
@@ -143,7 +143,7 @@ async def test_a_connection_that_the_runner_closes_after_each_answer_costs_no_mo
     async with doing(act) as server, HttpRunner(server.url) as runner:
         for _ in range(50):
             try:
-                assert await runner.take_turn(a_turn()) == Complete()
+                assert await answer_of(runner, a_turn()) == Complete()
                 answered += 1
             except RunnerUnavailableError as error:
                 assert error.has_dropped_turn
@@ -155,7 +155,7 @@ async def test_a_runner_that_cannot_be_connected_to_in_time_is_unavailable_and_n
     try:
         async with HttpRunner(f"http://127.0.0.1:{queue[0].getsockname()[1]}/run") as runner:
             with pytest.raises(RunnerUnavailableError, match=r"cannot connect .*: no connection in time") as caught:
-                await runner.take_turn(a_turn(timeout_s=0.7))
+                await answer_of(runner, a_turn(timeout_s=0.7))
         assert not caught.value.has_dropped_turn
     finally:
         for connection in queue:
@@ -165,7 +165,7 @@ async def test_a_runner_that_cannot_be_connected_to_in_time_is_unavailable_and_n
 async def test_a_host_that_does_not_exist_is_unavailable() -> None:
     async with HttpRunner("http://no-such-host.invalid/run") as runner:
         with pytest.raises(RunnerUnavailableError, match=r"cannot connect to the runner at no-such-host\.invalid"):
-            await runner.take_turn(a_turn())
+            await answer_of(runner, a_turn())
 
 
 async def test_closing_gives_up_the_turns_that_still_wait_and_it_can_be_opened_again() -> None:
@@ -183,22 +183,22 @@ async def test_closing_gives_up_the_turns_that_still_wait_and_it_can_be_opened_a
         runner = HttpRunner(server.url)
         await runner.open()
         await runner.open()
-        turn = asyncio.ensure_future(runner.take_turn(a_turn(timeout_s=5)))
+        turn = asyncio.ensure_future(answer_of(runner, a_turn(timeout_s=5)))
         await is_asked.wait()
         await runner.close()
         with pytest.raises(RunnerUnavailableError, match="closed here"):
             await turn
         with pytest.raises(EngineNotRunningError):
-            await runner.take_turn(a_turn())
+            await answer_of(runner, a_turn())
         async with runner:
-            assert await runner.take_turn(a_turn()) == Complete()
+            assert await answer_of(runner, a_turn()) == Complete()
 
 
 async def test_two_runners_in_one_process_do_not_disturb_each_other() -> None:
     async with doing(replies(DONE)) as server, HttpRunner(server.url) as one:
         async with HttpRunner(server.url) as other:
-            await other.take_turn(a_turn())
-        assert await one.take_turn(a_turn()) == Complete()
+            await answer_of(other, a_turn())
+        assert await answer_of(one, a_turn()) == Complete()
 
 
 async def test_at_the_deadline_the_connection_is_hung_up() -> None:
@@ -211,7 +211,7 @@ async def test_at_the_deadline_the_connection_is_hung_up() -> None:
 
     async with doing(act) as server, HttpRunner(server.url) as runner:
         with pytest.raises(TurnTimedOutError):
-            await runner.take_turn(a_turn(timeout_s=0.1))
+            await answer_of(runner, a_turn(timeout_s=0.1))
         async with asyncio.timeout(5):
             await has_hung_up.wait()
 
@@ -220,12 +220,12 @@ async def test_at_the_deadline_the_connection_is_hung_up() -> None:
 async def test_a_deadline_that_has_passed_is_a_timeout(timeout_s: float) -> None:
     async with doing(sends(then="wait")) as server, HttpRunner(server.url) as runner:
         with pytest.raises(TurnTimedOutError):
-            await runner.take_turn(a_turn(timeout_s=timeout_s))
+            await answer_of(runner, a_turn(timeout_s=timeout_s))
 
 
 async def test_a_deadline_of_a_hundred_years_is_no_trouble() -> None:
     async with doing(replies(DONE)) as server, HttpRunner(server.url) as runner:
-        assert await runner.take_turn(a_turn(timeout_s=100 * 365.25 * 86400)) == Complete()
+        assert await answer_of(runner, a_turn(timeout_s=100 * 365.25 * 86400)) == Complete()
 
 
 @dataclass(frozen=True)
@@ -260,9 +260,9 @@ async def test_https_is_verified_and_a_certificate_may_be_trusted(certificates: 
         assert server.url.startswith("https://")
         async with HttpRunner(server.url) as runner:
             with pytest.raises(RunnerUnavailableError, match=r"cannot connect .*certificate"):
-                await runner.take_turn(a_turn())
+                await answer_of(runner, a_turn())
         async with HttpRunner(server.url, root_certificate_pem=certificates.authority.read_bytes()) as runner:
-            assert await runner.take_turn(a_turn()) == Complete()
+            assert await answer_of(runner, a_turn()) == Complete()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pylon_workflows.ports import Runner
 from pylon_workflows.runner.local import LocalRunner
 from runner_protocol.kit.runner import Runner as KitRunner
 from runner_protocol.messages import Complete
-from tests.contracts.runner_contract import HeaderContract, Reply, ReplyTo, WireContract, a_turn, never
+from tests.contracts.runner_contract import HeaderContract, Reply, ReplyTo, WireContract, a_turn, answer_of, never
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -68,7 +68,7 @@ async def test_what_the_target_raises_is_the_reason() -> None:
         raise TimeoutError("the database did not answer")
 
     with pytest.raises(RunnerUnavailableError, match="raised TimeoutError: the database did not answer"):
-        await LocalRunner(target).take_turn(a_turn())
+        await answer_of(LocalRunner(target), a_turn())
 
 
 async def test_a_target_that_cancels_itself_does_not_cancel_the_caller() -> None:
@@ -76,7 +76,7 @@ async def test_a_target_that_cancels_itself_does_not_cancel_the_caller() -> None
         raise asyncio.CancelledError
 
     with pytest.raises(RunnerUnavailableError, match="cancelled itself"):
-        await LocalRunner(target).take_turn(a_turn())
+        await answer_of(LocalRunner(target), a_turn())
 
 
 async def test_an_answer_of_the_wrong_kind_is_named() -> None:
@@ -84,7 +84,7 @@ async def test_an_answer_of_the_wrong_kind_is_named() -> None:
         return 200, {"action": "complete"}  # type: ignore[return-value]
 
     with pytest.raises(RunnerUnavailableError, match=r"returned \(int, dict\), not \(int, bytes\)"):
-        await LocalRunner(target).take_turn(a_turn())
+        await answer_of(LocalRunner(target), a_turn())
 
 
 async def test_a_target_that_swallows_the_deadline_has_timed_out_all_the_same() -> None:
@@ -94,7 +94,7 @@ async def test_a_target_that_swallows_the_deadline_has_timed_out_all_the_same() 
         return 200, DONE
 
     with pytest.raises(TurnTimedOutError, match=r"^timed out after 0\.05 s$"):
-        await LocalRunner(target).take_turn(a_turn(timeout_s=0.05))
+        await answer_of(LocalRunner(target), a_turn(timeout_s=0.05))
 
 
 @pytest.mark.parametrize("target", [None, "http://localhost", object(), lambda: None, lambda a, b: None])
@@ -108,7 +108,7 @@ async def test_a_kits_runner_answers_as_an_object_and_as_an_app() -> None:
     for target in (kit, kit.app):
         async with LocalRunner(target) as runner:
             with pytest.raises(RunnerUnavailableError, match="answered 400"):
-                await runner.take_turn(a_turn())
+                await answer_of(runner, a_turn())
 
 
 async def test_an_app_sees_a_post_with_the_headers_of_a_turn() -> None:
@@ -119,7 +119,7 @@ async def test_an_app_sees_a_post_with_the_headers_of_a_turn() -> None:
         await respond(send, Reply(200, DONE))
 
     turn = a_turn(idempotency_key="wf_1:1:näme")
-    await LocalRunner(app, path="/steps/run").take_turn(turn)
+    await answer_of(LocalRunner(app, path="/steps/run"), turn)
     (scope,) = seen
     assert (scope["type"], scope["method"], scope["path"]) == ("http", "POST", "/steps/run")
     headers = dict(scope["headers"])
@@ -141,7 +141,7 @@ async def test_an_app_whose_turn_is_given_up_hears_a_disconnect_and_may_finish()
         finished.set()
 
     async with LocalRunner(app) as runner:
-        turn = asyncio.ensure_future(runner.take_turn(a_turn()))
+        turn = asyncio.ensure_future(answer_of(runner, a_turn()))
         await asked.wait()
         turn.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -163,7 +163,7 @@ async def test_an_app_that_hears_nothing_is_cancelled_when_the_runner_closes() -
 
     async with LocalRunner(app) as runner:
         with pytest.raises(TurnTimedOutError):
-            await runner.take_turn(a_turn(timeout_s=0.05))
+            await answer_of(runner, a_turn(timeout_s=0.05))
         assert not was_cancelled.is_set()
     assert was_cancelled.is_set()
 
@@ -186,7 +186,7 @@ async def test_an_app_may_go_on_after_its_answer_and_its_troubles_then_are_logge
         raise RuntimeError("in the background")
 
     runner = LocalRunner(app)
-    assert await runner.take_turn(a_turn()) == Complete()
+    assert await answer_of(runner, a_turn()) == Complete()
     watch, logger = Watch(), logging.getLogger("pylon_workflows.runner.local")
     logger.addHandler(watch)
     try:
@@ -204,4 +204,4 @@ async def test_an_app_that_returns_without_an_answer_is_unavailable() -> None:
         await send({"type": "http.response.start", "status": 200})
 
     with pytest.raises(RunnerUnavailableError, match="ended without an answer"):
-        await LocalRunner(app).take_turn(a_turn())
+        await answer_of(LocalRunner(app), a_turn())
