@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from runner_protocol.kit.errors import OutputError, RetryAfter, is_final
+from runner_protocol.kit.step import StepBody, StepInfo
 from runner_protocol.messages import (
     MAX_ANSWER_BYTES,
     Action,
@@ -16,46 +17,69 @@ from runner_protocol.messages import (
     StepComplete,
     encode_message,
 )
-from runner_protocol.strict_json import JsonError, encode
+from runner_protocol.strict_json import JsonError, encode, parse
 
 _MAX_MESSAGE, _MAX_STACK = 10_000, 30_000
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An action to be sent; of a completed step with the output as JSON, so that it is written only once."""
+
+    action: Action
+    output_json: bytes | None = None
+
+    @property
+    def output(self) -> Any:
+        """What a replay will find: the output as it comes back from JSON, shared with nobody."""
+        return None if self.output_json is None else parse(self.output_json)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepRun:
+class StepAttempt:
     """One attempt of a step: whose it is and when it began."""
 
-    name: str
-    key: str
-    max_retries: int | None
+    info: StepInfo
+    body: StepBody
+    after: int
     started_at: datetime
     started: float
 
     @classmethod
-    def begin(cls, name: str, key: str, max_retries: int | None) -> "StepRun":
+    def begin(cls, info: StepInfo, body: StepBody, *, after: int) -> "StepAttempt":
         """The attempt begins now."""
-        return cls(name=name, key=key, max_retries=max_retries, started_at=datetime.now(UTC), started=perf_counter())
+        return cls(info=info, body=body, after=after, started_at=datetime.now(UTC), started=perf_counter())
 
-    def complete(self, output: Any) -> StepComplete | Fail:
+    def complete(self, output: Any) -> Answer:
         """The body has returned; an output that JSON would change fails the step, and for good."""
         try:
-            _check(output, f"the output of step {self.name!r}")
+            output_json = _checked(output, f"the output of step {self.info.name!r}")
         except OutputError as error:
             return self.fail(error)
-        return StepComplete(step_name=self.name, key=self.key, output=output, **self._times())
+        action = StepComplete(step_name=self.info.name, key=self.info.key, after=self.after, **self._times())
+        return Answer(action, output_json)
 
-    def fail(self, error: BaseException) -> Fail:
+    def fail(self, error: BaseException) -> Answer:
         """The body has raised; the final failure is to be thrown into the workflow's code."""
-        return Fail(
-            step_name=self.name,
-            key=self.key,
-            error=_describe(error),
-            retryable=not is_final(error),
-            retry_after=error.delay if isinstance(error, RetryAfter) else None,
-            max_retries=self.max_retries,
-            on_exhausted="throw",
-            **self._times(),
+        return Answer(
+            Fail(
+                step_name=self.info.name,
+                key=self.info.key,
+                after=self.after,
+                error=_describe(error),
+                retryable=not is_final(error),
+                retry_after=error.delay if isinstance(error, RetryAfter) else None,
+                max_retries=self.body.max_retries,
+                on_exhausted="throw",
+                **self._times(),
+            )
         )
+
+    def time_out(self) -> Answer:
+        """The body has taken too long."""
+        seconds = self.body.timeout.total_seconds() if self.body.timeout is not None else 0
+        shown = f"{seconds:.3f}".rstrip("0").rstrip(".")
+        return self.fail(TimeoutError(f"step {self.info.name!r} timed out after {shown} s"))
 
     def _times(self) -> dict[str, Any]:
         """By the clock that cannot jump, so that a step never ends before it began."""
@@ -67,13 +91,18 @@ class StepRun:
         }
 
 
-def complete_workflow(output: Any) -> Complete | Fail:
+def as_recorded(at: datetime | None) -> datetime:
+    """A time as the next request will have it: in whole milliseconds."""
+    at = at or datetime.now(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def complete_workflow(output: Any) -> Answer:
     """The workflow's function has returned."""
     try:
-        _check(output, "what the workflow returned")
+        return Answer(Complete(), _checked(output, "what the workflow returned"))
     except OutputError as error:
-        return fail_workflow(error)
-    return Complete(output=output)
+        return Answer(fail_workflow(error))
 
 
 def fail_workflow(error: BaseException) -> Fail:
@@ -85,21 +114,31 @@ def fail_workflow(error: BaseException) -> Fail:
     )
 
 
-def encode_answer(action: Action) -> bytes:
+def encode_answer(answer: Answer) -> tuple[Answer, bytes]:
     """Write the answer; one that is larger than the engine takes becomes a failure that says so."""
-    body = encode_message(action)
+    body = _encode(answer)
     if len(body) <= MAX_ANSWER_BYTES:
-        return body
+        return answer, body
     error = OutputError(f"the output takes {len(body):,} bytes; an answer has at most {MAX_ANSWER_BYTES:,}")
     failure = fail_workflow(error)
+    action = answer.action
     if isinstance(action, StepComplete):
-        failure = failure.model_copy(update={"step_name": action.step_name, "key": action.key, "on_exhausted": "throw"})
-    return encode_message(failure)
+        failure = failure.model_copy(
+            update={"step_name": action.step_name, "key": action.key, "after": action.after, "on_exhausted": "throw"}
+        )
+    return Answer(failure), encode_message(failure)
 
 
-def _check(output: Any, what: str) -> None:
+def _encode(answer: Answer) -> bytes:
+    body = encode_message(answer.action)
+    if answer.output_json is None or answer.output_json == b"null":
+        return body
+    return b'%b,"output":%b}' % (body[:-1], answer.output_json)
+
+
+def _checked(output: Any, what: str) -> bytes:
     try:
-        encode(output)
+        return encode(output)
     except (JsonError, RecursionError) as error:
         raise OutputError(f"{what} is not lossless JSON: {error}") from None
 

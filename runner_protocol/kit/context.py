@@ -6,102 +6,23 @@ which it must wait it is never settled, so that no `except` of the author's can 
 is over the code is cancelled: `finally` blocks, and an `except` for CancelledError, do run at each pause.
 """
 
-import asyncio
-import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
-from random import Random
-from types import TracebackType
-from typing import Any, Protocol, TypeVar, TypeVarTuple, overload
+from typing import Any, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
 from runner_protocol.fields import duration_text
+from runner_protocol.kit.call import Calls, Deed, HelperCall
 from runner_protocol.kit.errors import read_delay
-from runner_protocol.kit.replay import Call, CallKind
+from runner_protocol.kit.replay import CallKind
 from runner_protocol.kit.step import StepBody, running_step
 from runner_protocol.messages import Sleep, TurnRequest, WaitEvent
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Deed = StepBody | Sleep | WaitEvent
 
 _MAX_RETRIES = 1_000_000
-
-
-class HelperCall(Call, Coroutine[Any, Any, Any]):
-    """What a helper gives back; awaiting it gives the recorded output or raises StepFailedError."""
-
-    def __init__(self, kind: CallKind, name: str | None, key: str, deed: Deed, calls: "Calls") -> None:
-        super().__init__(kind, name, key)
-        self.deed = deed
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.context = contextvars.copy_context()
-        self._calls = calls
-        self._coroutine: Generator[Any, Any, Any] | None = None
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        self._calls.awaited(self)
-        try:
-            return (yield from self.future.__await__())
-        except (asyncio.CancelledError, GeneratorExit):
-            self._calls.dropped(self)
-            raise
-
-    def send(self, value: Any) -> Any:
-        """As a coroutine's."""
-        return self._started().send(value)
-
-    def throw(
-        self,
-        typ: Any,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Any:
-        """As a coroutine's; a task that is cancelled before it began throws into one that was never awaited."""
-        if self._coroutine is None:
-            self._calls.dropped(self)
-        return self._started().throw(typ, val, tb)
-
-    def close(self) -> None:
-        """As a coroutine's."""
-        self._calls.dropped(self)
-        if self._coroutine is not None:
-            self._coroutine.close()
-
-    def _started(self) -> Generator[Any, Any, Any]:
-        if self._coroutine is None:
-            self._coroutine = self.__await__()
-        return self._coroutine
-
-
-class Calls(Protocol):
-    """What the helpers need of a turn."""
-
-    @property
-    def now(self) -> datetime:
-        """The time at the last record handed out."""
-        ...
-
-    def draw(self) -> Random:
-        """Random numbers that depend on the instance, the run and the last record handed out."""
-        ...
-
-    def take_key(self, kind: CallKind, name: str | None) -> str:
-        """Give the next free key, or refuse the name."""
-        ...
-
-    def called(self, call: HelperCall) -> None:
-        """A helper was called."""
-        ...
-
-    def awaited(self, call: HelperCall) -> None:
-        """The code awaits the call."""
-        ...
-
-    def dropped(self, call: HelperCall) -> None:
-        """The code no longer waits for the call."""
-        ...
 
 
 class Context:
@@ -147,22 +68,39 @@ class Context:
 
     @overload
     def step(
-        self, name: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, retries: int | None = None
+        self,
+        name: str,
+        fn: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        retries: int | None = None,
+        timeout: str | float | timedelta | None = None,
     ) -> Coroutine[Any, Any, T]: ...
 
     @overload
     def step(
-        self, name: str, fn: Callable[[*Ts], T], *args: *Ts, retries: int | None = None
+        self,
+        name: str,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        retries: int | None = None,
+        timeout: str | float | timedelta | None = None,
     ) -> Coroutine[Any, Any, T]: ...
 
     def step(
-        self, name: str, fn: Callable[[*Ts], Any], *args: *Ts, retries: int | None = None, **unknown: Any
+        self,
+        name: str,
+        fn: Callable[[*Ts], Any],
+        *args: *Ts,
+        retries: int | None = None,
+        timeout: str | float | timedelta | None = None,
+        **unknown: Any,
     ) -> Coroutine[Any, Any, Any]:
         """Run `fn(*args)` once and remember what it returns (JSON); in later turns the remembered output is given.
 
         An `async def` is awaited, any other function runs in a thread. A step runs at least once: see `current_step()`
-        for its idempotency key. `retries` replaces the definition's `max_retries` for this step. Options belong to the
-        step and never reach `fn`.
+        for its idempotency key. `retries` replaces the definition's `max_retries` for this step. After `timeout` the
+        attempt has failed with a TimeoutError; without streams it can only shorten the definition's `step_timeout`.
+        Options belong to the step and never reach `fn`.
 
         Raises:
             StepFailedError: when awaited, after the last attempt has failed.
@@ -178,8 +116,10 @@ class Context:
             raise TypeError(f"step {name!r} takes the function and then its arguments, not {type(fn).__name__}")
         if retries is not None and (type(retries) is not int or not 0 <= retries <= _MAX_RETRIES):
             raise ValueError(f"step {name!r}: retries is a whole number from 0 to {_MAX_RETRIES:,}, not {retries!r}")
+        limit = None if timeout is None else read_delay(timeout)
         key = self._take_key("step", name)
-        return self._call("step", name, key, StepBody(function=fn, arguments=args, max_retries=retries))
+        body = StepBody(function=fn, arguments=args, max_retries=retries, timeout=limit)
+        return self._call("step", name, key, body)
 
     def sleep(self, duration: str | float | timedelta, *, name: str | None = None) -> Coroutine[Any, Any, None]:
         """Pause for `"24h"`, a number of seconds or a timedelta; no process needs to stay up for it."""

@@ -7,12 +7,13 @@ Pure: no I/O, no clock, no asyncio. The laws (PROTOCOL.md section 8):
 3. Failures without a position are only counted: the step is tried again.
 4. A record whose key nobody has asked for, once every branch waits, means that the code has changed: diverged.
 5. Once the function has ended, records that were asked for are ignored; one that nobody asked for is still a change.
+6. What this turn itself records is handed out after the last record, by the same rules.
 
-Each operation takes constant time; choosing what comes after the last record looks once at every open call.
+Each operation takes constant time; choosing a suspension looks once at every open call.
 """
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
@@ -35,6 +36,8 @@ class Call:
         self.kind = kind
         self.name = name
         self.key = key
+        self.after = 0
+        """How many positions had been handed out when it was made."""
         self.is_dropped = False
 
 
@@ -56,6 +59,7 @@ class Replay(Generic[CallT]):
                 self._failures.setdefault(record.key, []).append(record)
         self._names: Counter[str] = Counter()
         self._open: dict[str, CallT] = {}
+        self._unstarted: deque[CallT] = deque()
 
     def take_key(self, kind: CallKind, name: str | None) -> str:
         """Give the next free key. Raises TypeError or ValueError for a name that no helper takes."""
@@ -70,14 +74,22 @@ class Replay(Generic[CallT]):
 
     def open(self, call: CallT) -> None:
         """Take note that the code asks for the call's key."""
+        call.after = self.handed_out
         self._open[call.key] = call
         self.waiting += 1
+        if call.kind == "step":
+            self._unstarted.append(call)
 
-    def drop(self, call: CallT) -> None:
-        """The code waits for the call no more (its task was cancelled): it is neither run nor handed anything."""
-        if not call.is_dropped and self._open.get(call.key) is call:
-            call.is_dropped = True
-            self.waiting -= 1
+    def drop(self, call: CallT) -> bool:
+        """The code waits for the call no more (its task was cancelled): it is neither run nor handed anything.
+
+        False when it did not wait for it any more.
+        """
+        if call.is_dropped or self._open.get(call.key) is not call:
+            return False
+        call.is_dropped = True
+        self.waiting -= 1
+        return True
 
     def hand_out(self) -> tuple[CallT, StepRecord] | Diverged | None:
         """Take the next record and the call that it answers; None after the last. Ask only when every branch waits."""
@@ -88,13 +100,21 @@ class Replay(Generic[CallT]):
                 return _diverged(record, record.key, next((call.key for call in self.open_calls()), THE_END))
             if not _is_alike(call.kind, record.kind):
                 return _diverged(record, f"{record.key} (a {record.kind})", f"{call.key} (a {call.kind})")
-            self.handed_out += 1
-            self.now = record.completed_at
-            del self._open[record.key]
-            if not call.is_dropped:
-                self.waiting -= 1
+            if self._close(call, record.completed_at):
                 return call, record
         return None
+
+    def hand_out_live(self, call: CallT, completed_at: datetime) -> bool:
+        """Take what this turn has recorded for the call; false when the code waits for it no more."""
+        return self._close(call, completed_at)
+
+    def _close(self, call: CallT, completed_at: datetime) -> bool:
+        self.handed_out += 1
+        self.now = completed_at
+        del self._open[call.key]
+        if not call.is_dropped:
+            self.waiting -= 1
+        return not call.is_dropped
 
     def check_end(self, how: str = "") -> Diverged | None:
         """The function has ended: say whether a record is left that the code never asked for."""
@@ -107,13 +127,20 @@ class Replay(Generic[CallT]):
         """The calls that the code waits for, first called first."""
         return (call for call in self._open.values() if not call.is_dropped)
 
-    def choose(self) -> CallT:
-        """What comes after the last record: the step called first; only when there is none, the first suspension.
+    def next_step(self) -> CallT | None:
+        """The step called first of those that the code waits for and that were not given here before."""
+        while self._unstarted:
+            call = self._unstarted.popleft()
+            if not call.is_dropped and self._open.get(call.key) is call:
+                return call
+        return None
+
+    def suspension(self) -> CallT:
+        """What the code waits for once it waits for no step: what was called first.
 
         Ask only while some call is `waiting`.
         """
-        steps = (call for call in self.open_calls() if call.kind == "step")
-        return next(steps, None) or next(self.open_calls())
+        return next(self.open_calls())
 
     def failures(self, key: str) -> Sequence[StepRecord]:
         """The failed attempts that are tried again, oldest first."""

@@ -1,42 +1,45 @@
 """`Runner`: a set of workflows that answers turns, over HTTP or in the engine's own process."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from datetime import timedelta
 from functools import cached_property
 
-from runner_protocol.kit.answers import encode_answer
-from runner_protocol.kit.server import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refuse, serve_app
+from runner_protocol.kit.asgi import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refuse
+from runner_protocol.kit.serve import serve_app
 from runner_protocol.kit.turn import Turn
 from runner_protocol.kit.workflow import Workflow
 from runner_protocol.messages import (
     ADVANCE,
     DESCRIBE,
-    Action,
     Defer,
-    Fail,
     MalformedMessageError,
-    TurnRequest,
+    encode_message,
     parse_question,
 )
+from runner_protocol.strict_json import parse
 
 logger = logging.getLogger("runner_protocol.kit")
 
-_UNKNOWN_WORKFLOW_RETRY = timedelta(seconds=5)
+_RETRY = timedelta(seconds=5)
 
 
 class Runner:
     """Answers the turns of the given workflows; keeps no state, so any number may run beside each other.
 
-    `cleanup_timeout_s` is how long the `finally` blocks of a workflow's function may take at a pause.
+    With `stream` a turn goes on after each step, and gathered steps run at the same time, for callers that accept it;
+    without, each turn runs one step. `cleanup_timeout_s` is how long the `finally` blocks of a workflow's function may
+    take at a pause.
 
     Raises:
         TypeError: something given is no workflow.
         ValueError: two workflows have one name.
     """
 
-    def __init__(self, workflows: Iterable[Workflow], *, cleanup_timeout_s: float = 1.0) -> None:
+    def __init__(self, workflows: Iterable[Workflow], *, stream: bool = True, cleanup_timeout_s: float = 1.0) -> None:
         self._workflows: dict[str, Workflow] = {}
+        self.is_streaming = stream
         self._cleanup_timeout_s = cleanup_timeout_s
         for workflow in workflows:
             if not isinstance(workflow, Workflow):
@@ -46,20 +49,52 @@ class Runner:
             self._workflows[workflow.name] = workflow
 
     async def handle(self, body: bytes) -> tuple[int, bytes]:
-        """Answer one request: HTTP status and JSON. Never raises for what the body holds.
+        """Answer one request with one action: HTTP status and JSON. Never raises for what the body holds.
 
         Cancelled, it cancels the step that is running.
         """
         try:
-            return await self._reply(body)
+            opened = self._open(body, streams=False)
+            if isinstance(opened, tuple):
+                return opened
+            async with aclosing(opened):
+                return 200, await anext(opened)
         except Exception:
             logger.exception("the kit has failed; this is no fault of the workflow")
             return refuse(500, "the kit has failed; the runner's log says how")
 
+    async def stream(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        r"""Answer one request with a stream: each action as soon as it is known, as one line that ends in `\n`.
+
+        Of a runner made with `stream=False`, and to `run_step` and `describe`, the stream has one line. Nothing is
+        raised for what the body holds: a request that is none is answered by a `defer` that says why. Lines are made
+        only as they are asked for, so a slow reader slows the workflow down. `aclose()`, or cancelling who waits for
+        the next line, says that the caller has gone: no step starts any more and those that run are cancelled. So
+        iterate it inside of `contextlib.aclosing`.
+
+        Raises:
+            Exception: a fault of the kit's own; the lines given before it count.
+        """
+        opened = self.open_turn(body)
+        if not isinstance(opened, tuple):
+            async with aclosing(opened):
+                async for line in opened:
+                    yield line + b"\n"
+            return
+        status, reply = opened
+        if status != 200:
+            reason = f"the runner refuses the request: {parse(reply)['error']}"
+            reply = encode_message(Defer(retry_after=_RETRY, reason=reason))
+        yield reply + b"\n"
+
+    def open_turn(self, body: bytes) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
+        """Answer one request with the lines of its answer, without line breaks, or with a reply that is no turn's."""
+        return self._open(body, streams=self.is_streaming)
+
     @cached_property
     def app(self) -> AsgiApp:
         """The runner as an ASGI application; mounted with Starlette at `/run` its URL is `/run/`, with the slash."""
-        return asgi_app(self.handle)
+        return asgi_app(self)
 
     def serve(self, port: int | None = None, *, host: str | None = None) -> None:
         """Serve with uvicorn until SIGINT or SIGTERM; the line `runner listening on URL` says when and where.
@@ -69,7 +104,7 @@ class Runner:
         """
         serve_app(self.app, host=host, port=port)
 
-    async def _reply(self, body: bytes) -> tuple[int, bytes]:
+    def _open(self, body: bytes, *, streams: bool) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
         if len(body) > MAX_REQUEST_BYTES:
             return refuse(413, f"a request has at most {MAX_REQUEST_BYTES:,} bytes")
         try:
@@ -79,13 +114,7 @@ class Runner:
         if request is None or request.mode != ADVANCE:
             mode = DESCRIBE if request is None else request.mode[:100]
             return refuse(400, f"mode: {mode!r} is not supported by this release, only {ADVANCE!r}")
-        return 200, encode_answer(await self._answer(request))
-
-    async def _answer(self, request: TurnRequest) -> Action:
         workflow = self._workflows.get(request.workflow_name)
         if workflow is None:
-            return Defer(retry_after=_UNKNOWN_WORKFLOW_RETRY, reason=f"unknown workflow {request.workflow_name!r}")
-        action = await Turn(workflow, request, cleanup_timeout_s=self._cleanup_timeout_s).answer()
-        if isinstance(action, Fail):
-            logger.info("%s: %s has failed", request.workflow_id, action.key or "the workflow's function")
-        return action
+            return 200, encode_message(Defer(retry_after=_RETRY, reason=f"unknown workflow {request.workflow_name!r}"))
+        return Turn(workflow, request, streams=streams, cleanup_timeout_s=self._cleanup_timeout_s).lines()

@@ -1,4 +1,4 @@
-"""Runs the body of one step, and tells it which step and which attempt it is.
+"""The body of one step: how it is called, and how it is told which step and which attempt it is.
 
 An `async def` body is awaited; any other runs in a thread, so that it may block. A thread cannot be cancelled: when the
 caller has gone, a body of that sort runs to its end and its result is dropped.
@@ -7,12 +7,10 @@ caller has gone, a body of that sort runs to its end and its result is dropped.
 import asyncio
 import inspect
 from collections.abc import Callable
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
-
-from runner_protocol.kit.answers import StepRun
-from runner_protocol.messages import Fail, StepComplete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,8 @@ class StepBody:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    max_retries: int | None
+    max_retries: int | None = None
+    timeout: timedelta | None = None
 
 
 running_step: ContextVar[StepInfo | None] = ContextVar("running_step", default=None)
@@ -57,30 +56,17 @@ def current_step() -> StepInfo:
     return info
 
 
-async def run_step(body: StepBody, info: StepInfo, context: Context) -> StepComplete | Fail:
-    """Run the body once, in a task and a context of its own; whatever it raises becomes a `fail`.
-
-    SystemExit too: a library that calls `sys.exit()` fails its step, not the runner. When the caller of this function
-    is cancelled, so is the body.
-    """
-    attempt = StepRun.begin(info.name, info.key, body.max_retries)
-    context.run(running_step.set, info)
-    task = asyncio.create_task(_attempt(body.function, body.arguments), context=context)
-    try:
-        output, error = await task
-    except asyncio.CancelledError as cancelled:
-        caller = asyncio.current_task()
-        if caller is not None and caller.cancelling():
-            raise
-        return attempt.fail(cancelled)  # the body has cancelled itself, or something that it awaits was cancelled
-    return attempt.complete(output) if error is None else attempt.fail(error)
-
-
-async def _attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+async def call_body(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """Call it once, in a task of its own: what it returned, or what it raised; it raises only what ends the task."""
     try:
         return await _call(function, arguments), None
-    except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return None, error  # something that the body awaits was cancelled
     except BaseException as error:
         return None, error
 

@@ -1,17 +1,19 @@
 """A small engine for tests of the kit: asks a runner turn by turn and appends what it answers to the records."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runner_protocol import Runner, Workflow
 from runner_protocol.durations import parse_duration
 from runner_protocol.fields import format_timestamp
-from runner_protocol.messages import Complete, Fail, Sleep, StepComplete, WaitEvent, parse_action
+from runner_protocol.messages import Complete, Fail, Sleep, StepComplete, StepStart, WaitEvent, parse_action
 
 STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)
-TIMED_OUT = object()
+STREAM = True
+"""Whether a Play asks for streams: the tests of whole workflows run with and without."""
 
 
 def request_for(
@@ -77,8 +79,9 @@ async def ask(workflow: Workflow | Runner, records: list[dict[str, Any]] | None 
 class Play:
     """Plays one instance to its end.
 
-    `events` are what each wait receives, by name, in order; a wait without one times out. `answers` are all answers so
-    far, `result` is the output of `complete`, `failure` the last `fail` when the instance has failed.
+    `events` are what each wait receives, by name, in order; a wait without one times out. `answers` are all actions so
+    far, `turns` how often it has asked, `result` is the output of `complete`, `failure` the last `fail` when the
+    instance has failed.
     """
 
     def __init__(
@@ -89,7 +92,8 @@ class Play:
         max_retries: int = 3,
         events: Mapping[str, list[Any]] | None = None,
     ) -> None:
-        self.runner = Runner([workflow], cleanup_timeout_s=0.05)
+        self.runner = Runner([workflow], stream=STREAM, cleanup_timeout_s=0.05)
+        self.turns = 0
         self.name = workflow.name
         self.input = input
         self.max_retries = max_retries
@@ -110,25 +114,49 @@ class Play:
                 return self.result
         raise AssertionError(f"not done after {max_turns} turns: {self.answers[-3:]}")
 
-    async def turn(self) -> dict[str, Any]:
-        """Ask once and apply the answer."""
+    async def turn(self, *, cut_after: int | None = None) -> dict[str, Any]:
+        """Ask once and apply the answer, or so many lines of it; gives the last line."""
         request = request_for(self.name, self.records, self.input)
         request["attempt"]["max"] = self.max_retries + 1
-        status, body = await self.runner.handle(json.dumps(request).encode())
-        assert status == 200, body
-        answer: dict[str, Any] = json.loads(body)
-        self.answers.append(answer)
-        self._apply(body)
-        return answer
+        body = json.dumps(request).encode()
+        self.turns += 1
+        is_open = True
+        async with aclosing(self._lines(body)) as lines:
+            async for line in lines:
+                assert is_open, f"a line after the last: {line!r}"
+                answer: dict[str, Any] = json.loads(line)
+                self.answers.append(answer)
+                is_open = self._apply(line)
+                cut_after = None if cut_after is None else cut_after - 1
+                if cut_after == 0:
+                    break
+        return self.answers[-1]
+
+    async def _lines(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        if STREAM:
+            async with aclosing(self.runner.stream(body)) as lines:
+                async for line in lines:
+                    assert line.endswith(b"\n")
+                    yield line
+        else:
+            status, line = await self.runner.handle(body)
+            assert status == 200, line
+            yield line
 
     def keys(self) -> list[str]:
         """The keys of all answers that have one, in order."""
         return [answer["key"] for answer in self.answers if "key" in answer]
 
-    def _apply(self, body: bytes) -> None:
-        match parse_action(body):
+    def _apply(self, line: bytes) -> bool:
+        """Whether more lines may follow."""
+        action = parse_action(line)
+        match action:
+            case StepStart():
+                pass
             case StepComplete() as done:
-                self._append(done.key, output=done.output)
+                self._append(
+                    done.key, output=done.output, completed_at=format_timestamp(done.completed_at or self.clock)
+                )
             case Sleep() as sleep:
                 due = self.clock + parse_duration(sleep.duration)
                 self._append(sleep.key, kind="sleep", completed_at=format_timestamp(due))
@@ -147,6 +175,7 @@ class Play:
                 self._fail(fail)
             case other:
                 raise AssertionError(other)
+        return isinstance(action, (StepStart, StepComplete)) or (isinstance(action, Fail) and action.key is not None)
 
     def _fail(self, fail: Fail) -> None:
         key = fail.key or "unknown"

@@ -95,7 +95,7 @@ def test_failures_to_be_retried_are_counted_and_not_handed_out() -> None:
     replay = replay_of(failed, failed)
     waiting = call(replay, "a")
     assert replay.hand_out() is None
-    assert replay.choose() is waiting
+    assert replay.next_step() is waiting
     assert [failure.error for failure in replay.failures("a")] == ["no", "no"]
     assert replay.failures("b") == ()
 
@@ -152,15 +152,27 @@ def test_at_the_end_a_record_that_nobody_asked_for_diverges() -> None:
     assert replay.check_end() == Diverged(position=1, expected="b", got="the end of the workflow")
 
 
-def test_steps_are_chosen_before_suspensions() -> None:
+def test_each_step_is_given_once_and_of_suspensions_the_first_called() -> None:
     replay = replay_of()
     sleep, step = call(replay, None, "sleep"), call(replay, "a")
-    call(replay, "b")
-    assert replay.choose() is step
-    for chosen in list(replay.open_calls()):
-        if chosen.kind == "step":
-            replay.drop(chosen)
-    assert replay.choose() is sleep
+    dropped, last = call(replay, "b"), call(replay, "c")
+    replay.drop(dropped)
+    assert [replay.next_step(), replay.next_step(), replay.next_step()] == [step, last, None]
+    assert replay.suspension() is sleep
+
+
+def test_what_a_turn_records_is_handed_out_like_a_record() -> None:
+    replay = replay_of(*completed(("a", 1)))
+    first, second, third = call(replay, "a"), call(replay, "b"), call(replay, "c")
+    replay.hand_out()
+    replay.drop(third)
+    later = datetime(2026, 1, 1, 0, 0, 9, tzinfo=UTC)
+    assert replay.hand_out_live(second, later)
+    assert not replay.hand_out_live(third, later)
+    fourth = call(replay, "d")
+    assert (replay.now, replay.handed_out, replay.waiting) == (later, 3, 1)
+    assert [each.after for each in (first, second, third, fourth)] == [0, 0, 0, 3]
+    assert replay.hand_out() is replay.check_end() is None
 
 
 def test_dropping_twice_or_after_the_hand_out_changes_nothing() -> None:

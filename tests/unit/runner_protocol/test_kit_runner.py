@@ -17,8 +17,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from runner_protocol import Context, Runner, Workflow, workflow
+from runner_protocol.kit import asgi, serve
 from runner_protocol.kit import runner as runner_module
-from runner_protocol.kit import server
+from runner_protocol.kit import turn as turn_module
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onboarding" / "runner.py"
 
@@ -119,7 +120,7 @@ async def test_a_malformed_request_is_400_and_the_field_is_named(body: bytes, na
 
 
 async def test_a_request_that_is_too_large_is_413(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_REQUEST_BYTES", 10)
+    monkeypatch.setattr(asgi, "MAX_REQUEST_BYTES", 10)
     monkeypatch.setattr(runner_module, "MAX_REQUEST_BYTES", 10)
     announced = await call(RUNNER.app, post(content_length=b"11"))
     chunk = {"type": "http.request", "body": b"123456", "more_body": True}
@@ -190,7 +191,7 @@ async def test_the_lifespan_of_a_server_is_answered_and_a_websocket_closed() -> 
 async def test_a_fault_of_the_kit_is_500_without_an_action(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner_module, "encode_answer", None)
+    monkeypatch.setattr(turn_module, "encode_answer", None)
     status, body = await RUNNER.handle(json.dumps(request_for("echo")).encode())
     assert (status, set(json.loads(body))) == (500, {"error"})
     assert "the kit has failed" in caplog.text
@@ -286,7 +287,7 @@ def test_serving_ends_with_the_server_and_works_on_ipv6(
         """The server is asked to stop as soon as it has started."""
 
     monkeypatch.setattr(uvicorn.Server, "main_loop", main_loop)
-    monkeypatch.setattr(server, "DEFAULT_URL", "http://127.0.0.1")
+    monkeypatch.setattr(serve, "DEFAULT_URL", "http://127.0.0.1")
     monkeypatch.delenv("PYLON_WORKFLOW_RUNNER_URL", raising=False)
     RUNNER.serve(0, host="::1")
     RUNNER.serve(0)
