@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pylon_workflows.core.instance import Terms
+from pylon_workflows.core.transitions import InstanceStarted
 from runner_protocol.messages import Action
 
 MAX_UNREAD_EVENTS = 2_000
@@ -10,11 +12,20 @@ MAX_UNREAD_EVENTS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyAction:
-    """Apply the runner's answer to the turn that began at `turn_started_at`; `jitter` (0 to 1) spreads retries."""
+    """Apply an action of the runner's answer to the turn that began at `turn_started_at`.
+
+    `goes_on` says that it is not the first of its answer: then what the answer itself has scheduled does not make it
+    late. `jitter` (0 to 1) spreads retries. A `start_child` comes with the child as it would be, or with the reason why
+    there can be none; a `continue_as_new` with the definition's present terms.
+    """
 
     action: Action
     turn_started_at: datetime
     jitter: float = 1.0
+    goes_on: bool = False
+    child: InstanceStarted | None = None
+    child_refusal: str | None = None
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +35,54 @@ class FailTurn:
     error: str
     turn_started_at: datetime
     jitter: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyMember:
+    """Apply the answer to a call of the group's member `index`, its attempt number `attempt` (from 1) in that run.
+
+    `action` is what the runner answered, or the sentence for a call without a proper answer, which counts as failed.
+    """
+
+    run: int
+    group: str
+    index: int
+    attempt: int
+    action: Action | str
+    called_at: datetime
+    jitter: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndGroup:
+    """End the group that has failed, now that no call of its members is in flight."""
+
+    run: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideApproval:
+    """A person's decision about the gate `key`; `data_json` is canonical JSON."""
+
+    key: str
+    is_approved: bool
+    by: str | None = None
+    comment: str | None = None
+    data_json: bytes = b"null"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishChild:
+    """A child has finished: what the parent's record of `key` in that `run` comes to."""
+
+    run: int
+    key: str
+    child_id: str
+    status: str
+    error: str | None = None
+    output_json: bytes | None = None
+    usage_json: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,4 +117,16 @@ class Resume:
     """Let a blocked instance go on."""
 
 
-Command = ApplyAction | FailTurn | DeliverEvent | WakeUp | Cancel | Block | Resume
+Command = (
+    ApplyAction
+    | FailTurn
+    | ApplyMember
+    | EndGroup
+    | DecideApproval
+    | FinishChild
+    | DeliverEvent
+    | WakeUp
+    | Cancel
+    | Block
+    | Resume
+)

@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pylon_workflows.core.groups import Group
 from pylon_workflows.core.records import EventIds, Record, Records
+from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted
 
 
@@ -17,6 +19,8 @@ class Status(StrEnum):
     RUNNING = "running"
     SLEEPING = "sleeping"
     WAITING_FOR_EVENT = "waiting_for_event"
+    AWAITING_APPROVAL = "awaiting_approval"
+    WAITING_FOR_CHILD = "waiting_for_child"
     BLOCKED = "blocked"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -27,12 +31,64 @@ FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """What a waiting instance waits for, under which key, and since when."""
+class Terms:
+    """What a run goes by: its input, and the definition as it was when the run started."""
+
+    input_json: bytes
+    version: str | None
+    policy: RetryPolicy
+    step_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventWait:
+    """An event is waited for, by this name, that matches."""
 
     event: str
     key: str
     started_at: datetime
+    match_json: bytes | None = None
+    correlation: str | None = None
+    on_timeout: str = "return"
+    after: int | None = None
+    notes_json: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalWait:
+    """A person's decision is waited for."""
+
+    key: str
+    name: str
+    message: str
+    data_json: bytes
+    started_at: datetime
+    on_timeout: str
+    after: int | None = None
+    notes_json: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildWait:
+    """A child is waited for."""
+
+    key: str
+    name: str
+    child_id: str
+    started_at: datetime
+    after: int | None = None
+    notes_json: bytes | None = None
+
+
+Wait = EventWait | ApprovalWait | ChildWait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A child that has not finished, as far as the parent knows; `on_parent_close` is `cancel` or `abandon`."""
+
+    id: str
+    on_parent_close: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
