@@ -49,7 +49,7 @@ async def folded(instance_id: str, history: History) -> Instance:
             instance = evolve(instance, transition)
             if number % _FOLDED_AT_A_TIME == 0:
                 await asyncio.sleep(0)
-    except (ValueError, ArithmeticError, LookupError, TypeError, StopIteration) as error:
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UnreadableInstanceError(f"instance {instance_id}: its history does not fold: {error!r}") from error
     if (instance.id, instance.revision) != (instance_id, len(history)):
         raise UnreadableInstanceError(f"instance {instance_id}: its history does not fold: it is another instance's")

@@ -168,8 +168,10 @@ def _estimated_bytes(live: LiveInstance) -> int:
     size = _ENTRY_BYTES + live.records.size
     instance = live.instance
     if instance is not None:
-        size += instance.history_bytes + len(instance.origin.input_json) + _RECORD_BYTES * len(instance.records)
+        size += instance.history_bytes + len(instance.terms.input_json) + _RECORD_BYTES * len(instance.records)
         size += len(instance.output_json or b"")
+        if instance.group is not None:
+            size += instance.group.size + _RECORD_BYTES * instance.group.total
         if instance.inbox:
             size += sum(_RECORD_BYTES + len(event.data_json) for event in instance.inbox)
     return size

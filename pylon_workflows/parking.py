@@ -11,7 +11,7 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Protocol
 
-from pylon_workflows.core.instance import FINISHED, Instance, Status, Wait
+from pylon_workflows.core.instance import FINISHED, EventWait, Instance, Status, Terms
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.errors import UnreadableInstanceError
@@ -78,24 +78,26 @@ async def shown(source: Summaries, instance_id: str, error: UnreadableInstanceEr
     if summary is None:
         raise unknown_instance(instance_id)
     waiting_for, created_at = summary.waiting_for, summary.created_at
+    origin = InstanceStarted(
+        at=created_at,
+        id=summary.id,
+        name=summary.name,
+        version=summary.version,
+        input_json=b"null",
+        idempotency_key=None,
+        seed="",
+        policy=RetryPolicy(max_retries=summary.max_retries),
+        step_timeout=timedelta(0),
+    )
     return Instance(
-        origin=InstanceStarted(
-            at=created_at,
-            id=summary.id,
-            name=summary.name,
-            version=summary.version,
-            input_json=b"null",
-            idempotency_key=None,
-            seed="",
-            policy=RetryPolicy(max_retries=summary.max_retries),
-            step_timeout=timedelta(0),
-        ),
+        origin=origin,
+        terms=Terms.of(origin),
         run=summary.run,
         revision=summary.revision,
         status=summary.status if summary.status in FINISHED else Status.BLOCKED,
         started_at=summary.started_at,
         completed_at=summary.completed_at,
-        wait=None if waiting_for is None else Wait(event=waiting_for, key=waiting_for, started_at=created_at),
+        wait=None if waiting_for is None else EventWait(event=waiting_for, key=waiting_for, started_at=created_at),
         current_step=summary.current_step,
         error=summary.error,
         blocked_reason=_reason(error),

@@ -21,10 +21,15 @@ _JOINED_AT_A_TIME = 250
 
 
 def record_json(record: Record, index: int) -> bytes:
-    """A record as the wire and the HTTP API show it; `index` is its place in the list."""
+    """A record as the wire and the HTTP API show it; `index` is its place in the list.
+
+    What version 1 does not have is left out where it holds its default.
+    """
     error = "null" if record.error is None else _string(record.error)
     position = "null" if record.position is None else record.position
-    return b'{"step_id":"step_%d",%b,"output":%b,%b}' % (
+    input_json = b"" if record.input_json is None else b',"input":%b' % record.input_json
+    notes = b"" if record.notes_json is None else b",%b" % record.notes_json[1:-1]
+    return b'{"step_id":"step_%d",%b,"output":%b,%b%b%b}' % (
         index,
         f'"name":{_string(record.name)},"status":"{record.status}"'.encode(),
         record.output_json,
@@ -33,8 +38,15 @@ def record_json(record: Record, index: int) -> bytes:
             f'"completed_at":"{format_timestamp(record.completed_at)}","duration_ms":{record.duration_ms},'
             f'"retry_count":{record.retry_count},"key":{_string(record.key)},"kind":"{record.kind}",'
             f'"position":{position},"final":{_boolean(record.final)},"timed_out":{_boolean(record.timed_out)}'
+            f"{_dependencies(record.depends_on) if record.depends_on else ''}"
         ).encode(),
+        input_json,
+        notes,
     )
+
+
+def _dependencies(keys: tuple[str, ...]) -> str:
+    return f',"depends_on":[{",".join(map(_string, keys))}]'
 
 
 class JoinedRecords:
@@ -77,18 +89,18 @@ def idempotency_key(instance: Instance) -> str:
 
 def request_body(instance: Instance, records_json: bytes, *, began_at: datetime, deadline: datetime) -> bytes:
     """The request of a turn that begins at `began_at` and is given up at `deadline`."""
-    origin = instance.origin
-    started_at = format_timestamp(instance.started_at or began_at)
+    origin, terms = instance.origin, instance.terms
+    started_at = format_timestamp(instance.run_started_at or began_at)
     now = format_timestamp(instance.last_position_at) if instance.last_position_at else started_at
     last_error = "" if instance.last_error is None else f',"last_error":{_string(instance.last_error)}'
     head = (
-        f'{{{_unchanging(origin.id, origin.name, origin.version, origin.seed)},"current_step":{instance.current_step},'
+        f'{{{_unchanging(origin.id, origin.name, terms.version, instance.seed)},"current_step":{instance.current_step},'
         f'"run":{instance.run},"started_at":"{started_at}","now":"{now}","deadline":"{format_timestamp(deadline)}",'
-        f'"attempt":{{"number":{instance.failures_here + 1},"max":{origin.policy.max_retries + 1}{last_error}}},'
+        f'"attempt":{{"number":{instance.failures_here + 1},"max":{terms.policy.max_retries + 1}{last_error}}},'
         f'"idempotency_key":"{idempotency_key(instance)}",'
         f'"history":{{"steps":{len(instance.records)},"bytes":{instance.history_bytes}}},"input":'
     )
-    return b'%b%b,"completed_steps":%b}' % (head.encode(), origin.input_json, records_json)
+    return b'%b%b,"completed_steps":%b}' % (head.encode(), terms.input_json, records_json)
 
 
 @lru_cache(maxsize=4096)

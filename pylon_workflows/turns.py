@@ -121,7 +121,7 @@ class Turns:
 
     async def _ask(self, turn: OpenTurn, instance: Instance, records: JoinedRecords) -> float | None:
         """Have the runner answer; the seconds after which to ask again, or None."""
-        timeout = instance.origin.step_timeout
+        timeout = instance.terms.step_timeout
         turn.listen()
         await records.catch_up(instance)
         question = Turn(

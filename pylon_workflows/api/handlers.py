@@ -15,7 +15,7 @@ from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, one_parameter, read_body
 from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.canonical_json import checked_text
-from pylon_workflows.core.instance import Status
+from pylon_workflows.core.instance import WAITING, Status
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidIdError, InvalidInputError, ListLimitError
 from pylon_workflows.ids import check_instance_id, check_possible_id
@@ -23,7 +23,7 @@ from pylon_workflows.ports import MAX_PAGE, Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
-STATUS_WORDS = {"waiting": (Status.WAITING_FOR_EVENT,), **{status.value: (status,) for status in Status}}
+STATUS_WORDS = {"waiting": WAITING, **{status.value: (status,) for status in Status}}
 """The words that a list is filtered by. `waiting` means every kind of waiting."""
 
 _WRITTEN_ON_THE_LOOP = 500

@@ -45,7 +45,7 @@ _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> bytes:
     """The instance with its input, output and the records of its present run, and what keeps it from the runner."""
     members = _common(instance)
-    members["input"] = instance.origin.input_json
+    members["input"] = instance.terms.input_json
     members["output"] = instance.output_json or b"null"
     members["error_detail"] = instance.error_detail_json or b"null"
     members["waiting_for_runner"] = b"null" if wait is None else _runner_wait(wait)

@@ -8,6 +8,8 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+_AWAITED = {"awaiting_approval": "for the decision", "waiting_for_child": "for the child"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -39,9 +41,10 @@ def situation(instance: Json, now: datetime) -> str:
     """What the instance does at this moment, in a sentence; nothing of an instance that has ended."""
     if instance["blocked_reason"] is not None:
         return f"blocked: {instance['blocked_reason']}"
-    wake, retry, event = instance["wake_at"], instance["retry_at"], instance["waiting_for"]
-    if event is not None:
-        return f"waits for the event {event}" + ("" if wake is None else f" until {_when(wake, now)}")
+    wake, retry, awaited = instance["wake_at"], instance["retry_at"], instance["waiting_for"]
+    if awaited is not None:
+        what = _AWAITED.get(instance.get("status", ""), "for the event")
+        return f"waits {what} {awaited}" + ("" if wake is None else f" until {_when(wake, now)}")
     if wake is not None:
         return f"sleeps until {_when(wake, now)}"
     if retry is not None:

@@ -11,9 +11,22 @@ The semantics are PROTOCOL.md's: section 1 for records, keys and positions, 2 fo
 from datetime import datetime
 from typing import Any, assert_never
 
-from pylon_workflows.core.commands import ApplyAction, Block, Cancel, Command, DeliverEvent, FailTurn, Resume, WakeUp
-from pylon_workflows.core.evolution import milliseconds
-from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.commands import (
+    ApplyAction,
+    ApplyMember,
+    Block,
+    Cancel,
+    Command,
+    DecideApproval,
+    DeliverEvent,
+    EndGroup,
+    FailTurn,
+    FinishChild,
+    Resume,
+    WakeUp,
+)
+from pylon_workflows.core.instance import EventWait, Instance, Status
+from pylon_workflows.core.successor import milliseconds
 from pylon_workflows.core.transitions import (
     AttemptFailed,
     EventReceived,
@@ -97,6 +110,8 @@ def decide(instance: Instance, command: Command, now: datetime) -> list[Transiti
             if instance.status is not Status.BLOCKED:
                 raise InstanceNotBlockedError(f"{instance.id} is {instance.status}, not blocked")
             return [InstanceResumed(at=now)]
+        case ApplyMember() | EndGroup() | DecideApproval() | FinishChild():
+            return []
         case _:
             assert_never(command)
 
@@ -166,7 +181,7 @@ def _fail(
     name = action.step_name or UNKNOWN_STEP
     key = _key(instance, action.key, name)
     failures = 1 + (instance.failures_here if action.key is None else instance.records.failures(key))
-    policy = instance.origin.policy
+    policy = instance.terms.policy
     budget = policy.max_retries if action.max_retries is None else action.max_retries
     started_at, completed_at, duration_ms = _times(action, turn_started_at, now)
     detail = encode_parsed(action.error.model_dump()) if isinstance(action.error, ErrorDetail) else None
@@ -196,7 +211,7 @@ def _deliver(instance: Instance, command: DeliverEvent, now: datetime) -> list[T
         return []
     _refuse_finished(instance, "takes no more events")
     received = EventReceived(at=now, event=command.event, event_id=command.event_id, data_json=command.data_json)
-    if instance.wait is not None and instance.wait.event == command.event:
+    if isinstance(instance.wait, EventWait) and instance.wait.event == command.event:
         taken = _taken(instance, instance.revision + 1, instance.wait.key, instance.wait.started_at, now)
         return [received, taken]
     if len(instance.inbox) >= command.max_unread:
@@ -207,7 +222,7 @@ def _deliver(instance: Instance, command: DeliverEvent, now: datetime) -> list[T
 def _wake_up(instance: Instance, now: datetime) -> list[Transition]:
     if instance.due_at is None or now < instance.due_at:
         return []
-    if instance.wait is not None:
+    if isinstance(instance.wait, EventWait):
         wait = instance.wait
         return [
             WaitTimedOut(

@@ -1,15 +1,22 @@
 """The state of an instance: what its history folds into."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
+from pylon_workflows.core.children import Children
+from pylon_workflows.core.event_ids import EventIds
 from pylon_workflows.core.groups import Group
-from pylon_workflows.core.records import EventIds, Record, Records
+from pylon_workflows.core.notes import Progress
+from pylon_workflows.core.records import Record, Records
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted
+from pylon_workflows.core.usage import Usage
+from pylon_workflows.core.variables import Variables
 
 
 class Status(StrEnum):
@@ -27,6 +34,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+WAITING = (Status.WAITING_FOR_EVENT, Status.AWAITING_APPROVAL, Status.WAITING_FOR_CHILD)
 FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
@@ -38,6 +46,16 @@ class Terms:
     version: str | None
     policy: RetryPolicy
     step_timeout: timedelta
+
+    @staticmethod
+    def of(origin: InstanceStarted) -> "Terms":
+        """Those of the first run."""
+        return Terms(
+            input_json=origin.input_json,
+            version=origin.version,
+            policy=origin.policy,
+            step_timeout=origin.step_timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +102,6 @@ Wait = EventWait | ApprovalWait | ChildWait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """A child that has not finished, as far as the parent knows; `on_parent_close` is `cancel` or `abandon`."""
-
-    id: str
-    on_parent_close: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InboxEvent:
     """An event that nobody has taken yet; `revision` is that of its `EventReceived`."""
 
@@ -104,29 +114,40 @@ class InboxEvent:
 class Instance:
     """One start of a workflow.
 
-    `origin` holds what never changes. `revision` counts the transitions folded so far, `current_step` the positions
-    taken, `failures_here` the failed attempts since the last position. `due_at` is when to wake it: the end of a sleep,
-    of a wait, of a backoff, or a delayed start.
+    `origin` holds what never changes, `terms` what the present run goes by. `revision` counts the transitions folded so
+    far, `current_step` the positions taken in this run, `failures_here` the failed attempts since the last position,
+    `noted` the notes of this run that are applied. `due_at` is when to wake it: the end of a sleep, of a wait, of a
+    backoff, or a delayed start. `vars` are the variables now, `run_vars` those with which the run began. `children` are
+    those that have not finished.
     """
 
     origin: InstanceStarted
+    terms: Terms
     run: int = 1
     revision: int = 1
     status: Status = Status.PENDING
     started_at: datetime | None = None
+    run_started_at: datetime | None = None
     completed_at: datetime | None = None
     due_at: datetime | None = None
     wait: Wait | None = None
+    group: Group | None = None
     current_step: int = 0
     failures_here: int = 0
     last_error: str | None = None
     last_position_at: datetime | None = None
     history_bytes: int = 0
+    noted: int = 0
     output_json: bytes | None = None
     error: str | None = None
     error_detail_json: bytes | None = None
     blocked_reason: str | None = None
     records: Records = field(default_factory=Records)
+    vars: Variables = field(default_factory=Variables)
+    run_vars: Variables = field(default_factory=Variables)
+    usage: Usage = field(default_factory=Usage)
+    progress: Progress | None = None
+    children: Children = field(default_factory=Children)
     inbox: tuple[InboxEvent, ...] = ()
     event_ids: EventIds = field(default_factory=EventIds)
 
@@ -143,7 +164,7 @@ class Instance:
     @property
     def version(self) -> str | None:
         """The workflow's version when the run started."""
-        return self.origin.version
+        return self.terms.version
 
     @property
     def created_at(self) -> datetime:
@@ -153,12 +174,30 @@ class Instance:
     @property
     def max_retries(self) -> int:
         """How many failures of one step are retried."""
-        return self.origin.policy.max_retries
+        return self.terms.policy.max_retries
 
     @property
     def input(self) -> Any:
-        """The input as a Python value."""
-        return json.loads(self.origin.input_json)
+        """The input of this run as a Python value."""
+        return json.loads(self.terms.input_json)
+
+    @property
+    def seed(self) -> str:
+        """32 hex digits for what chance workflow code takes, another for each run."""
+        if self.run == 1:
+            return self.origin.seed
+        return hashlib.sha256(f"{self.origin.seed}:{self.run}".encode()).hexdigest()[:32]
+
+    @property
+    def parent_id(self) -> str | None:
+        """The instance that has started this one, or was named as its parent."""
+        return self.origin.parent_id
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What it was marked with at its start."""
+        tags: Mapping[str, str] = {} if self.origin.tags_json is None else json.loads(self.origin.tags_json)
+        return tags
 
     @property
     def output(self) -> Any:
@@ -177,8 +216,18 @@ class Instance:
 
     @property
     def waiting_for(self) -> str | None:
-        """The name of the event that the instance waits for."""
-        return None if self.wait is None else self.wait.event
+        """What the instance waits for: the name of the event, the key of the approval, or the id of the child."""
+        match self.wait:
+            case EventWait():
+                return self.wait.event
+            case ApprovalWait():
+                return self.wait.key
+            case ChildWait():
+                return self.wait.child_id
+            case None:
+                return None
+            case _:
+                assert_never(self.wait)
 
     @property
     def wake_at(self) -> datetime | None:

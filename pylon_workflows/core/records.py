@@ -1,29 +1,38 @@
-"""What an instance has done so far, as its runner is told: the records of the present run, and the ids of its events.
+"""What an instance has done so far, as its runner is told: the records of the present run.
 
-Both grow by one entry a transition and are never rewritten. Each version is a value: adding returns a new one and the
+They grow by one entry a transition and are never rewritten. Each version is a value: adding returns a new one and the
 old one reads as before. Versions share their storage, so that adding to the newest costs the same after ten thousand
 records as after ten.
 """
 
 import json
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, overload
 
-from runner_protocol.messages import RecordKind, RecordStatus
+from runner_protocol.messages import RecordStatus
+
+MAX_DEPENDENCIES = 32
+"""How many records one says that it came after; of more the last ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One entry of `completed_steps` (PROTOCOL.md section 1).
 
-    `position` is null for an attempt that is retried or that ended the instance. `output_json` is canonical JSON.
+    `position` is null for an attempt that is retried or that ended the instance. `kind` is a RecordKind, or that of the
+    operation that a step was. `after` is how many positions the code had been handed when it asked for this, null where
+    nobody said, and `depends_on` the keys of what it therefore came after. `notes_json` is an object of those of
+    `usage`, `vars` and `unset` that were applied with it. Fields named `*_json` are canonical JSON.
     """
 
     key: str
     name: str
-    kind: RecordKind = "step"
+    kind: str = "step"
     status: RecordStatus = "completed"
     position: int | None
     started_at: datetime
@@ -34,6 +43,10 @@ class Record:
     retry_count: int = 0
     final: bool = False
     timed_out: bool = False
+    input_json: bytes | None = None
+    notes_json: bytes | None = None
+    after: int | None = None
+    depends_on: tuple[str, ...] = ()
 
     @property
     def output(self) -> Any:
@@ -48,20 +61,24 @@ class Record:
     @property
     def size(self) -> int:
         """What the record counts towards the limit of a run's history, in bytes."""
-        return len(self.output_json) + len(self.error or "") + len(self.name)
+        beside = len(self.input_json or b"") + len(self.notes_json or b"")
+        return len(self.output_json) + len(self.error or "") + len(self.name) + beside
 
 
 class Records(Sequence[Record]):
     """The records of a run, in the order in which they were applied."""
 
-    __slots__ = ("_failures", "_items", "_length", "_next_suffix", "_taken")
+    __slots__ = ("_ends", "_failures", "_frontiers", "_items", "_length", "_next_suffix", "_positions", "_taken")
 
     def __init__(self, items: Sequence[Record] = ()) -> None:
         self._items: list[Record] = []
         self._taken: dict[str, int] = {}
         self._failures: dict[str, list[int]] = {}
         self._next_suffix: dict[str, int] = {}
+        self._ends: deque[tuple[int, str]] = deque()  # what nothing depends on yet: positions and keys
+        self._frontiers: list[tuple[str, ...]] = [()]  # their keys when so many positions had been taken
         self._length = 0
+        self._positions = 0
         for item in items:
             self._store(item)
 
@@ -71,7 +88,8 @@ class Records(Sequence[Record]):
         longer = object.__new__(Records)
         longer._items, longer._taken = base._items, base._taken
         longer._failures, longer._next_suffix = base._failures, base._next_suffix
-        longer._length = base._length
+        longer._ends, longer._frontiers = base._ends, base._frontiers
+        longer._length, longer._positions = base._length, base._positions
         longer._store(record)
         return longer
 
@@ -91,7 +109,20 @@ class Records(Sequence[Record]):
 
     def failures(self, key: str) -> int:
         """How many attempts of this key have failed."""
-        return sum(index < self._length for index in self._failures.get(key, ()))
+        return bisect_left(self._failures.get(key, ()), self._length)
+
+    def frontier(self, after: int | None) -> tuple[str, ...]:
+        """What a record depends on that the code asked for when it had been handed so many positions.
+
+        Those are the keys of the records before, at most the last MAX_DEPENDENCIES, on which no other of them depends;
+        where nobody said, it is the record at the last position.
+        """
+        return self._frontiers[self._positions][-1:] if after is None else self._frontiers[after]
+
+    def with_key(self, key: str) -> Record | None:
+        """The record that has taken this key."""
+        index = self._taken.get(key, self._length)
+        return self._items[index] if index < self._length else None
 
     def _store(self, record: Record) -> None:
         index = self._length
@@ -99,11 +130,26 @@ class Records(Sequence[Record]):
         self._length += 1
         if record.status == "failed":
             self._failures.setdefault(record.key, []).append(index)
+        if record.position is not None:
+            self._store_end(record)
         if record.has_taken_key:
             self._taken.setdefault(record.key, index)
             name, _, suffix = record.key.rpartition("#")
             if suffix == str(self._next_suffix.get(name, 2)):
                 self._next_suffix[name] = int(suffix) + 1
+
+    def _store_end(self, record: Record) -> None:
+        ends = self._ends
+        if record.after is None:
+            if ends:
+                ends.pop()
+        else:
+            while ends and ends[0][0] < record.after:
+                ends.popleft()
+        ends.append((self._positions, record.key))
+        self._positions += 1
+        last = islice(ends, max(0, len(ends) - MAX_DEPENDENCIES), None)
+        self._frontiers.append((record.key,) if len(ends) == 1 else tuple(key for _, key in last))
 
     def __len__(self) -> int:
         return self._length
@@ -130,40 +176,3 @@ class Records(Sequence[Record]):
 
     def __repr__(self) -> str:
         return f"Records({self[:]!r})"
-
-
-class EventIds:
-    """The ids of all events that an instance has accepted, for as long as it lives."""
-
-    __slots__ = ("_count", "_ordinals")
-
-    def __init__(self) -> None:
-        self._ordinals: dict[str, int] = {}
-        self._count = 0
-
-    def add(self, event_id: str) -> "EventIds":
-        """These ids and one more, which must be new."""
-        is_newest = len(self._ordinals) == self._count
-        longer = EventIds()
-        longer._ordinals = self._ordinals if is_newest else {known: ordinal for ordinal, known in enumerate(self)}
-        longer._ordinals[event_id] = self._count
-        longer._count = self._count + 1
-        return longer
-
-    def __contains__(self, event_id: str) -> bool:
-        return self._ordinals.get(event_id, self._count) < self._count
-
-    def __iter__(self) -> Iterator[str]:
-        return (known for known, ordinal in self._ordinals.items() if ordinal < self._count)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, EventIds) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(self._count)
-
-    def __repr__(self) -> str:
-        return f"EventIds({list(self)!r})"

@@ -1,15 +1,19 @@
 """A transition as the columns of its history row, and back.
 
-`type` is the class's name and `at` a column of its own. `body` is a JSON object of all other fields but one: the field
-named `*_json`, where a class has one, is the `payload`, stored as the bytes it is. Times are integers, microseconds
-since 1970 in UTC; durations are integers, microseconds.
+`type` is the class's name and `at` a column of its own. `body` is a JSON object of all other fields but one: the first
+field named `*_json`, where a class has one, is the `payload`, stored as the bytes it is; further ones stand in the body
+as texts. Times are integers, microseconds since 1970 in UTC; durations are integers, microseconds.
+
+A field that has a default is left out of the body when it holds it, and may be missing from one that is read: so rows
+stay small, and histories that were written before a field was there fold as they did.
 
 Reading is strict: whatever was not written by `encode` raises UnreadableInstanceError with the instance and revision.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -21,7 +25,6 @@ from runner_protocol.durations import MAX_DURATION
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MISSING = object()
 _LONGEST_REASON = 300
 
 
@@ -82,6 +85,12 @@ def _policy_from_json(values: dict[str, Any]) -> RetryPolicy:
     )
 
 
+def _json_from_text(text: str) -> bytes:
+    value = text.encode()
+    from_json(value, allow_inf_nan=False)
+    return value
+
+
 class _Kind(NamedTuple):
     """How a field's type stands in the body: as `stored`, written by `write`, read by `read` (None: as it is)."""
 
@@ -92,7 +101,9 @@ class _Kind(NamedTuple):
 
 _KINDS: dict[type, _Kind] = {
     str: _Kind(str),
+    bool: _Kind(bool),
     int: _Kind(int, None, _count),
+    bytes: _Kind(str, bytes.decode, _json_from_text),
     datetime: _Kind(int, to_microseconds, from_microseconds),
     timedelta: _Kind(int, duration_to_microseconds, _duration),
     RetryPolicy: _Kind(dict, _policy_to_json, _policy_from_json),
@@ -101,13 +112,19 @@ _KINDS: dict[type, _Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a transition's class looks like, taken from its annotations once."""
+    """What a transition's class looks like, taken from its annotations once.
+
+    `required` and `defaults` are the fields of the body: those that have to be there, and those that may be left out.
+    """
 
     transition: type[Any]
     payload: str | None
     takes_no_payload: bool
-    names: tuple[str, ...]
-    allowed: tuple[tuple[str, frozenset[type]], ...]
+    required: tuple[str, ...]
+    read_required: Callable[[Any], tuple[Any, ...]]
+    defaults: tuple[tuple[str, Any], ...]
+    read_defaulted: Callable[[Any], tuple[Any, ...]]
+    allowed: dict[str, frozenset[type]]
     writers: tuple[tuple[str, Callable[[Any], Any]], ...]
     readers: tuple[tuple[str, Callable[[Any], Any]], ...]
 
@@ -115,22 +132,33 @@ class _Shape:
 def _shape(transition: type[Any]) -> _Shape:
     hints = get_type_hints(transition)
     payload = next((field.name for field in fields(transition) if field.name.endswith("_json")), None)
-    names = tuple(field.name for field in fields(transition) if field.name not in ("at", payload))
+    in_body = [field for field in fields(transition) if field.name not in ("at", payload)]
     kinds = {}
-    allowed = []
-    for name in names:
-        types = get_args(hints[name]) or (hints[name],)
-        kinds[name] = next(_KINDS[each] for each in types if each is not type(None))
-        allowed.append((name, frozenset({kinds[name].stored, *(each for each in types if each is type(None))})))
+    allowed = {}
+    for field in in_body:
+        types = get_args(hints[field.name]) or (hints[field.name],)
+        kind = kinds[field.name] = next(_KINDS[each] for each in types if each is not type(None))
+        allowed[field.name] = frozenset({kind.stored, *(each for each in types if each is type(None))})
+    required = tuple(field.name for field in in_body if field.default is MISSING)
+    defaults = tuple((field.name, field.default) for field in in_body if field.default is not MISSING)
     return _Shape(
         transition=transition,
         payload=payload,
         takes_no_payload=payload is None or type(None) in get_args(hints[payload]),
-        names=names,
-        allowed=tuple(allowed),
+        required=required,
+        read_required=_reader(required),
+        defaults=defaults,
+        read_defaulted=_reader([name for name, _ in defaults]),
+        allowed=allowed,
         writers=tuple((name, kind.write) for name, kind in kinds.items() if kind.write is not None),
         readers=tuple((name, kind.read) for name, kind in kinds.items() if kind.read is not None),
     )
+
+
+def _reader(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda transition: tuple(getattr(transition, name) for name in names)
 
 
 _SHAPES: dict[type[Any], _Shape] = {transition: _shape(transition) for transition in get_args(Transition)}
@@ -141,9 +169,12 @@ def encode(transition: Transition) -> Encoded:
     """The columns of a transition. Raises InvalidInputError for text that is no Unicode (a lone surrogate)."""
     kind = type(transition)
     shape = _SHAPES[kind]
-    values = {name: getattr(transition, name) for name in shape.names}
+    values = dict(zip(shape.required, shape.read_required(transition), strict=True))
+    for (name, default), value in zip(shape.defaults, shape.read_defaulted(transition), strict=True):
+        if value != default:
+            values[name] = value
     for name, write in shape.writers:
-        value = values[name]
+        value = values.get(name)
         if value is not None:
             values[name] = write(value)
     payload = None if shape.payload is None else getattr(transition, shape.payload)
@@ -195,13 +226,16 @@ def _decode(name: str, at: int, body: str, payload: bytes | None) -> Transition:
     if type(at) is not int:
         raise ValueError("at is no whole number")
     values = from_json(body)
-    if type(values) is not dict or len(values) != len(shape.names):
+    if type(values) is not dict:
         raise ValueError(f"not the fields of {name}")
-    for key, allowed in shape.allowed:
-        if type(values.get(key, _MISSING)) not in allowed:
-            raise ValueError(f"{key} is missing or of another type")
+    for key in shape.required:
+        if key not in values:
+            raise ValueError(f"{key} is missing")
+    for key, value in values.items():
+        if type(value) not in shape.allowed.get(key, ()):
+            raise ValueError(f"{key} is of another type, or no field of {name}")
     for key, read in shape.readers:
-        value = values[key]
+        value = values.get(key)
         if value is not None:
             values[key] = read(value)
     if shape.payload is not None:

@@ -75,7 +75,7 @@ SELECT id FROM instances WHERE key > ? AND key <= ? AND (
     status NOT IN ({_STATUSES})
     OR (status = 'blocked' AND (blocked_reason IS NULL OR substr(blocked_reason, 1, {len(PARKED)}) = '{PARKED}'))
     OR (status = 'sleeping' AND due_at IS NULL)
-    OR (status = 'waiting_for_event' AND waiting_for IS NULL)
+    OR (status IN ('waiting_for_event', 'awaiting_approval', 'waiting_for_child') AND waiting_for IS NULL)
     OR ({_HAS_FINISHED}) <> (completed_at IS NOT NULL)
     OR ({_HAS_FINISHED} OR status = 'blocked') AND due_at IS NOT NULL
     OR {" OR ".join(f"typeof({name}) <> 'integer'" for name in ("run", "revision", "current_step", "created_at"))}

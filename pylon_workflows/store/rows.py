@@ -101,7 +101,7 @@ def _state(instance: Instance, *, is_to_announce: bool) -> Row:
         instance.run,
         _STATUS_WORDS[instance.status],
         instance.current_step,
-        None if wait is None else wait.event,
+        None if wait is None else instance.waiting_for,
         None if due_at is None else to_microseconds(due_at),
         instance.error,
         instance.blocked_reason,

@@ -209,8 +209,8 @@ MUTANTS = (
         "a wait that got its event times out all the same",
         "P14",
         "core/evolution.py",
-        "return _positioned(instance, record, status=Status.RUNNING, wait=None, due_at=None, **changes)",
-        "return _positioned(instance, record, status=Status.RUNNING, wait=None, **changes)",
+        "status=Status.RUNNING, wait=None, due_at=None, **changes)",
+        "status=Status.RUNNING, wait=None, **changes)",
         f"{CORE}/test_events_and_waits.py::test_an_event_that_is_committed_before_the_timeout_wins_even_when_it_is_late",
     ),
     Mutant(
@@ -233,10 +233,8 @@ MUTANTS = (
         "a sleep that is over is due once more",
         "P17",
         "core/evolution.py",
-        "status = Status.PENDING if instance.started_at is None else Status.RUNNING\n"
-        "            return _changed(instance, revision=instance.revision + 1, status=status, due_at=None)",
-        "status = Status.PENDING if instance.started_at is None else Status.RUNNING\n"
-        "            return _changed(instance, revision=instance.revision + 1, status=status)",
+        "return changed(instance, status=status, due_at=None, group=woken)",
+        "return changed(instance, status=status, group=woken)",
         f"{CORE}/test_ends_blocks_and_wake_ups.py::test_waking_ends_a_sleep_and_is_due_only_once",
     ),
     Mutant(

@@ -25,6 +25,7 @@ POLICIES = st.builds(
 JSON_TEXT = st.text().map(strict_json.encode)
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(),
+    bool: st.booleans(),
     int: WHOLE,
     datetime: TIMES,
     timedelta: DURATIONS,

@@ -3,7 +3,8 @@
 import pytest
 from histories import at
 
-from pylon_workflows.core.records import EventIds, Record, Records
+from pylon_workflows.core.event_ids import EventIds
+from pylon_workflows.core.records import Record, Records
 
 
 def record(key, status="completed", *, final=False, output=b"null"):

@@ -25,7 +25,7 @@ def a_large_instance(instance_id, *, input_bytes=2, output_bytes=0, inbox_bytes=
     )
     return replace(
         small,
-        origin=replace(small.origin, input_json=bytes(input_bytes)),
+        terms=replace(small.terms, input_json=bytes(input_bytes)),
         output_json=bytes(output_bytes) or None,
         inbox=inbox,
         records=small.records.add(record) if records_bytes else small.records,

@@ -93,7 +93,7 @@ def test_whatever_the_records_hold_the_request_reads_as_it_was_meant(
         input=input,
         last_error=last_error,
         last_position_at=last_position_at,
-        started_at=started_at,
+        run_started_at=started_at,
         current_step=5,
         failures_here=2,
         history_bytes=77,
