@@ -54,9 +54,17 @@ class Store(Protocol):
         ...
 
     def append(
-        self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
-    ) -> Write[None]:
-        """Store the transitions that led to `instance`, and the instance's new state, together.
+        self,
+        instance: Instance,
+        transitions: Sequence[Transition],
+        *,
+        is_to_announce: bool = False,
+        starts: Sequence[Instance] = (),
+    ) -> Write[str | None]:
+        """Store the transitions that led to `instance`, and the instance's new state, together; None tells of it.
+
+        With them, all or nothing, the new instances `starts`, whose histories are their origins and which have no
+        idempotency keys. When an id of theirs is taken, nothing is changed, and that id is what the write comes to.
 
         The write is queued by the call itself, in the order of calls; awaiting tells when it is durable.
         `is_to_announce` keeps a finished instance among the `unannounced`. Nothing else appends to the same instance in

@@ -61,17 +61,30 @@ class MemoryStore:
             if key in self._by_idempotency_key:
                 return self._by_idempotency_key[key]
             self._by_idempotency_key[key] = origin.id
-        self._last_key += 1
-        self._instances[origin.id] = _Stored(self._last_key, key, [origin], _summary(instance))
+        self._store_new(instance)
         return None
 
+    def _store_new(self, instance: Instance) -> None:
+        origin = instance.origin
+        self._last_key += 1
+        self._instances[origin.id] = _Stored(self._last_key, origin.idempotency_key, [origin], _summary(instance))
+
     def append(
-        self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
-    ) -> Write[None]:
+        self,
+        instance: Instance,
+        transitions: Sequence[Transition],
+        *,
+        is_to_announce: bool = False,
+        starts: Sequence[Instance] = (),
+    ) -> Write[str | None]:
         """See `Store`."""
         self._check_open()
         loop = asyncio.get_running_loop()
-        done: Write[None] = Write(loop=loop)
+        done: Write[str | None] = Write(loop=loop)
+        ids = [new.id for new in starts]
+        if taken := [new_id for n, new_id in enumerate(ids) if new_id in self._instances or new_id in ids[:n]]:
+            loop.call_soon(done.set_result, taken[0])
+            return done
         found = self._instances.get(instance.id)
         if found is None or found.summary.revision != instance.revision - len(transitions):
             done.set_exception(CorruptDatabaseError(f"instance {instance.id}: not at the expected revision"))
@@ -79,6 +92,8 @@ class MemoryStore:
         found.history.extend(transitions)
         found.summary = _summary(instance)
         found.is_unannounced = is_to_announce
+        for new in starts:
+            self._store_new(new)
         loop.call_soon(done.set_result, None)
         return done
 

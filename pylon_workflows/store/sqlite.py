@@ -53,6 +53,7 @@ class SqliteStore:
         operations = (
             writes.create,
             writes.append,
+            writes.append_with_starts,
             writes.park,
             writes.restore,
             writes.mark_announced,
@@ -151,10 +152,18 @@ class SqliteStore:
         return taken_by
 
     def append(
-        self, instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool = False
-    ) -> Write[None]:
+        self,
+        instance: Instance,
+        transitions: Sequence[Transition],
+        *,
+        is_to_announce: bool = False,
+        starts: Sequence[Instance] = (),
+    ) -> Write[str | None]:
         """See `Store`."""
         rows = appended_rows(instance, transitions, is_to_announce=is_to_announce)
+        if starts:
+            created = [created_row(new) for new in starts]
+            return self._open_writer.submit(writes.append_with_starts, (created, rows), rows=len(rows) + len(created))
         return self._open_writer.submit(writes.append, rows, rows=len(rows))
 
     async def park(self, instance_id: str, reason: str) -> None:

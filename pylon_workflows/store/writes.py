@@ -101,6 +101,24 @@ def append(connection: sqlite3.Connection, appends: Sequence[Sequence[Row]]) -> 
     return [None] * len(appends)
 
 
+def append_with_starts(
+    connection: sqlite3.Connection, appends: Sequence[tuple[Sequence[Row], Sequence[Row]]]
+) -> Sequence[str | None]:
+    """Insert rows of CREATED, which have no idempotency keys, and rows of APPENDED; for each append whose new ids are
+    not all free nothing, and one that is taken.
+    """
+    results: list[str | None] = []
+    for created, appended in appends:
+        ids = [row[0] for row in created]
+        found = connection.execute(f"SELECT id FROM instances WHERE id {_IN_LIST}", (json.dumps(ids),)).fetchall()
+        taken = {instance_id for (instance_id,) in found} or {each for each in ids if ids.count(each) > 1}
+        results.append(next((each for each in ids if each in taken), None))
+        if not taken:
+            _insert(connection, "created", created)
+            append(connection, [appended])
+    return results
+
+
 def park(connection: sqlite3.Connection, parked: Sequence[tuple[str, str]]) -> Sequence[None]:
     """Show instances as blocked, in their rows alone: (id, reason)."""
     connection.executemany(

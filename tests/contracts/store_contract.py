@@ -318,6 +318,62 @@ class StoreContract(ABC):
         assert outcomes == [None] * 9
         assert [each.revision for each in await store.list()] == [1, 2, 2, 2, 2, 1, 2, 2, 2, 2]
 
+    async def test_an_append_starts_other_instances_with_it(self, store):
+        parent = await self.stored(store, new_instance("parent"))
+        children = [new_instance("child-1"), new_instance("child-2", name="mail", due_at=at(5))]
+        state = after(parent, RUN_STARTED, succeeded(0))
+        assert await store.append(state, [RUN_STARTED, succeeded(0)], starts=children) is None
+        assert await store.runnable("order", limit=9) == ["parent", "child-1"]
+        assert await store.due(now=at(5), limit=9) == ["child-2"]
+        again = after(state, succeeded(1))
+        assert await store.append(again, [succeeded(1)]) is None
+        assert await store.append(after(children[0], RUN_STARTED), [RUN_STARTED]) is None
+        store = await self.reopen(store)
+        assert await store.histories(["parent", "child-1", "child-2"]) == {
+            "parent": [parent.origin, RUN_STARTED, succeeded(0), succeeded(1)],
+            "child-1": [children[0].origin, RUN_STARTED],
+            "child-2": [children[1].origin],
+        }
+        await store.close()
+
+    async def test_an_append_that_starts_what_there_is_already_changes_nothing_and_tells_the_id(self, store):
+        parent = await self.stored(store, new_instance("parent"))
+        taken = await self.stored(store, new_instance("taken", name="mail"))
+        state = after(parent, RUN_STARTED)
+        starts = [new_instance("free"), new_instance("taken")]
+        assert await store.append(state, [RUN_STARTED], starts=starts) == "taken"
+        assert await store.histories(["parent", "free", "taken"]) == {
+            "parent": [parent.origin],
+            "taken": [taken.origin],
+        }
+        assert await store.append(state, [RUN_STARTED], starts=[new_instance("free")]) is None
+
+    async def test_an_append_does_not_start_two_instances_of_one_id(self, store):
+        parent = await self.stored(store, new_instance("parent"))
+        twins = [new_instance("twin"), new_instance("twin", name="mail")]
+        assert await store.append(after(parent, RUN_STARTED), [RUN_STARTED], starts=twins) == "twin"
+        assert await store.histories(["parent", "twin"]) == {"parent": [parent.origin]}
+
+    async def test_of_simultaneous_appends_that_start_one_id_one_wins(self, store):
+        parents = [await self.stored(store, new_instance(f"parent-{number}")) for number in range(5)]
+        child = new_instance("child")
+        writes = [store.append(after(parent, RUN_STARTED), [RUN_STARTED], starts=[child]) for parent in parents]
+        writes.append(asyncio.ensure_future(store.create(new_instance("other"))))
+        assert await asyncio.gather(*writes) == [None, *["child"] * 4, None]
+        histories = await store.histories([parent.id for parent in parents])
+        assert [len(histories[parent.id]) for parent in parents] == [2, 1, 1, 1, 1]
+
+    async def test_a_start_at_another_revision_of_its_parent_fails_and_starts_nothing(self, store):
+        parent = await self.stored(store, new_instance("parent"))
+        neighbour = await self.stored(store, new_instance("neighbour"))
+        ahead = after(parent, RUN_STARTED, succeeded(0))
+        bad = store.append(ahead, [succeeded(0)], starts=[new_instance("child")])
+        good = store.append(after(neighbour, RUN_STARTED), [RUN_STARTED], starts=[new_instance("child-2")])
+        with pytest.raises(CorruptDatabaseError):
+            await bad
+        assert await good is None
+        assert set(await store.histories(["child", "child-2"])) == {"child-2"}
+
     async def test_runnable_are_those_pending_or_running_that_wait_for_no_time_oldest_first(self, store):
         await self.stored(store, new_instance("pending"))
         await self.stored(store, new_instance("delayed", due_at=at(9)))

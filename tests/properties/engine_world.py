@@ -44,8 +44,8 @@ class HeldStore:
     def create(self, instance: Any) -> Awaitable[Any]:
         return self._write(instance.id, lambda: self.inner.create(instance))
 
-    def append(self, instance: Any, transitions: Any, *, is_to_announce: bool = False) -> Write[None]:
-        return self._write(instance.id, lambda: self.inner.append(instance, transitions, is_to_announce=is_to_announce))
+    def append(self, instance: Any, transitions: Any, **options: Any) -> Write[str | None]:
+        return self._write(instance.id, lambda: self.inner.append(instance, transitions, **options))
 
     def delete(self, instance_ids: Any) -> Awaitable[Any]:
         return self._write(instance_ids[0], lambda: self.inner.delete(instance_ids))

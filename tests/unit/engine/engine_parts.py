@@ -36,13 +36,13 @@ class TroubledStore(MemoryStore):
     def release(self):
         self.is_released.set()
 
-    def append(self, instance, transitions, *, is_to_announce=False):
+    def append(self, instance, transitions, **options):
         if self.write_trouble is not None:
             failed = Write()
             failed.set_exception(self.write_trouble)
             return failed
         self.appends += 1
-        written = super().append(instance, transitions, is_to_announce=is_to_announce)
+        written = super().append(instance, transitions, **options)
         if self.is_writing.is_set():
             return written
         late = Write()

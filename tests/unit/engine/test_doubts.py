@@ -22,8 +22,8 @@ class DoubtfulStore(MemoryStore):
         self.trouble = None
         self.read_trouble = None
 
-    def append(self, instance, transitions, *, is_to_announce=False):
-        written = super().append(instance, transitions, is_to_announce=is_to_announce)
+    def append(self, instance, transitions, **options):
+        written = super().append(instance, transitions, **options)
         if self.trouble is None:
             return written
         failed = asyncio.get_running_loop().create_future()

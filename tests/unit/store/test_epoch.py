@@ -51,6 +51,9 @@ def everything(path):
 WRITES = {
     "create": lambda store: store.create(new_instance("late")),
     "append": lambda store: store.append(after(new_instance("running"), RUN_STARTED), [RUN_STARTED]),
+    "append_with_starts": lambda store: store.append(
+        after(new_instance("running"), RUN_STARTED), [RUN_STARTED], starts=[new_instance("late")]
+    ),
     "mark_announced": lambda store: store.mark_announced(["finished"]),
     "park": lambda store: store.park("running", "unreadable: revision 1"),
     "restore": lambda store: store.restore(new_instance("running")),
