@@ -7,7 +7,10 @@ from pylon_workflows.core.records import Record
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import (
     AnswerTooLargeError,
+    ApprovalConflictError,
+    ApprovalTooLargeError,
     CallerError,
+    CommentTooLongError,
     ConflictError,
     CorruptDatabaseError,
     DatabaseInUseError,
@@ -51,7 +54,7 @@ from pylon_workflows.errors import (
     WorkflowError,
     WorkflowFailedError,
 )
-from pylon_workflows.ports import EventReceipt, InstanceSummary, RunnerWait, Started
+from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.local import LocalRunner
 from pylon_workflows.settings import EngineSettings
@@ -61,7 +64,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnswerTooLargeError",
+    "ApprovalConflictError",
+    "ApprovalReceipt",
+    "ApprovalTooLargeError",
     "CallerError",
+    "CommentTooLongError",
     "ConflictError",
     "CorruptDatabaseError",
     "DatabaseInUseError",

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from pylon_workflows.errors import InvalidInputError, NameTooLongError, TooDeepError, TooLargeError
+from pylon_workflows.errors import CommentTooLongError, InvalidInputError, NameTooLongError, TooDeepError, TooLargeError
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import JsonError, TooDeepJsonError, encode
+
+MAX_COMMENT_LENGTH = 10_000
 
 
 class CanonicalJson(bytes):
@@ -40,4 +42,14 @@ def checked_text(value: str, field: str) -> str:
         raise kind(f"{field}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}")
     if not value.isascii():
         checked_json(value, field, limit=MAX_NAME_LENGTH * 8)
+    return value
+
+
+def checked_comment(value: str, field: str) -> str:
+    """The text, when it has at most 10,000 characters. Raises InvalidInputError, CommentTooLongError."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field}: must be a text")
+    if len(value) > MAX_COMMENT_LENGTH:
+        raise CommentTooLongError(f"{field}: must have at most {MAX_COMMENT_LENGTH:,} characters, not {len(value)}")
+    checked_json(value, field, limit=MAX_COMMENT_LENGTH * 8)
     return value

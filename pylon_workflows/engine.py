@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from pylon_workflows.announcements import FinishedCallback
-from pylon_workflows.canonical_json import checked_json, checked_text
-from pylon_workflows.core.commands import Cancel, DeliverEvent, WakeUp
+from pylon_workflows.canonical_json import checked_comment, checked_json, checked_text
+from pylon_workflows.core.commands import Cancel, DecideApproval, DeliverEvent, WakeUp
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine_parts import EngineParts
-from pylon_workflows.errors import EventTooLargeError, InputTooLargeError, InvalidInputError, ListLimitError
-from pylon_workflows.ports import EMPTY, MAX_PAGE, EventReceipt, InstanceSummary, Started
+from pylon_workflows.errors import (
+    ApprovalTooLargeError,
+    EventTooLargeError,
+    InputTooLargeError,
+    InvalidInputError,
+    ListLimitError,
+)
+from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
@@ -71,6 +77,32 @@ class LocalEngine(EngineParts):
         command = DeliverEvent(event=event, data_json=data_json, event_id=event_id, max_unread=most)
         _, transitions = await self._to_its_end(self._changes.change(instance_id, command))
         return EventReceipt(is_duplicate=not transitions)
+
+    async def approve(
+        self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
+    ) -> ApprovalReceipt:
+        """See `ports.Engine.approve`."""
+        return await self._decide(instance_id, key, by, comment, data, is_approved=True)
+
+    async def reject(
+        self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
+    ) -> ApprovalReceipt:
+        """See `ports.Engine.reject`."""
+        return await self._decide(instance_id, key, by, comment, data, is_approved=False)
+
+    async def _decide(
+        self, instance_id: str, key: str, by: str | None, comment: str | None, data: Any, *, is_approved: bool
+    ) -> ApprovalReceipt:
+        self._check_running()
+        command = DecideApproval(
+            key=key,
+            is_approved=is_approved,
+            by=None if by is None else checked_text(by, "by"),
+            comment=None if comment is None else checked_comment(comment, "comment"),
+            data_json=checked_json(data, "data", self._settings.max_event_bytes, ApprovalTooLargeError),
+        )
+        _, transitions = await self._to_its_end(self._changes.change(instance_id, command))
+        return ApprovalReceipt(is_duplicate=not transitions)
 
     async def cancel(self, instance_id: str) -> None:
         """See `ports.Engine.cancel`."""

@@ -11,7 +11,7 @@ from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import WorkflowCancelledError, WorkflowFailedError
 from pylon_workflows.ownership import owner_requests
 from pylon_workflows.ownership.access import Access
-from pylon_workflows.ports import EMPTY, MAX_PAGE, EventReceipt, InstanceSummary, Started
+from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action
@@ -84,6 +84,32 @@ class EngineCalls:
         return await self._access.change(
             lambda: self._engine.send_event(instance_id, event, data, event_id=event_id),
             lambda: owner_requests.event(self._settings, instance_id, event, data, event_id),
+        )
+
+    async def approve(
+        self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
+    ) -> ApprovalReceipt:
+        """Open the gate that the instance waits at, which its `approval` shows; the workflow goes on.
+
+        `by` (at most 128 characters) and `comment` (at most 10,000) are texts for people, `data` any JSON: the workflow
+        gets all three. The same decision again is a duplicate and changes nothing, not even `by`.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError, TooLargeError; ApprovalConflictError: no gate of that key is open,
+            and it was not decided so.
+        """
+        return await self._access.change(
+            lambda: self._engine.approve(instance_id, key, by=by, comment=comment, data=data),
+            lambda: owner_requests.decide(self._settings, instance_id, key, by, comment, data, is_approved=True),
+        )
+
+    async def reject(
+        self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
+    ) -> ApprovalReceipt:
+        """Like `approve`, the other way: the workflow goes on too, and is told of the rejection."""
+        return await self._access.change(
+            lambda: self._engine.reject(instance_id, key, by=by, comment=comment, data=data),
+            lambda: owner_requests.decide(self._settings, instance_id, key, by, comment, data, is_approved=False),
         )
 
     async def cancel(self, instance_id: str) -> None:

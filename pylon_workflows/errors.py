@@ -7,17 +7,20 @@ WorkflowError
 │   │   │   └── ReservedIdError
 │   │   ├── NameTooLongError    ...or is beyond a limit of its own
 │   │   ├── DescriptionTooLongError
+│   │   ├── CommentTooLongError
 │   │   ├── DurationTooLongError
 │   │   ├── TooManyRetriesError
 │   │   ├── TooDeepError
 │   │   └── ListLimitError
 │   ├── TooLargeError           a value has more bytes than it may
 │   │   ├── InputTooLargeError
-│   │   └── EventTooLargeError
+│   │   ├── EventTooLargeError
+│   │   └── ApprovalTooLargeError
 │   ├── UnknownWorkflowError    no definition of that name
 │   ├── UnknownInstanceError    no instance of that id
 │   ├── ConflictError           it does not fit the present state
 │   │   ├── StartConflictError
+│   │   ├── ApprovalConflictError
 │   │   ├── InstanceFinishedError
 │   │   ├── InstanceNotFinishedError
 │   │   ├── InstanceNotBlockedError
@@ -91,6 +94,10 @@ class TooManyRetriesError(InvalidInputError, code="too-many-retries"):
     """A definition asks for more than 1,000,000 retries."""
 
 
+class CommentTooLongError(InvalidInputError, code="comment-too-long"):
+    """The comment of a decision has more than 10,000 characters."""
+
+
 class TooDeepError(InvalidInputError, code="too-deep"):
     """A value is nested deeper than 64."""
 
@@ -111,6 +118,10 @@ class EventTooLargeError(TooLargeError, code="event-too-large"):
     """The data of an event has more than `max_event_bytes`."""
 
 
+class ApprovalTooLargeError(TooLargeError, code="approval-too-large"):
+    """The data of a decision has more than `max_event_bytes`."""
+
+
 class UnknownWorkflowError(CallerError, code="unknown-workflow"):
     """No workflow definition of that name is registered."""
 
@@ -125,6 +136,10 @@ class ConflictError(CallerError, code="conflict"):
 
 class StartConflictError(ConflictError, code="start-conflict"):
     """The id or idempotency key belongs to an instance with another name or input (PROMISES.md P13)."""
+
+
+class ApprovalConflictError(ConflictError, code="approval-conflict"):
+    """No gate of that key is open, and it was not decided in the same way."""
 
 
 class InstanceFinishedError(ConflictError, code="instance-finished"):

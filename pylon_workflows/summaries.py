@@ -49,6 +49,13 @@ class EventReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalReceipt:
+    """A decision that counts; a duplicate is the same as the one made before, and changed nothing."""
+
+    is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerWait:
     """Why an instance is put off that could go on: the runner is away, or puts it off.
 

@@ -87,6 +87,7 @@ def public_routes(handlers: Handlers) -> list[Route]:
         route("/{id}", GET=handlers.get, DELETE=handlers.delete),
         route("/{id}/history", GET=handlers.history),
         route("/{id}/event", POST=handlers.send_event),
+        route("/{id}/approvals/{key:path}", POST=handlers.decide_approval),
         route("/{id}/cancel", POST=handlers.cancel),
         route("/{id}/advance", POST=handlers.advance),
         route("/{id}/resume", POST=handlers.resume),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from pylon_workflows.api.refusals import MalformedJsonError, UnsupportedEncodingError
 from pylon_workflows.errors import (
+    CommentTooLongError,
     DescriptionTooLongError,
     DurationTooLongError,
     InvalidInputError,
@@ -33,6 +34,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 _KINDS: dict[tuple[str, str], type[InvalidInputError]] = {
     ("description", "string_too_long"): DescriptionTooLongError,
+    ("comment", "string_too_long"): CommentTooLongError,
     ("max_retries", "less_than_equal"): TooManyRetriesError,
     ("step_timeout_s", "less_than_equal"): DurationTooLongError,
     ("step_timeout_secs", "less_than_equal"): DurationTooLongError,

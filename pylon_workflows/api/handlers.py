@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, one_parameter, read_body
-from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import WAITING, Status
 from pylon_workflows.definitions import WorkflowDefinition
@@ -109,6 +109,14 @@ class Handlers:
         header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
         body = await read_body(request, EventRequest)
         receipt = await self._engine.send_event(instance_id, body.event, body.data, event_id=body.event_id or header)
+        return _json(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
+
+    async def decide_approval(self, request: Request) -> Response:
+        """Approve or reject the gate of that key; the same decision again is the same."""
+        instance_id, key = _instance_id(request), request.path_params["key"]
+        body = await read_body(request, ApprovalRequest)
+        decide = self._engine.approve if body.decision == "approve" else self._engine.reject
+        receipt = await decide(instance_id, key, by=body.by, comment=body.comment, data=body.data)
         return _json(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
 
     async def cancel(self, request: Request) -> Response:

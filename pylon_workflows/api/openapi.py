@@ -14,6 +14,7 @@ from pylon_workflows.api import schemas
 from pylon_workflows.ports import MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
+_IN_PATH = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         answers={200: schemas.EventAnswer},
         headers=("webhook-id", "Idempotency-Key"),
     ),
+    ("/{id}/approvals/{key}", "post"): Operation(
+        summary="Approve or reject the gate at which an instance waits; its key is percent-encoded",
+        body=schemas.ApprovalRequest,
+        answers={200: schemas.ApprovalAnswer},
+    ),
     ("/{id}/cancel", "post"): Operation(summary="Cancel an instance", answers={200: schemas.CancelAnswer}),
     ("/{id}/advance", "post"): Operation(summary="Do now what is due", answers={200: schemas.StatusAnswer}),
     ("/{id}/resume", "post"): Operation(summary="Let a blocked instance go on", answers={200: schemas.StatusAnswer}),
@@ -95,12 +101,16 @@ def document(root_path: str) -> dict[str, Any]:
 
 def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
     parameters = [
-        *([{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}] if "{id}" in path else []),
+        *(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in _IN_PATH.findall(path)
+        ),
         *({"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()),
         *({"name": name, "in": "header", "schema": {"type": "string"}} for name in operation.headers),
     ]
+    words = _WORD.findall(path.replace("{id}", "instance").replace("{key}", "")) or ["instances"]
     described: dict[str, Any] = {
-        "operationId": "_".join([method, *(_WORD.findall(path.replace("{id}", "instance")) or ["instances"])]),
+        "operationId": "_".join([method, *words]),
         "summary": operation.summary,
         "responses": {
             **{str(status): _answer(shape, is_list=operation.is_list) for status, shape in operation.answers.items()},

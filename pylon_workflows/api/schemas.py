@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pylon_workflows.canonical_json import CanonicalJson
+from pylon_workflows.canonical_json import MAX_COMMENT_LENGTH, CanonicalJson
 from pylon_workflows.core.instance import Status
 from pylon_workflows.definitions import MAX_DESCRIPTION_LENGTH, MAX_RETRIES
 from runner_protocol.durations import MAX_DURATION
@@ -23,6 +23,10 @@ def _canonical(value: Any) -> CanonicalJson:
 
 def _empty_object() -> CanonicalJson:
     return CanonicalJson(b"{}")
+
+
+def _null() -> CanonicalJson:
+    return CanonicalJson(b"null")
 
 
 Json = Annotated[Any, AfterValidator(_canonical)]
@@ -52,6 +56,15 @@ class EventRequest(Shape):
     event: Name
     data: Json = Field(default_factory=_empty_object, description="any JSON; {} when absent")
     event_id: Name | None = Field(None, description="or the header webhook-id, or Idempotency-Key")
+
+
+class ApprovalRequest(Shape):
+    """Decide about a gate at which an instance waits."""
+
+    decision: Literal["approve", "reject"]
+    by: Name | None = Field(None, description="who decides")
+    comment: Annotated[str, Field(max_length=MAX_COMMENT_LENGTH)] | None = None
+    data: Json = Field(default_factory=_null, description="any JSON; null when absent")
 
 
 class DefinitionRequest(Shape):
@@ -108,9 +121,71 @@ class RunnerWaitAnswer(Shape):
     next_try_at: Timestamp
 
 
+class GateAnswer(Shape):
+    """The gate at which an instance waits for a decision; null waits without end."""
+
+    key: str
+    name: str
+    message: str
+    data: Any
+    requested_at: Timestamp
+    expires_at: Timestamp | None
+
+
+class GroupAnswer(Shape):
+    """The `parallel` or `map` that is open, and how many of its members have succeeded and failed for good."""
+
+    key: str
+    kind: Literal["parallel", "map"]
+    name: str
+    total: int
+    succeeded: int
+    failed: int
+
+
+class UsageAnswer(Shape):
+    """What an instance and its children have cost so far; money as a decimal text."""
+
+    cost_usd: str
+    input_tokens: int
+    output_tokens: int
+
+
+class ProgressAnswer(Shape):
+    """How far an instance says that it has come."""
+
+    percent: float | None
+    message: str | None
+
+
+class ParentAnswer(Shape):
+    """Who started a child, and by which record of which run; null for a parent that was only named at the start."""
+
+    workflow_id: str
+    key: str | None
+    run: int | None
+
+
+class ChildAnswer(Shape):
+    """A child that has not finished, and the record that started it."""
+
+    workflow_id: str
+    key: str
+    run: int
+    on_parent_close: Literal["cancel", "abandon"]
+
+
 class InstanceAnswer(SummaryAnswer):
     """An instance; `waiting_for_runner` is told by the process that drives, by others it is null."""
 
+    approval: GateAnswer | None
+    group: GroupAnswer | None
+    vars: dict[str, Any]
+    usage: UsageAnswer
+    progress: ProgressAnswer | None
+    tags: dict[str, str]
+    parent: ParentAnswer | None
+    children: list[ChildAnswer]
     waiting_for_runner: RunnerWaitAnswer | None
     input: Any
     output: Any
@@ -136,6 +211,13 @@ class StartAnswer(Shape):
 
 class EventAnswer(Shape):
     """An accepted event."""
+
+    ok: bool
+    duplicate: bool
+
+
+class ApprovalAnswer(Shape):
+    """A decision that counts."""
 
     ok: bool
     duplicate: bool

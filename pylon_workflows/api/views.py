@@ -6,9 +6,12 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.children import Child
+from pylon_workflows.core.groups import Group
+from pylon_workflows.core.instance import ApprovalWait, Instance, Status
+from pylon_workflows.core.notes import Progress
 from pylon_workflows.core.retry import RetryPolicy
-from pylon_workflows.core.transitions import Transition
+from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary, RunnerWait
 from pylon_workflows.turn_request import record_json
@@ -28,11 +31,19 @@ INSTANCE_MEMBERS = (
     "current_step",
     "steps",
     "waiting_for",
+    "approval",
+    "group",
     "wake_at",
     "retry_at",
     "waiting_for_runner",
     "blocked_reason",
     "max_retries",
+    "vars",
+    "usage",
+    "progress",
+    "tags",
+    "parent",
+    "children",
     "created_at",
     "started_at",
     "completed_at",
@@ -48,6 +59,14 @@ def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> byte
     members["input"] = instance.terms.input_json
     members["output"] = instance.output_json or b"null"
     members["error_detail"] = instance.error_detail_json or b"null"
+    members["approval"] = _gate(instance)
+    members["group"] = b"null" if instance.group is None else _group(instance.group)
+    members["vars"] = instance.vars.json
+    members["usage"] = instance.usage.json
+    members["progress"] = _progress(instance.progress)
+    members["tags"] = instance.origin.tags_json or b"{}"
+    members["parent"] = _parent(instance.origin)
+    members["children"] = _array(_child(child) for child in instance.children.values())
     members["waiting_for_runner"] = b"null" if wait is None else _runner_wait(wait)
     members["steps"] = _array(record_json(record, index) for index, record in enumerate(instance.records))
     return _object({name: members[name] for name in INSTANCE_MEMBERS})
@@ -85,6 +104,50 @@ def definition_json(definition: WorkflowDefinition) -> bytes:
 def _runner_wait(wait: RunnerWait) -> bytes:
     return _object(
         {"reason": encode_parsed(wait.reason), "since": _time(wait.since), "next_try_at": _time(wait.next_try_at)}
+    )
+
+
+def _gate(instance: Instance) -> bytes:
+    gate = instance.wait
+    if not isinstance(gate, ApprovalWait):
+        return b"null"
+    return _object(
+        {
+            "key": encode_parsed(gate.key),
+            "name": encode_parsed(gate.name),
+            "message": encode_parsed(gate.message),
+            "data": gate.data_json,
+            "requested_at": _time(gate.started_at),
+            "expires_at": _time(instance.due_at),
+        }
+    )
+
+
+def _group(group: Group) -> bytes:
+    return encode_parsed(
+        {
+            "key": group.key,
+            "kind": group.kind,
+            "name": group.name,
+            "total": group.total,
+            "succeeded": group.succeeded_count,
+            "failed": group.failed_count,
+        }
+    )
+
+
+def _progress(progress: Progress | None) -> bytes:
+    return encode_parsed(None if progress is None else {"percent": progress.percent, "message": progress.message})
+
+
+def _parent(origin: InstanceStarted) -> bytes:
+    parent = {"workflow_id": origin.parent_id, "key": origin.parent_key, "run": origin.parent_run}
+    return encode_parsed(None if origin.parent_id is None else parent)
+
+
+def _child(child: Child) -> bytes:
+    return encode_parsed(
+        {"workflow_id": child.id, "key": child.key, "run": child.run, "on_parent_close": child.on_parent_close}
     )
 
 

@@ -6,6 +6,7 @@ Exit statuses: 0 done, 1 the server said no (or did not start, or the awaited in
 
 import click
 
+from pylon_workflows.cli.approvals import APPROVAL_COMMANDS
 from pylon_workflows.cli.backup import backup, restore
 from pylon_workflows.cli.commands import CLIENT_COMMANDS
 from pylon_workflows.cli.diagnosis import doctor
@@ -18,7 +19,7 @@ def main() -> None:
     """Durable workflows: serve an engine, and see and steer its instances."""
 
 
-for command in (serve, demo, *CLIENT_COMMANDS, backup, restore):
+for command in (serve, demo, *CLIENT_COMMANDS, *APPROVAL_COMMANDS, backup, restore):
     main.add_command(command)
 main.add_command(doctor)
 

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
-from pylon_workflows.canonical_json import CanonicalJson, checked_json, checked_text
+from pylon_workflows.canonical_json import CanonicalJson, checked_comment, checked_json, checked_text
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import (
+    ApprovalTooLargeError,
     EventTooLargeError,
     InputTooLargeError,
     InstanceNotBlockedError,
@@ -25,7 +26,7 @@ from pylon_workflows.errors import (
     WorkflowError,
 )
 from pylon_workflows.ids import check_instance_id, check_possible_id, new_instance_id
-from pylon_workflows.ports import EventReceipt, Started
+from pylon_workflows.ports import ApprovalReceipt, EventReceipt, Started
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import Action
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, encode, encode_parsed
@@ -112,6 +113,35 @@ def event(
     return OwnerRequest(
         method="POST", target=_target(instance_id, "event"), body=_object(members), call=call, read=read
     )
+
+
+def decide(
+    settings: EngineSettings,
+    instance_id: str,
+    key: str,
+    by: str | None,
+    comment: str | None,
+    data: Any,
+    *,
+    is_approved: bool,
+) -> OwnerRequest[ApprovalReceipt]:
+    """Decide about a gate. The same decision again is a duplicate, also of one whose answer was lost."""
+    data_json = CanonicalJson(checked_json(data, "data", settings.max_event_bytes, ApprovalTooLargeError))
+    members = {"decision": b'"approve"' if is_approved else b'"reject"', "data": data_json}
+    if by is not None:
+        members["by"] = encode_parsed(checked_text(by, "by"))
+    if comment is not None:
+        members["comment"] = encode_parsed(checked_comment(comment, "comment"))
+
+    async def call(engine: LocalEngine) -> ApprovalReceipt:
+        decide = engine.approve if is_approved else engine.reject
+        return await decide(instance_id, key, by=by, comment=comment, data=data_json)
+
+    async def read(_status: int, answer: Any, _reading: Reading) -> ApprovalReceipt:
+        return ApprovalReceipt(is_duplicate=answer["duplicate"])
+
+    target = f"{_target(instance_id, 'approvals')}/{quote(key, safe='')}"
+    return OwnerRequest(method="POST", target=target, body=_object(members), call=call, read=read)
 
 
 def cancel(instance_id: str) -> OwnerRequest[None]:

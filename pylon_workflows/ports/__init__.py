@@ -4,13 +4,22 @@ from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.store import Store, Write
-from pylon_workflows.summaries import MAX_PAGE, PARKED, EventReceipt, InstanceSummary, RunnerWait, Started
+from pylon_workflows.summaries import (
+    MAX_PAGE,
+    PARKED,
+    ApprovalReceipt,
+    EventReceipt,
+    InstanceSummary,
+    RunnerWait,
+    Started,
+)
 
 __all__ = [
     "EMPTY",
     "MAX_PAGE",
     "PARKED",
     "Apply",
+    "ApprovalReceipt",
     "Clock",
     "Engine",
     "EventReceipt",

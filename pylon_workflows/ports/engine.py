@@ -7,7 +7,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
-from pylon_workflows.summaries import MAX_PAGE, EventReceipt, InstanceSummary, RunnerWait, Started
+from pylon_workflows.summaries import MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 
 EMPTY: Any = {}
 """The input or data of a caller who gives none; never changed."""
@@ -56,6 +56,23 @@ class Engine(Protocol):
         Raises:
             UnknownInstanceError, InvalidInputError, TooLargeError, InstanceFinishedError, InboxFullError.
         """
+        ...
+
+    async def approve(
+        self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
+    ) -> ApprovalReceipt:
+        """Open the gate `key` (`approval:<name>`); the same decision again is a duplicate.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError, TooLargeError; ApprovalConflictError: no gate of that key is open,
+            and it was not decided so.
+        """
+        ...
+
+    async def reject(
+        self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
+    ) -> ApprovalReceipt:
+        """Like `approve`, the other way; for the workflow that is a value and no failure."""
         ...
 
     async def cancel(self, instance_id: str) -> None:

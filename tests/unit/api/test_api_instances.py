@@ -23,8 +23,9 @@ async def test_a_new_instance_has_every_member_in_the_documented_order(
     value = await instance(client, instance_id)
     assert list(value) == [
         "id", "name", "version", "run", "input", "status", "output", "error", "error_detail", "current_step", "steps",
-        "waiting_for", "wake_at", "retry_at", "waiting_for_runner", "blocked_reason", "max_retries", "created_at",
-        "started_at", "completed_at",
+        "waiting_for", "approval", "group", "wake_at", "retry_at", "waiting_for_runner", "blocked_reason",
+        "max_retries", "vars", "usage", "progress", "tags", "parent", "children", "created_at", "started_at",
+        "completed_at",
     ]  # fmt: skip
     assert value == {
         "id": "wf_alice",
@@ -39,11 +40,19 @@ async def test_a_new_instance_has_every_member_in_the_documented_order(
         "current_step": 0,
         "steps": [],
         "waiting_for": None,
+        "approval": None,
+        "group": None,
         "wake_at": None,
         "retry_at": None,
         "waiting_for_runner": None,
         "blocked_reason": None,
         "max_retries": 3,
+        "vars": {},
+        "usage": {"cost_usd": "0", "input_tokens": 0, "output_tokens": 0},
+        "progress": None,
+        "tags": {},
+        "parent": None,
+        "children": [],
         "created_at": "2026-11-21T09:00:01.000Z",
         "started_at": None,
         "completed_at": None,

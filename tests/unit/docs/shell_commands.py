@@ -78,6 +78,7 @@ def check_call(arguments: list[str], block: Block) -> None:
         assert re.search(rf'@app\.{method.lower()}\("{url.path.rpartition("/")[0]}', app) or url.path in app
         return
     path = re.sub(r"^/(order-\d+|ID)", "/{id}", url.path.removeprefix(_PREFIX))
+    path = re.sub(r"/approvals/approval%3A[^/]+$", "/approvals/{key}", path)
     assert (path, method.lower()) in OPERATIONS
     if value is not None:
         assert set(value) <= set(_SHAPES[path].model_fields)
