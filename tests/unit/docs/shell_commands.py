@@ -10,11 +10,16 @@ import uvicorn
 from document_blocks import ROOT, Block, blocks_of
 
 from pylon_workflows.api.openapi import OPERATIONS
-from pylon_workflows.api.schemas import DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.cli import main as command_line
 from runner_protocol.conformance.__main__ import _parser as conformance_parser
 
-_SHAPES = {"/start": StartRequest, "/{id}/event": EventRequest, "/definitions": DefinitionRequest}
+_SHAPES = {
+    "/start": StartRequest,
+    "/{id}/event": EventRequest,
+    "/{id}/approvals/{key}": ApprovalRequest,
+    "/definitions": DefinitionRequest,
+}
 _PREFIX = "/api/workflows"
 
 
