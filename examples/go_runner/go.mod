@@ -1,0 +1,3 @@
+module gorunner
+
+go 1.19
