@@ -4,17 +4,18 @@ import asyncio
 import heapq
 import inspect
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.errors import RunnerError, TurnTimedOutError
 from pylon_workflows.ports import Apply, Runner, Store, Turn
+from pylon_workflows.runner.deadline import Deadline
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.workflow_engine import WorkflowEngine
-from runner_protocol.messages import Action, TurnRequest, parse_request
+from runner_protocol.messages import Action, StepStart, TurnRequest, parse_request
 
 __all__ = [
     "FakeClock",
@@ -28,7 +29,10 @@ __all__ = [
 
 _POLL_S = 0.001
 
-Answer = Action | RunnerError | Awaitable[Action]
+Answered = Action | RunnerError | Sequence[Action | RunnerError] | AsyncIterator[Action | RunnerError]
+Answer = Answered | Awaitable[Answered]
+
+T = TypeVar("T")
 
 
 class FakeClock:
@@ -75,7 +79,11 @@ class FakeClock:
 class ScriptedRunner:
     """Answers turns as the test says: `answer` gets each request and returns an action, or an error to raise.
 
-    It may return an awaitable too, which has the turn's `timeout_s`, in real seconds, to come to an action.
+    Several actions are a streamed answer: a list of them, which come at once, and of which the last may be an error, or
+    an async iterator that gives one after the other, each when the one before it is durable.
+
+    It may return an awaitable too, which has the turn's `timeout_s`, in real seconds, to come to an answer; so has an
+    iterator for each action.
     """
 
     def __init__(self, answer: Callable[[TurnRequest], Answer]) -> None:
@@ -86,22 +94,52 @@ class ScriptedRunner:
         """See `ports.Runner.take_turn`."""
         request = parse_request(turn.body)
         self.requests.append(request)
-        await apply((await self._action(request, turn),))
-
-    async def _action(self, request: TurnRequest, turn: Turn) -> Action:
+        now = asyncio.get_running_loop().time
+        deadline = Deadline(turn.timeout_s, now() + turn.timeout_s)
         answer = self._answer(request)
-        if isinstance(answer, RunnerError):
-            raise answer
-        if not isinstance(answer, Awaitable):
-            return answer
-        deadline = asyncio.timeout(turn.timeout_s)
+        if isinstance(answer, Awaitable):
+            answer = await _in_time(answer, deadline)
+        if not isinstance(answer, AsyncIterator):
+            await _hand_on(answer if isinstance(answer, Sequence) else (answer,), apply, deadline)
+            return
         try:
-            async with deadline:
-                return await answer
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise TurnTimedOutError(f"timed out after {turn.timeout_s:g} s") from None
+            while (action := await _in_time(anext(answer, None), deadline)) is not None:
+                if not await _hand_on((action,), apply, deadline):
+                    return
+                deadline.applied(now())
+        finally:
+            if isinstance(answer, AsyncGenerator):
+                await answer.aclose()
+
+
+async def _in_time(awaited: Awaitable[T], deadline: Deadline) -> T:
+    timeout = asyncio.timeout_at(deadline.at)
+    try:
+        async with timeout:
+            return await awaited
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise TurnTimedOutError(f"timed out after {deadline.length_s:g} s") from None
+
+
+async def _hand_on(answer: Sequence[Action | RunnerError], apply: Apply, deadline: Deadline) -> bool:
+    actions: list[Action] = []
+    error: RunnerError | None = None
+    for action in answer:
+        if isinstance(action, RunnerError):
+            error = action
+            break
+        if isinstance(action, StepStart):
+            timeout_s = action.timeout / timedelta(seconds=1)
+            deadline.step_started(action.key, timeout_s, asyncio.get_running_loop().time())
+            continue
+        deadline.step_ended(str(getattr(action, "key", None)))
+        actions.append(action)
+    is_more_wanted = not actions or await apply(actions)
+    if error is not None and is_more_wanted:
+        raise error
+    return is_more_wanted
 
 
 def script(*answers: Answer) -> Callable[[TurnRequest], Answer]:

@@ -2,9 +2,16 @@
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Self
 
-from pylon_workflows.http_client.connection import Answer, CannotConnectError, ClientClosedError, HttpConnection
+from pylon_workflows.http_client.connection import (
+    Answer,
+    CannotConnectError,
+    ClientClosedError,
+    HttpConnection,
+    IsStream,
+)
 
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 4.0
@@ -75,10 +82,31 @@ class HttpClient:
         try:
             return await connection.ask(head, body, deadline)
         finally:
-            if connection.is_reusable:
-                self._keep(connection)
+            self._give_back(connection)
+
+    async def exchange(self, head: bytes, body: bytes, *, timeout_s: float, is_stream: IsStream) -> Answer:
+        """Like `request`; an answer that `is_stream` is there as soon as its head is, and its `stream` is to be read.
+
+        `timeout_s` is then for the head. The stream is to be closed; before its end that hangs up.
+        """
+        deadline = self._loop.time() + timeout_s
+        connection = self._kept() or await self._connected(deadline)
+        stream = None
+        try:
+            answer = await connection.ask(head, body, deadline, is_stream)
+            stream = answer.stream
+            return answer
+        finally:
+            if stream is None:
+                self._give_back(connection)
             else:
-                connection.abort()
+                stream.close = partial(self._give_back, connection)
+
+    def _give_back(self, connection: HttpConnection) -> None:
+        if connection.is_reusable:
+            self._keep(connection)
+        else:
+            connection.abort()
 
     def _kept(self) -> HttpConnection | None:
         oldest = self._loop.time() - self._idle_timeout_s

@@ -10,6 +10,8 @@ from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from pylon_workflows.http_client.body_stream import BodyStream
+
 MAX_OVERHEAD_BYTES = 64 * 1024
 """So many bytes may come that bring no body: headers, interim answers, trailers, chunk extensions."""
 
@@ -20,18 +22,23 @@ class Answer(NamedTuple):
     """An HTTP answer. Names of headers are in lower case; of headers with one name the last is there.
 
     The body of one that `is_cut_off` was, or was said to be, larger than the client reads: what is there is its
-    beginning.
+    beginning. One that is read while it comes has a `stream` in place of the body.
     """
 
     status: int
     headers: Mapping[bytes, bytes]
     body: bytes
     is_cut_off: bool
+    stream: BodyStream | None = None
 
     def header(self, name: bytes) -> str | None:
         """A header's value; any bytes make some text (latin-1)."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+IsStream = Callable[[int, Mapping[bytes, bytes]], bool]
+"""Whether the body of an answer with this status and these headers is to be read while it comes."""
 
 
 class HttpClientError(Exception):
@@ -70,6 +77,8 @@ class HttpConnection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._asked: asyncio.Future[Answer] | None = None
+        self._is_stream: IsStream | None = None
+        self._stream: BodyStream | None = None
         self._deadline = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
@@ -95,11 +104,19 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_reusable(self) -> bool:
         """Whether the next request may be sent on it."""
-        return self._is_kept_alive and self._asked is None and self.is_open
+        has_been_read = self._stream is None or self._stream.is_over
+        return self._is_kept_alive and self._asked is None and self.is_open and has_been_read
 
-    def ask(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[Answer]:
-        """Send a request, all of it; `deadline` is the loop's time. The future raises HttpClientError."""
+    def ask(
+        self, head: bytes, body: bytes, deadline: float, is_stream: IsStream | None = None
+    ) -> asyncio.Future[Answer]:
+        """Send a request, all of it; `deadline` is the loop's time. The future raises HttpClientError.
+
+        The deadline is for the whole answer, or for the head of one whose body is a stream.
+        """
         self._asked = asked = self._loop.create_future()
+        self._is_stream = is_stream
+        self._stream = None
         if self._transport is None:
             asked.set_exception(CannotConnectError("it was closed at once"))
             return asked
@@ -145,14 +162,14 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The other side says no more. The connection may stay open for long: while it does not read the request."""
-        if self._asked is not None and self._has_head and self._ends_with_connection():
+        if (self._asked or self._stream) and self._has_head and self._ends_with_connection():
             self._answer()
         else:
             self._fail(ConnectionBrokenError(_reason(None)))
 
     def data_received(self, data: bytes) -> None:
         """Parse; finish when the answer is complete, or cannot become one."""
-        if self._asked is None:
+        if self._asked is None and (self._stream is None or self._is_complete):
             self.abort()  # it speaks without being asked
             return
         self._overhead += len(data)
@@ -186,15 +203,23 @@ class HttpConnection(asyncio.Protocol):
             return
         self._status = self._parser.get_status_code()
         self._has_head = True
+        if self._status < 200 or self._status in (204, 304):
+            return
+        if self._is_stream is not None and self._is_stream(self._status, self._headers):
+            self._begin_stream()
+            return
         declared = self._headers.get(b"content-length")
-        has_body = self._status >= 200 and self._status not in (204, 304)
-        if has_body and declared is not None and int(declared) > self._max_body_bytes:
+        if declared is not None and int(declared) > self._max_body_bytes:
             self._is_cut_off = True
 
     def on_body(self, body: bytes) -> None:
         """The parser's: a piece of the body."""
-        if not self._is_complete:
-            self._overhead = 0
+        if self._is_complete:
+            return
+        self._overhead = 0
+        if self._stream is not None:
+            self._stream.feed(body)
+        else:
             self._body.append(body)
             self._size += len(body)
             if self._size > self._max_body_bytes:
@@ -216,7 +241,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self) -> None:
         asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():
+        if self._stream is not None:
+            self._stream.end()
+        elif asked is not None and not asked.done():
             pieces = self._body[:1] if self._is_cut_off else self._body  # of one too long, the beginning is told
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self._body = []
@@ -228,9 +255,25 @@ class HttpConnection(asyncio.Protocol):
         """Whether the answer came before all of the request was taken, of which the server may never read the rest."""
         return self._is_large and self._transport is not None and self._transport.get_write_buffer_size() > 0
 
+    def _begin_stream(self) -> None:
+        asked, self._asked = self._asked, None
+        self._stream = BodyStream(pause=self._pause, resume=self._resume)
+        if asked is not None and not asked.done():
+            asked.set_result(Answer(self._status, self._headers, b"", False, self._stream))
+
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self._is_hung_up:
+            self._transport.resume_reading()
+
     def _fail(self, error: HttpClientError) -> None:
         asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():
+        if self._stream is not None:
+            self._stream.end(error)
+        elif asked is not None and not asked.done():
             asked.set_exception(error)
         self.abort()
 

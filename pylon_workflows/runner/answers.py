@@ -12,8 +12,12 @@ from runner_protocol.messages import (
     Action,
     MalformedMessageError,
     NotJsonMessageError,
+    StepStart,
     parse_action,
 )
+
+STREAM_TYPE = "application/x-ndjson"
+ACCEPTED_TYPES = f"{STREAM_TYPE}, application/json"
 
 LARGE_ANSWER_BYTES = 64 * 1024
 """Answers beyond this are parsed off the loop (PROMISES.md)."""
@@ -43,14 +47,13 @@ def read_answer(
     """
     is_too_large = is_too_large or len(body) > MAX_ANSWER_BYTES
     if 200 <= status < 300:
-        if _is_compressed(content_encoding):
-            raise MalformedAnswerError(f"the answer is compressed (content-encoding: {content_encoding[:40]!r})")
+        check_encoding(content_encoding)
         if is_too_large:
-            raise AnswerTooLargeError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{_beginning(body)}")
+            raise AnswerTooLargeError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes{beginning(body)}")
         return _read_success(status, body, retry_after_s)
     if status >= 500 and not is_too_large and not _is_compressed(content_encoding):
         try:
-            return parse_action(body)
+            return _parsed(body)
         except MalformedMessageError:
             pass  # the page of a proxy or of a crashed app: no answer of the workflow's
     raise RunnerUnavailableError(_describe(status, body), retry_after_s=retry_after_s)
@@ -85,12 +88,32 @@ def _read_success(status: int, body: bytes, retry_after_s: float | None) -> Acti
     if not body:
         raise RunnerUnavailableError(f"the runner answered {_name(status)} without a body", retry_after_s=retry_after_s)
     try:
-        return parse_action(body)
+        return _parsed(body)
     except NotJsonMessageError as error:
         reason = f"the runner answered {_name(status)}, {error}"
         raise RunnerUnavailableError(reason, retry_after_s=retry_after_s) from None
     except MalformedMessageError as error:
         raise MalformedAnswerError(str(error)) from None
+
+
+def _parsed(body: bytes) -> Action:
+    action = parse_action(body)
+    if isinstance(action, StepStart):
+        raise MalformedMessageError(f"action: 'step_start' is for streams{beginning(body)}")
+    return action
+
+
+def check_encoding(content_encoding: str | None) -> None:
+    """Refuse an answer that is compressed. Raises MalformedAnswerError."""
+    if _is_compressed(content_encoding):
+        raise MalformedAnswerError(f"the answer is compressed (content-encoding: {content_encoding[:40]!r})")
+
+
+def is_stream(status: int, content_type: str | None) -> bool:
+    """Whether an answer is a line an action, rather than one JSON object (PROTOCOL.md section 2)."""
+    if content_type is None or not 200 <= status < 300:
+        return False
+    return content_type.partition(";")[0].strip().lower() == STREAM_TYPE
 
 
 def _is_compressed(content_encoding: str | None) -> TypeGuard[str]:
@@ -99,7 +122,7 @@ def _is_compressed(content_encoding: str | None) -> TypeGuard[str]:
 
 def _describe(status: int, body: bytes) -> str:
     note = " (redirects are not followed)" if 300 <= status < 400 else ""
-    return f"the runner answered {_name(status)}{note}{_beginning(body)}"
+    return f"the runner answered {_name(status)}{note}{beginning(body)}"
 
 
 def _name(status: int) -> str:
@@ -109,5 +132,6 @@ def _name(status: int) -> str:
         return str(status)
 
 
-def _beginning(body: bytes) -> str:
+def beginning(body: bytes) -> str:
+    """What an error shows of a body."""
     return f"; the body begins {body[:SHOWN_BYTES].decode(errors='replace')!r}" if body else ""

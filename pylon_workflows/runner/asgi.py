@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+from pylon_workflows.errors import RunnerUnavailableError
+from pylon_workflows.runner.answers import is_stream
+from pylon_workflows.runner.pump import LocalBody
 from runner_protocol.messages import MAX_ANSWER_BYTES
 
 Message = MutableMapping[str, Any]
@@ -16,14 +19,15 @@ AsgiApp = Callable[
 class AsgiExchange:
     """The request's and the answer's side of one call of an app.
 
-    `answered` is done when the answer is whole, or already larger than an answer may be; `status`, `headers` and
-    `body` are what has come.
+    `answered` is done when the answer is whole, or already larger than an answer may be, or with its head when it is a
+    stream; `status`, `headers` and `body` are what has come, and `stream` is the body of one.
     """
 
     def __init__(self, path: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.body = bytearray()
+        self.stream: LocalBody | None = None
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone = asyncio.Event()
         self._request: bytes | None = body
@@ -45,11 +49,21 @@ class AsgiExchange:
 
     async def run(self, app: AsgiApp) -> None:
         """Call the app; returns or raises when it does, which may be long after its answer."""
-        await app(self._scope, self._receive, self._send)
+        error = RunnerUnavailableError("the ASGI app ended in the middle of its stream", has_dropped_turn=True)
+        try:
+            await app(self._scope, self._receive, self._send)
+        except Exception as raised:
+            error = RunnerUnavailableError(f"the runner raised {type(raised).__name__}: {raised}")
+            raise
+        finally:
+            if self.stream is not None:
+                self.stream.end(error)
 
     def hang_up(self) -> None:
         """Tell the app that nobody waits any more (`http.disconnect`)."""
         self._gone.set()
+        if self.stream is not None:
+            self.stream.let_go()
 
     async def _receive(self) -> Message:
         if self._request is not None:
@@ -67,6 +81,15 @@ class AsgiExchange:
                 bytes(name).decode("latin-1").lower(): bytes(value).decode("latin-1")
                 for name, value in message.get("headers", ())
             }
+            if is_stream(message["status"], self.headers.get("content-type")):
+                self.stream = LocalBody()
+                self.stream.close = self.hang_up
+                self.answered.set_result(None)
+        elif message["type"] == "http.response.body" and self.stream is not None:
+            await self.stream.put(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.stream.end()
+                self._gone.set()
         elif message["type"] == "http.response.body":
             room = MAX_ANSWER_BYTES + 1 - len(self.body)
             self.body += message.get("body", b"")[:room]

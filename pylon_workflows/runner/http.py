@@ -2,13 +2,16 @@
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from functools import partial
 from typing import Self
 
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import EngineNotRunningError, RunnerError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.http_client.body_stream import BodyStream
 from pylon_workflows.http_client.client import HttpClient
 from pylon_workflows.http_client.connection import (
+    Answer,
     CannotConnectError,
     ClientClosedError,
     ConnectionBrokenError,
@@ -17,11 +20,18 @@ from pylon_workflows.http_client.connection import (
 )
 from pylon_workflows.ports import Apply, Clock, Turn
 from pylon_workflows.runner.address import RunnerAddress, encode_key
-from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, format_timeout, parse_retry_after, read_answer
+from pylon_workflows.runner.answers import (
+    ACCEPTED_TYPES,
+    LARGE_ANSWER_BYTES,
+    check_encoding,
+    format_timeout,
+    is_stream,
+    parse_retry_after,
+    read_answer,
+)
+from pylon_workflows.runner.deadline import MAX_TURN_S
+from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import MAX_ANSWER_BYTES
-
-MAX_TURN_S = 10 * 365 * 86400.0
-"""Longer deadlines count as this one: event loops count time in 64 bits, some of them in nanoseconds."""
 
 
 class HttpRunner:
@@ -66,8 +76,12 @@ class HttpRunner:
         if self._client is None:
             raise EngineNotRunningError("the runner has not been opened")
         head = b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._head, encode_key(turn.idempotency_key), len(turn.body))
+        until = asyncio.get_running_loop().time() + timeout_s
         try:
-            answer = await self._client.request(head, turn.body, timeout_s=timeout_s)
+            answer = await self._client.exchange(head, turn.body, timeout_s=timeout_s, is_stream=_is_stream)
+            if answer.stream is not None:
+                await _take_stream(answer, answer.stream, apply, timeout_s=timeout_s, until=until)
+                return
         except HttpClientError as error:
             raise self._translated(error, timeout_s) from None
         body = answer.body
@@ -100,13 +114,25 @@ class HttpRunner:
                 return RunnerUnavailableError(f"the runner at {name} does not answer in proper HTTP: {error}")
 
 
+def _is_stream(status: int, headers: Mapping[bytes, bytes]) -> bool:
+    return is_stream(status, headers.get(b"content-type", b"").decode("latin-1"))
+
+
+async def _take_stream(answer: Answer, stream: BodyStream, apply: Apply, *, timeout_s: float, until: float) -> None:
+    try:
+        check_encoding(answer.header(b"content-encoding"))
+        await AnswerStream(stream, apply, timeout_s=timeout_s, until=until).take()
+    finally:
+        stream.close()
+
+
 def _head(address: RunnerAddress) -> bytes:
     """What all requests begin with, up to the idempotency key's value."""
     lines = [
         f"POST {address.target} HTTP/1.1",
         f"host: {address.authority}",
         "content-type: application/json; charset=utf-8",
-        "accept: application/json",
+        f"accept: {ACCEPTED_TYPES}",
         "accept-encoding: identity",
         "user-agent: pylon-workflows",
     ]

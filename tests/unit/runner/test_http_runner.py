@@ -67,7 +67,7 @@ async def test_a_turn_is_a_post_with_the_headers_of_the_protocol_and_no_others()
         "host": server.url.split("/")[2],
         "content-type": "application/json; charset=utf-8",
         "content-length": str(len(turn.body)),
-        "accept": "application/json",
+        "accept": "application/x-ndjson, application/json",
         "accept-encoding": "identity",
         "user-agent": "pylon-workflows",
         "idempotency-key": "wf_1:1:n%C3%A4me%20#2%25",
