@@ -177,7 +177,7 @@ class OpenTurn:
             if excess is not None:
                 instance, decided, is_last = self._decided(instance, Block(reason=excess), now)
             else:
-                command = ApplyAction(action=action, turn_started_at=since, jitter=self._jitter())
+                command = ApplyAction(action=action, turn_started_at=since, jitter=self._jitter(), goes_on=goes_on)
                 try:
                     instance, decided, is_last = self._decided(instance, command, now)
                 except MalformedAnswerError as error:
@@ -194,7 +194,7 @@ class OpenTurn:
         transitions = decide(instance, command, now)
         for transition in transitions:
             instance = evolve(instance, transition)
-        return instance, transitions, not is_driven(instance)
+        return instance, transitions, not is_driven(instance) or instance.group is not None
 
     def _failure(self, error: str) -> FailTurn:
         return FailTurn(error=error, turn_started_at=self._since, jitter=self._jitter())

@@ -1,17 +1,25 @@
 """The runner of `pylon_workflows.testing` keeps the contract of a real one."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-from runner_contract import Answer, NoAnswerError, RunnerContract, a_turn, answer_of, input_of
 
-from pylon_workflows.errors import RunnerUnavailableError
+from pylon_workflows.errors import RunnerError, RunnerUnavailableError
 from pylon_workflows.ports import Apply, Runner, Turn
 from pylon_workflows.testing import ScriptedRunner, script
 from runner_protocol.messages import Action, Attempt, Complete, HistorySize, Sleep, TurnRequest
 from runner_protocol.strict_json import encode
+from tests.contracts.runner_contract import (
+    Answer,
+    NoAnswerError,
+    RunnerContract,
+    a_turn,
+    answer_of,
+    input_of,
+)
+from tests.contracts.stream_contract import Actions, StreamContract
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -56,6 +64,20 @@ class TestScriptedRunner(RunnerContract):
                 raise RunnerUnavailableError(str(error)) from error
 
         yield WholeRequests(ScriptedRunner(scripted))
+
+
+class TestStreamsOfAScriptedRunner(StreamContract):
+    @asynccontextmanager
+    async def serve_stream(self, actions: Actions) -> AsyncIterator[Runner]:
+        async def scripted() -> AsyncIterator[Action | RunnerError]:
+            try:
+                async with aclosing(actions()) as given:
+                    async for action in given:
+                        yield action
+            except NoAnswerError as error:
+                yield RunnerUnavailableError(str(error))
+
+        yield WholeRequests(ScriptedRunner(lambda _: scripted()))
 
 
 async def test_it_keeps_the_requests_for_the_test_to_look_at():

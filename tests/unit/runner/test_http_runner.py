@@ -7,7 +7,7 @@ import ssl
 import subprocess
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,9 +21,11 @@ from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.http import HttpRunner
 from runner_protocol.messages import Complete
 from tests.contracts.runner_contract import HeaderContract, NoAnswerError, ReplyTo, a_turn, answer_of
+from tests.contracts.stream_contract import Pieces, WireStreamContract, unless_gone
 from tests.faults.hostile_runner import Act, Behaviour, Exchange, HostileRunner, replies, sends
 
 DONE = b'{"action":"complete"}'
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def doing(act: Act) -> HostileRunner:
@@ -44,6 +46,27 @@ class TestOverHttp(HeaderContract):
                 await exchange.send(f"HTTP/1.1 {reply.status} x\r\n{lines}\r\n".encode())
             else:
                 await exchange.answer(reply.body, f"{reply.status} x", lines.encode())
+
+        async with doing(act) as server, HttpRunner(server.url) as runner:
+            yield runner
+
+
+class TestStreamsOverHttp(WireStreamContract):
+    @asynccontextmanager
+    async def serve_pieces(self, pieces: Pieces) -> AsyncIterator[Runner]:
+        async def act(exchange: Exchange) -> None:
+            await exchange.send(STREAM)
+            if not await unless_gone(send_all(exchange), exchange.until_gone()):
+                exchange.is_over = True
+
+        async def send_all(exchange: Exchange) -> None:
+            try:
+                async with aclosing(pieces()) as given:
+                    async for piece in given:
+                        await exchange.send(b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"")
+                await exchange.send(b"0\r\n\r\n")
+            except NoAnswerError:
+                exchange.close()
 
         async with doing(act) as server, HttpRunner(server.url) as runner:
             yield runner

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, Tu
 from pylon_workflows.ports import Runner
 from pylon_workflows.runner.local import LocalRunner
 from runner_protocol.kit.runner import Runner as KitRunner
-from runner_protocol.messages import Complete
+from runner_protocol.messages import Complete, Defer
 from tests.contracts.runner_contract import HeaderContract, Reply, ReplyTo, WireContract, a_turn, answer_of, never
+from tests.contracts.stream_contract import Pieces, WireStreamContract, unless_gone
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -63,6 +64,49 @@ class TestAnApp(HeaderContract):
             yield runner
 
 
+class TestStreamsOfAFunction(WireStreamContract):
+    @asynccontextmanager
+    async def serve_pieces(self, pieces: Pieces) -> AsyncIterator[Runner]:
+        async def target(body: bytes) -> tuple[int, AsyncIterator[bytes]]:
+            return 200, pieces()
+
+        async with LocalRunner(target) as runner:
+            yield runner
+
+
+class TestStreamsOfAnObject(WireStreamContract):
+    @asynccontextmanager
+    async def serve_pieces(self, pieces: Pieces) -> AsyncIterator[Runner]:
+        class Target:
+            async def handle(self, body: bytes) -> tuple[int, bytes]:
+                raise AssertionError("it streams")
+
+            def stream(self, body: bytes) -> AsyncIterator[bytes]:
+                return pieces()
+
+        async with LocalRunner(Target()) as runner:
+            yield runner
+
+
+class TestStreamsOfAnApp(WireStreamContract):
+    @asynccontextmanager
+    async def serve_pieces(self, pieces: Pieces) -> AsyncIterator[Runner]:
+        async def app(scope: Message, receive: Receive, send: Send) -> None:
+            await receive()
+            headers = [(b"content-type", b"application/x-ndjson; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await unless_gone(send_all(send), receive())
+
+        async def send_all(send: Send) -> None:
+            async with aclosing(pieces()) as given:
+                async for piece in given:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+        async with LocalRunner(app) as runner:
+            yield runner
+
+
 async def test_what_the_target_raises_is_the_reason() -> None:
     async def target(body: bytes) -> tuple[int, bytes]:
         raise TimeoutError("the database did not answer")
@@ -105,10 +149,13 @@ def test_a_target_that_cannot_be_asked_is_refused(target: Any) -> None:
 
 async def test_a_kits_runner_answers_as_an_object_and_as_an_app() -> None:
     kit = KitRunner([])
-    for target in (kit, kit.app):
-        async with LocalRunner(target) as runner:
-            with pytest.raises(RunnerUnavailableError, match="answered 400"):
-                await answer_of(runner, a_turn())
+    async with LocalRunner(kit) as runner:
+        refusal = await answer_of(runner, a_turn())
+    assert isinstance(refusal, Defer)
+    assert "refuses the request" in str(refusal.reason)
+    async with LocalRunner(kit.app) as runner:
+        with pytest.raises(RunnerUnavailableError, match="answered 400"):
+            await answer_of(runner, a_turn())
 
 
 async def test_an_app_sees_a_post_with_the_headers_of_a_turn() -> None:
