@@ -33,7 +33,8 @@ WorkflowError
 ├── RunnerError                 the runner's fault
 │   ├── RunnerUnavailableError
 │   ├── MalformedAnswerError
-│   │   └── AnswerTooLargeError
+│   │   ├── AnswerTooLargeError
+│   │   └── VarsTooLargeError
 │   └── TurnTimedOutError
 ├── EngineError                 this process cannot serve now
 │   ├── EngineNotRunningError
@@ -205,6 +206,10 @@ class MalformedAnswerError(RunnerError, code="malformed-answer"):
 
 class AnswerTooLargeError(MalformedAnswerError, code="answer-too-large"):
     """The answer has more bytes than a runner may send: a failed attempt."""
+
+
+class VarsTooLargeError(MalformedAnswerError, code="vars-too-large"):
+    """The instance's variables would be too large together: a failed attempt."""
 
 
 class TurnTimedOutError(RunnerError, code="turn-timed-out"):

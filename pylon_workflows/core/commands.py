@@ -30,11 +30,15 @@ class ApplyAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailTurn:
-    """Count a turn without a proper answer (late or malformed) as a failed attempt of the position now due."""
+    """Count a turn without a proper answer (late or malformed) as a failed attempt of the position now due.
+
+    `goes_on` says that actions of the answer have been applied before; see `ApplyAction`.
+    """
 
     error: str
     turn_started_at: datetime
     jitter: float = 1.0
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

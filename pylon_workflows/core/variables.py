@@ -10,18 +10,27 @@ from runner_protocol.strict_json import encode_parsed
 class Variables(Mapping[str, Any]):
     """A value: a change returns a new one. Their JSON is kept, for it is sent more often than it changes."""
 
-    __slots__ = ("_encoded", "_json")
+    __slots__ = ("_encoded", "_json", "size")
 
-    def __init__(self, encoded: Mapping[str, bytes] | None = None) -> None:
-        self._encoded: Mapping[str, bytes] = {} if encoded is None else encoded
+    def __init__(self) -> None:
+        self._encoded: dict[str, bytes] = {}
         self._json: bytes | None = None
+        self.size = 2
+        """How many bytes `json` has, or would have."""
 
     def changed(self, values: Mapping[str, Any], unset: Iterable[str] = ()) -> "Variables":
         """These with `values` in place of what had their names, and without those to `unset`."""
-        encoded = {**self._encoded, **{name: encode_parsed(value) for name, value in values.items()}}
+        successor = Variables()
+        successor._encoded = encoded = dict(self._encoded)
+        members = self.size - 1 if encoded else 0
+        for name, value in values.items():
+            members -= _member_size(name, encoded.pop(name, None))
+            encoded[name] = encode_parsed(value)
+            members += _member_size(name, encoded[name])
         for name in unset:
-            encoded.pop(name, None)
-        return Variables(encoded)
+            members -= _member_size(name, encoded.pop(name, None))
+        successor.size = members + 1 if encoded else 2
+        return successor
 
     @property
     def json(self) -> bytes:
@@ -50,3 +59,7 @@ class Variables(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Variables({dict(self)!r})"
+
+
+def _member_size(name: str, value: bytes | None) -> int:
+    return 0 if value is None else len(encode_parsed(name)) + len(b":,") + len(value)

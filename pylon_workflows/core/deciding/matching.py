@@ -1,0 +1,38 @@
+"""Whether an event is the one that is waited for."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_MISSING = object()
+
+
+def matches(match: Mapping[str, Any], data_json: bytes) -> bool:
+    """Whether the data has, at each dotted path, the value that `match` gives.
+
+    A path leads through objects by their members' names and through arrays by numbers, from 0. Values are equal as JSON
+    values are: 1 and 1.0 are one number, true is not 1, the order of an object's members does not count.
+    """
+    data = json.loads(data_json)
+    return all(_is_same(_at(data, path), value) for path, value in match.items())
+
+
+def _at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        if isinstance(value, dict):
+            value = value.get(part, _MISSING)
+        elif isinstance(value, list) and part.isascii() and part.isdigit() and len(part) <= 9:
+            value = value[int(part)] if int(part) < len(value) else _MISSING
+        else:
+            return _MISSING
+    return value
+
+
+def _is_same(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        is_alike = isinstance(found, dict) and found.keys() == wanted.keys()
+        return is_alike and all(_is_same(found[name], value) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        is_alike = isinstance(found, list) and len(found) == len(wanted)
+        return is_alike and all(map(_is_same, found, wanted))
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)

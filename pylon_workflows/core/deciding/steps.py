@@ -1,0 +1,100 @@
+"""Steps, and sleeps (PROTOCOL.md section 2)."""
+
+from datetime import datetime
+from typing import Any
+
+from pylon_workflows.core.deciding.asking import beside, record_key
+from pylon_workflows.core.deciding.attempts import backoff, detail_json, times
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.transitions import (
+    AttemptFailed,
+    InstanceFailed,
+    SleepStarted,
+    StepFailed,
+    StepSkipped,
+    StepSucceeded,
+    Transition,
+)
+from pylon_workflows.errors import MalformedAnswerError
+from runner_protocol.durations import MAX_DURATION, parse_duration
+from runner_protocol.fields import format_timestamp
+from runner_protocol.messages import UNKNOWN_STEP, Fail, Sleep, StepComplete, StepSkip
+from runner_protocol.strict_json import encode_parsed
+
+
+def completed(instance: Instance, action: StepComplete, turn_started_at: datetime, now: datetime) -> StepSucceeded:
+    """A step has run."""
+    name = action.step_name or UNKNOWN_STEP
+    return StepSucceeded(
+        at=now,
+        key=record_key(instance, action.key, name),
+        name=name,
+        position=instance.current_step,
+        **times(action, turn_started_at, now),
+        output_json=encode_parsed(action.output),
+        kind=action.kind,
+        input_json=None if action.input is None else encode_parsed(action.input),
+        **beside(instance, action),
+    )
+
+
+def skipped(instance: Instance, action: StepSkip, now: datetime) -> StepSkipped:
+    """A step is left out."""
+    name = action.step_name or UNKNOWN_STEP
+    return StepSkipped(
+        at=now,
+        key=record_key(instance, action.key, name),
+        name=name,
+        position=instance.current_step,
+        reason=action.reason,
+        **beside(instance, action),
+    )
+
+
+def asleep(instance: Instance, action: Sleep, now: datetime) -> SleepStarted:
+    """The instance sleeps; until a time that has passed, it is due at once."""
+    if action.until is None:
+        length = action.duration or "0s"
+        due_at = now + parse_duration(length)
+    else:
+        length = format_timestamp(action.until)
+        due_at = max(now, action.until)
+        if due_at - now > MAX_DURATION:
+            raise MalformedAnswerError(f"until: {length} is more than 100 years away")
+    return SleepStarted(
+        at=now,
+        key=record_key(instance, action.key, f"sleep:{action.name}" if action.name else "sleep"),
+        name=f"sleep:{action.name or length}",
+        position=instance.current_step,
+        due_at=due_at,
+        **beside(instance, action),
+    )
+
+
+def failed(
+    instance: Instance, action: Fail, turn_started_at: datetime, now: datetime, jitter: float
+) -> list[Transition]:
+    """An attempt has failed: it is retried, thrown into the code, or fails the instance.
+
+    A retry waits for one that an earlier action of the same answer has scheduled, so that the turn ends with the last.
+    """
+    name = action.step_name or UNKNOWN_STEP
+    key = record_key(instance, action.key, name)
+    failures = 1 + (instance.failures_here if action.key is None else instance.records.failures(key))
+    delay = backoff(instance, action, failures, jitter)
+    attempt: dict[str, Any] = {
+        "at": now,
+        "key": key,
+        "name": name,
+        "failures": failures,
+        "error": action.message,
+        **times(action, turn_started_at, now),
+        **beside(instance, action),
+    }
+    detail = detail_json(action)
+    if delay is not None:
+        retry_at = now + delay if instance.due_at is None else max(now + delay, instance.due_at)
+        return [AttemptFailed(**attempt, retry_at=retry_at, detail_json=detail)]
+    if action.on_exhausted == "throw":
+        return [StepFailed(**attempt, position=instance.current_step, detail_json=detail)]
+    return [StepFailed(**attempt, position=None), InstanceFailed(at=now, error=action.message, detail_json=detail)]
