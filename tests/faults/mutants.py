@@ -144,9 +144,9 @@ MUTANTS = (
     Mutant(
         "Retry-After of a failed step is not obeyed",
         "P10",
-        "core/decider.py",
-        "delay = policy.delay(failures, jitter) if action.retry_after is None else action.retry_after",
-        "delay = policy.delay(failures, jitter)",
+        "core/deciding/attempts.py",
+        "return policy.delay(failures, jitter) if action.retry_after is None else action.retry_after",
+        "return policy.delay(failures, jitter)",
         f"{CORE}/test_retry_budgets.py::test_retry_after_replaces_the_backoff",
     ),
     Mutant(
@@ -168,15 +168,15 @@ MUTANTS = (
     Mutant(
         "an event that comes early is not looked for",
         "P11",
-        "core/decider.py",
-        "                if early.event == action.event:\n",
-        "                if early.event is None:\n",
+        "core/deciding/waits.py",
+        "if early.event == action.event and (",
+        "if early.event is None and (",
         f"{CORE}/test_events_and_waits.py::test_an_event_that_came_early_is_not_lost",
     ),
     Mutant(
         "of early events the last comes first",
         "P11",
-        "core/decider.py",
+        "core/deciding/waits.py",
         "for early in instance.inbox:",
         "for early in reversed(instance.inbox):",
         f"{CORE}/test_events_and_waits.py::test_early_events_of_one_name_are_taken_first_in_first_out",
@@ -184,7 +184,7 @@ MUTANTS = (
     Mutant(
         "the id of an event is not looked at",
         "P12",
-        "core/decider.py",
+        "core/deciding/waits.py",
         "command.event_id is not None and command.event_id in instance.event_ids",
         "False",
         f"{CORE}/test_events_and_waits.py::test_an_event_id_that_is_known_decides_nothing",
@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "a due time is rounded to half a second",
         "P15",
-        "core/decider.py",
+        "core/deciding/waits.py",
         "    if instance.due_at is None or now < instance.due_at:\n",
         "    if instance.due_at is None or (instance.due_at - now).total_seconds() > 0.25:\n",
         "tests/properties/test_decider_machine.py::TestDecider",
@@ -241,7 +241,7 @@ MUTANTS = (
         "a finished instance can be cancelled",
         "P9",
         "core/decider.py",
-        '            _refuse_finished(instance, "cannot be cancelled")\n',
+        '            refuse_finished(instance, "cannot be cancelled")\n',
         "",
         f"{CORE}/test_ends_blocks_and_wake_ups.py::"
         "test_what_has_completed_or_failed_cannot_be_cancelled_and_the_caller_hears_it",
