@@ -1,7 +1,7 @@
 """What users call on the engine of the process that owns the store."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from pylon_workflows.announcements import FinishedCallback
 from pylon_workflows.canonical_json import checked_comment, checked_json, checked_text
@@ -10,13 +10,8 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine_parts import EngineParts
-from pylon_workflows.errors import (
-    ApprovalTooLargeError,
-    EventTooLargeError,
-    InputTooLargeError,
-    InvalidInputError,
-    ListLimitError,
-)
+from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
+from pylon_workflows.filters import FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action, parse_action
@@ -46,18 +41,11 @@ class LocalEngine(EngineParts):
         return await self._changes.show(instance_id)
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, *, after: str | None = None, limit: int = MAX_PAGE, **where: Unpack[FilterTerms]
     ) -> Sequence[InstanceSummary]:
         """See `ports.Engine.list`."""
         self._check_running()
-        if not 1 <= limit <= MAX_PAGE:
-            raise ListLimitError(f"limit: must be from 1 to {MAX_PAGE}, not {limit}")
-        return await self._store.list(statuses=statuses, name=name, after=after, limit=limit)
+        return await self._store.list(InstanceFilter(**where), after=after, limit=checked_limit(limit))
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """See `ports.Engine.history`."""

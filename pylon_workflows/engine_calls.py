@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import WorkflowCancelledError, WorkflowFailedError
+from pylon_workflows.filters import FilterTerms
 from pylon_workflows.ownership import owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
@@ -52,21 +53,17 @@ class EngineCalls:
         return await self._access.read(lambda source: source.get(instance_id))
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, *, after: str | None = None, limit: int = MAX_PAGE, **where: Unpack[FilterTerms]
     ) -> Sequence[InstanceSummary]:
-        """Instances, newest first, a page of at most 200; `after` is the last id of the page before.
+        """Instances, the last created first, a page of at most 200; `after` is the last id of the page before.
+
+        The other arguments are the terms of `InstanceFilter`: `statuses` (any of them), `name`, `tags` (all of them),
+        `started_after`, `started_before`, `parent_id`.
 
         Raises:
-            InvalidInputError: a limit that is not from 1 to 200.
+            InvalidInputError: a limit that is not from 1 to 200; a term that no instance can meet.
         """
-        return await self._access.read(
-            lambda source: source.list(statuses=statuses, name=name, after=after, limit=limit)
-        )
+        return await self._access.read(lambda source: source.list(after=after, limit=limit, **where))
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """All that has happened to an instance, in order. Raises UnknownInstanceError."""

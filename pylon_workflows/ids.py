@@ -7,7 +7,19 @@ from datetime import datetime
 from pylon_workflows.errors import InvalidIdError, ReservedIdError, UnknownInstanceError
 
 RESERVED_IDS = frozenset(
-    {"definitions", "start", "events", "stream", "healthz", "history", "openapi.json", "schedules"}
+    {
+        "cancel",
+        "definitions",
+        "events",
+        "healthz",
+        "history",
+        "import",
+        "openapi.json",
+        "resume",
+        "schedules",
+        "start",
+        "stream",
+    }
 )
 """Words that stand where an id would in a route of the HTTP API."""
 
@@ -26,18 +38,18 @@ def new_seed() -> str:
     return secrets.token_hex(16)
 
 
-def check_instance_id(value: str) -> str:
-    """An id that a caller chose, as it is, when it fits `[A-Za-z0-9_.:-]{1,128}`.
+def check_instance_id(value: str, field: str = "id") -> str:
+    """An id that a caller chose, as it is, when it fits `[A-Za-z0-9_.:-]{1,128}`; errors name the field.
 
     Raises:
         InvalidIdError, ReservedIdError
     """
     if not isinstance(value, str):
-        raise InvalidIdError(f"id: must be a text, not {type(value).__name__}")
+        raise InvalidIdError(f"{field}: must be a text, not {type(value).__name__}")
     if not _ID.fullmatch(value):
-        raise InvalidIdError(f"id: {value[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
+        raise InvalidIdError(f"{field}: {value[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
     if value.lower() in RESERVED_IDS or value in (".", ".."):
-        raise ReservedIdError(f"id: {value!r} is a reserved word")
+        raise ReservedIdError(f"{field}: {value!r} is a reserved word")
     return value
 
 

@@ -1,33 +1,25 @@
 """One method for each operation: read what the request says, make one call on the engine, write what it answered."""
 
 import asyncio
-import re
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
-from pylon_workflows.api.bodies import one_header, one_parameter, read_body
+from pylon_workflows.api.bodies import one_header, read_body
+from pylon_workflows.api.queries import list_query, next_page
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
-from pylon_workflows.canonical_json import checked_text
-from pylon_workflows.core.instance import WAITING, Status
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import InvalidIdError, InvalidInputError, ListLimitError
+from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ids import check_instance_id, check_possible_id
-from pylon_workflows.ports import MAX_PAGE, Engine
+from pylon_workflows.ports import Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
-STATUS_WORDS = {"waiting": WAITING, **{status.value: (status,) for status in Status}}
-"""The words that a list is filtered by. `waiting` means every kind of waiting."""
-
 _WRITTEN_ON_THE_LOOP = 500
-_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class Handlers:
@@ -74,21 +66,11 @@ class Handlers:
 
     async def list_instances(self, request: Request) -> Response:
         """A page of instances, newest first; the header Link names the next one, if there is one."""
-        limit, after = _limit(one_parameter(request, "limit")), one_parameter(request, "after")
-        if after is not None and not _is_id(after):
-            raise InvalidIdError(f"after: {after[:140]!r} is no id")
-        name, word = one_parameter(request, "name"), one_parameter(request, "status")
-        if name is not None:
-            checked_text(name, "name")
-        statuses = _statuses(word)
-        page = await self._engine.list(statuses=statuses, name=name, after=after, limit=limit)
+        query = list_query(request)
+        page = await self._engine.list(after=query.after, limit=query.limit, **query.where)
         response = _json(views.summaries_json(page))
-        if len(page) == limit:
-            last = page[-1].id
-            if await self._engine.list(statuses=statuses, name=name, after=last, limit=1):
-                given = {"status": word, "name": name, "limit": str(limit), "after": last}
-                query = urlencode({key: value for key, value in given.items() if value is not None})
-                response.headers["link"] = f'<?{query}>; rel="next"'
+        if len(page) == query.limit and await self._engine.list(after=page[-1].id, limit=1, **query.where):
+            response.headers["link"] = next_page(request, query, page[-1].id)
         return response
 
     async def get(self, request: Request) -> Response:
@@ -163,28 +145,3 @@ async def _written(write: Any, value: Any, length: int) -> bytes:
 def _instance_id(request: Request) -> str:
     """The id in the path. One that no instance can have is unknown, not malformed: the answer is the same 404."""
     return check_possible_id(request.path_params["id"])
-
-
-def _is_id(value: str) -> bool:
-    try:
-        check_instance_id(value)
-    except InvalidIdError:
-        return False
-    return True
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return MAX_PAGE
-    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE:
-        raise ListLimitError(f"limit: {text[:40]!r} is no number from 1 to {MAX_PAGE}")
-    return int(text)
-
-
-def _statuses(word: str | None) -> Sequence[Status]:
-    if word is None:
-        return ()
-    found = STATUS_WORDS.get(word.lower())
-    if found is None:
-        raise InvalidInputError(f"status: {word[:40]!r} is none of {', '.join(STATUS_WORDS)}")
-    return found

@@ -32,6 +32,14 @@ class Operation:
 _LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     "status": {"type": "string", "description": "a status in any case, or `waiting`"},
     "name": {"type": "string", "description": "the workflow's name"},
+    "tag": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "name:value; of several, an instance has all",
+    },
+    "started_after": {"type": "string", "format": "date-time", "description": "created then or later"},
+    "started_before": {"type": "string", "format": "date-time", "description": "created before then"},
+    "parent_id": {"type": "string", "description": "the instance that started it"},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": MAX_PAGE},
     "after": {"type": "string", "description": "the id that ended the page before; the header Link has it"},
 }

@@ -5,18 +5,18 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Unpack
 
-from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.errors import (
     CorruptDatabaseError,
-    ListLimitError,
     StoreError,
     UnknownInstanceError,
     UnreadableInstanceError,
 )
+from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.histories import folded, history_of
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
@@ -48,12 +48,7 @@ class FileReads(Protocol):
         ...
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, where: InstanceFilter = EVERY_INSTANCE, *, after: str | None = None, limit: int = MAX_PAGE
     ) -> Sequence[InstanceSummary]:
         """See `Store.list`."""
         ...
@@ -130,12 +125,10 @@ class Standby:
         return await folded(instance_id, await self.history(instance_id))
 
     async def list(
-        self, *, statuses: Sequence[Status], name: str | None, after: str | None, limit: int
+        self, *, after: str | None = None, limit: int = MAX_PAGE, **where: Unpack[FilterTerms]
     ) -> Sequence[InstanceSummary]:
         """See `ports.Engine.list`."""
-        if not 1 <= limit <= MAX_PAGE:
-            raise ListLimitError(f"limit: must be from 1 to {MAX_PAGE}, not {limit}")
-        return await self._reads.list(statuses=statuses, name=name, after=after, limit=limit)
+        return await self._reads.list(InstanceFilter(**where), after=after, limit=checked_limit(limit))
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `ports.Engine.definitions`: the program's own, and those in the file."""

@@ -1,12 +1,13 @@
 """What a front calls on an engine."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Unpack
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
+from pylon_workflows.filters import FilterTerms
 from pylon_workflows.summaries import MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 
 EMPTY: Any = {}
@@ -38,14 +39,13 @@ class Engine(Protocol):
         ...
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, *, after: str | None = None, limit: int = MAX_PAGE, **where: Unpack[FilterTerms]
     ) -> Sequence[InstanceSummary]:
-        """Instances, newest first; `limit` from 1 to 200 (else ListLimitError); `after` is the last id of a page."""
+        """Instances that an `InstanceFilter` of these terms wants, the last created first; `after` ended a page.
+
+        Raises:
+            ListLimitError: a limit that is not from 1 to 200. Those of `InstanceFilter`.
+        """
         ...
 
     async def send_event(

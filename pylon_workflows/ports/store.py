@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.summaries import MAX_PAGE, InstanceSummary
 
 T = TypeVar("T")
@@ -100,17 +101,9 @@ class Store(Protocol):
         ...
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, where: InstanceFilter = EVERY_INSTANCE, *, after: str | None = None, limit: int = MAX_PAGE
     ) -> Sequence[InstanceSummary]:
-        """Instances, newest first, of any of the statuses (none given: all); `after` is the id that ended a page.
-
-        Nothing comes after an unknown id.
-        """
+        """Instances, the last created first; `after` is the id that ended a page. Nothing comes after an unknown id."""
         ...
 
     async def runnable_names(self) -> Sequence[str]:

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
+from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.store import migrations, reads
 from pylon_workflows.store.rows import definitions_from, summary_from
@@ -29,6 +29,7 @@ class SqliteFileReads:
         self._path = Path(path).absolute()
         self._histories = reads.Reader(self._path)
         self._states = reads.Reader(self._path)
+        self._lists = reads.Reader(self._path)
 
     async def open(self) -> None:
         """Connect to a file that the owner has brought up to date.
@@ -39,6 +40,7 @@ class SqliteFileReads:
         try:
             await self._histories.open()
             await self._states.open()
+            await self._lists.open()
             ((version,),) = await self._states.rows("PRAGMA user_version")
         except BaseException:
             await self.close()
@@ -56,6 +58,7 @@ class SqliteFileReads:
         """Disconnect, after the calls that are under way."""
         await self._histories.close()
         await self._states.close()
+        await self._lists.close()
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store.histories`."""
@@ -67,16 +70,10 @@ class SqliteFileReads:
         return summary_from(rows[0]) if rows else None
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, where: InstanceFilter = EVERY_INSTANCE, *, after: str | None = None, limit: int = MAX_PAGE
     ) -> Sequence[InstanceSummary]:
         """See `Store.list`."""
-        rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))
-        return [summary_from(row[1:]) for row in rows]
+        return await reads.list_page(self._lists, where, after=after, limit=limit)
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `Store.definitions`."""

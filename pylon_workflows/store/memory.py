@@ -11,6 +11,7 @@ from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, PARKED, InstanceSummary, Write
 
 _T = TypeVar("_T")
@@ -131,26 +132,15 @@ class MemoryStore:
         return None if found is None else found.summary
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, where: InstanceFilter = EVERY_INSTANCE, *, after: str | None = None, limit: int = MAX_PAGE
     ) -> Sequence[InstanceSummary]:
         """See `Store`."""
         self._check_open()
-        before = self._last_key + 1 if after is None else self._key_of(after)
-        return _first(
-            limit,
-            (
-                stored.summary
-                for stored in reversed(self._instances.values())
-                if stored.key < before
-                and (not statuses or stored.summary.status in statuses)
-                and name in (None, stored.summary.name)
-            ),
-        )
+        newest_first = sorted(self._instances.values(), key=_place, reverse=True)
+        if after is not None:
+            found = self._instances.get(after)
+            newest_first = [] if found is None else [each for each in newest_first if _place(each) < _place(found)]
+        return _first(limit, (stored.summary for stored in newest_first if where.fits(stored.summary)))
 
     async def runnable_names(self) -> Sequence[str]:
         """See `Store`."""
@@ -239,6 +229,10 @@ class MemoryStore:
         for stored in self._instances.values():
             if stored.summary.due_at is not None:
                 yield stored.summary.due_at, stored.key, stored.summary.id
+
+
+def _place(stored: _Stored) -> tuple[datetime, int]:
+    return stored.summary.created_at, stored.key
 
 
 def _first(limit: int, found: Iterable[_T]) -> list[_T]:

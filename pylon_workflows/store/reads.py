@@ -1,7 +1,8 @@
 """What is asked of the tables, over connections that cannot write.
 
-There are two: one for whole histories, which may be long, and one for everything else, which then never waits for them.
-Each call is one hop to a connection's thread and one statement.
+There are three: one for histories, which may be long, one for lists, whose filters may leave out much before they find
+what they want, and one for everything else, which then never waits for either. Each call is one hop to a connection's
+thread and one statement, but for a list with a filter of several terms: that asks first which of them leads.
 """
 
 # ruff: noqa: S608  only column names and fixed terms are put into statements; values are always parameters
@@ -22,11 +23,13 @@ import aiosqlite
 from pylon_workflows.core.instance import FINISHED, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnreadableInstanceError
-from pylon_workflows.ports import PARKED
+from pylon_workflows.filters import InstanceFilter
+from pylon_workflows.ports import PARKED, InstanceSummary
+from pylon_workflows.store import lists
 from pylon_workflows.store.codec import check_revision, decode_rows, to_microseconds
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
-from pylon_workflows.store.rows import DEFINITION, SUMMARY
+from pylon_workflows.store.rows import DEFINITION, SUMMARY, summary_from
 
 Rows = Sequence[Any]
 
@@ -187,25 +190,6 @@ def _in_order(instance_id: str, rows: list[tuple[Any, ...]]) -> tuple[object, Se
     return rows[0][1], sorted(transitions, key=itemgetter(0))
 
 
-def list_statement(
-    *, statuses: Sequence[Status], name: str | None, after: str | None, limit: int
-) -> tuple[str, list[Any]]:
-    """The statement for `Store.list`: a walk down one index, or down one for each status, merged."""
-    walks = []
-    parameters: list[Any] = []
-    for status in dict.fromkeys(statuses) or [None]:
-        terms = {
-            "status = ?": None if status is None else status.value,
-            "name = ?": name,
-            "key < (SELECT key FROM instances WHERE id = ?)": after,
-        }
-        terms = {term: value for term, value in terms.items() if value is not None}
-        parameters += terms.values()
-        where = f" WHERE {' AND '.join(terms)}" if terms else ""
-        walks.append(f"SELECT key, {', '.join(SUMMARY)} FROM instances{where}")
-    return f"{' UNION ALL '.join(walks)} ORDER BY key DESC LIMIT ?", [*parameters, limit]
-
-
 def runnable_statement(name: str, *, after: str | None, limit: int) -> tuple[str, list[Any]]:
     """The statement for `Store.runnable`: a walk up the index of the runnable, from the front after an unknown id."""
     of_name, its_name = f"{_RUNNABLE} AND name = CAST(? AS TEXT)", _bytes_of(name)
@@ -213,3 +197,15 @@ def runnable_statement(name: str, *, after: str | None, limit: int) -> tuple[str
         return f"{of_name} ORDER BY key LIMIT ?", [its_name, limit]
     start = "coalesce((SELECT key FROM instances WHERE id = ?), 0)"
     return f"{of_name} AND key > {start} ORDER BY key LIMIT ?", [its_name, after, limit]
+
+
+async def list_page(
+    reader: Reader, where: InstanceFilter, *, after: str | None, limit: int
+) -> Sequence[InstanceSummary]:
+    """`Store.list`."""
+    ways, leading = lists.walks(where), 0
+    if len(ways) > 1:
+        (counts,) = await reader.rows(*lists.count_statement(where, ways))
+        leading = counts.index(min(counts))
+    rows = await reader.rows(*lists.list_statement(where, ways, leading, after=after, limit=limit))
+    return [summary_from(row[1:]) for row in rows]

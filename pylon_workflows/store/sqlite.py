@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary, Write
 from pylon_workflows.store import disk, migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
@@ -46,6 +47,7 @@ class SqliteStore:
         self._writer: GroupCommit | None = None
         self._histories = reads.Reader(self._path)
         self._states = reads.Reader(self._path)
+        self._lists = reads.Reader(self._path)
         self._absurd_due_at: object = None
 
     async def open(self) -> None:
@@ -73,6 +75,7 @@ class SqliteStore:
         try:
             await self._histories.open()
             await self._states.open()
+            await self._lists.open()
         except BaseException as error:
             await self.close()
             if isinstance(error, sqlite3.Error):
@@ -83,6 +86,7 @@ class SqliteStore:
         """See `Store`."""
         await self._histories.close()
         await self._states.close()
+        await self._lists.close()
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close()
@@ -188,16 +192,10 @@ class SqliteStore:
         return summary_from(rows[0]) if rows else None
 
     async def list(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        name: str | None = None,
-        after: str | None = None,
-        limit: int = MAX_PAGE,
+        self, where: InstanceFilter = EVERY_INSTANCE, *, after: str | None = None, limit: int = MAX_PAGE
     ) -> Sequence[InstanceSummary]:
         """See `Store`."""
-        rows = await self._states.rows(*reads.list_statement(statuses=statuses, name=name, after=after, limit=limit))
-        return [summary_from(row[1:]) for row in rows]
+        return await reads.list_page(self._lists, where, after=after, limit=limit)
 
     async def runnable_names(self) -> Sequence[str]:
         """See `Store`."""

@@ -38,6 +38,7 @@ from pylon_workflows.core.transitions import (
 )
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
+from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.ports import PARKED, Store
 
 BEGINNING = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -458,7 +459,8 @@ class StoreContract(ABC):
         await self.stored(store, new_instance("wf_5", name="b"), RUN_STARTED, completed())
 
         async def listed(**filters: Any) -> list[str]:
-            return [each.id for each in await store.list(**filters)]
+            page = {term: filters.pop(term) for term in ("after", "limit") if term in filters}
+            return [each.id for each in await store.list(InstanceFilter(**filters), **page)]
 
         assert await listed(name="a") == ["wf_4", "wf_3", "wf_1"]
         assert await listed(name="nobody's") == []
@@ -470,6 +472,23 @@ class StoreContract(ABC):
         assert await listed(statuses=[Status.RUNNING, Status.RUNNING], name="a") == ["wf_1"]
         assert await listed(statuses=[Status.PENDING, Status.SLEEPING], name="a", after="wf_4") == ["wf_3"]
         assert await listed(statuses=[Status.FAILED]) == []
+
+    async def test_a_list_goes_by_the_time_of_creation_also_when_the_clock_was_set_back(self, store):
+        for name, second in (("wf_1", 5), ("wf_2", 3), ("wf_3", 5), ("wf_4", 9), ("wf_5", 3)):
+            await self.stored(store, new_instance(name, at=at(second)))
+
+        async def listed(after: str | None = None, limit: int = 9, **filters: Any) -> list[str]:
+            return [each.id for each in await store.list(InstanceFilter(**filters), after=after, limit=limit)]
+
+        assert await listed() == ["wf_4", "wf_3", "wf_1", "wf_5", "wf_2"]
+        assert await listed(after="wf_1") == await listed(after="wf_1", name="order") == ["wf_5", "wf_2"]
+        assert await listed(started_after=at(5)) == ["wf_4", "wf_3", "wf_1"]
+        assert await listed(started_before=at(5)) == ["wf_5", "wf_2"]
+        assert await listed(started_after=at(5), started_before=at(9), statuses=[Status.PENDING]) == ["wf_3", "wf_1"]
+        assert await listed(started_after=at(3), started_before=at(9), limit=2) == ["wf_3", "wf_1"]
+        assert await listed(started_after=at(3), started_before=at(9), after="wf_1") == ["wf_5", "wf_2"]
+        assert await listed(started_before=at(5), after="wf_4", limit=1) == ["wf_5"]
+        assert await listed(started_after=at(9.000001)) == []
 
     async def test_unannounced_are_those_to_announce_until_they_are_marked(self, store):
         for name in ("wf_b", "wf_a"):
@@ -535,7 +554,7 @@ class StoreContract(ABC):
         parked = await store.summary("wf_1")
         assert (parked.status, parked.blocked_reason) == (Status.BLOCKED, "unreadable: revision 2")
         assert (parked.revision, parked.due_at, parked.current_step) == (3, None, instance.current_step)
-        assert [each.id for each in await store.list(statuses=[Status.BLOCKED])] == ["wf_2", "wf_1"]
+        assert [each.id for each in await store.list(InstanceFilter(statuses=[Status.BLOCKED]))] == ["wf_2", "wf_1"]
         assert await store.due(now=at(1e6), limit=9) == []
         assert await store.runnable("order", limit=9) == []
         assert len((await store.histories(["wf_1"]))["wf_1"]) == 3

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import InstanceBlocked, InstanceResumed, WokeUp
+from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.store_contract import (
@@ -58,9 +59,10 @@ class Stores(RuleBasedStateMachine):
         assert found == expected
         return found
 
-    @rule(target=live, id=IDS, key=KEYS, name=st.sampled_from("ab"), due=st.none() | SECONDS)
-    def create(self, id: str, key: str | None, name: str, due: int | None) -> Any:
-        instance = new_instance(id, idempotency_key=key, name=name, due_at=None if due is None else at(due))
+    @rule(target=live, id=IDS, key=KEYS, name=st.sampled_from("ab"), second=SECONDS, due=st.none() | SECONDS)
+    def create(self, id: str, key: str | None, name: str, second: int, due: int | None) -> Any:
+        due_at = None if due is None else at(due)
+        instance = new_instance(id, idempotency_key=key, name=name, at=at(second), due_at=due_at)
         return multiple() if self.both("create", instance) else instance
 
     @rule(target=live, instance=consumes(live), data=st.data())
@@ -108,11 +110,21 @@ class Stores(RuleBasedStateMachine):
     @rule(
         statuses=st.lists(st.sampled_from(Status), max_size=3),
         name=st.none() | st.sampled_from("ab"),
+        times=st.tuples(st.none() | SECONDS, st.none() | SECONDS),
         page_after=st.none() | IDS,
         limit=LIMITS,
     )
-    def read_lists(self, statuses: list[Status], name: str | None, page_after: str | None, limit: int) -> None:
-        self.both("list", statuses=statuses, name=name, after=page_after, limit=limit)
+    def read_lists(
+        self,
+        statuses: list[Status],
+        name: str | None,
+        times: tuple[int | None, int | None],
+        page_after: str | None,
+        limit: int,
+    ) -> None:
+        first, end = (None if second is None else at(second) for second in times)
+        where = InstanceFilter(statuses=statuses, name=name, started_after=first, started_before=end)
+        self.both("list", where, after=page_after, limit=limit)
         self.both("runnable_names")
         self.both("runnable", name or "a", after=page_after, limit=limit)
         self.both("unannounced", limit=limit)

@@ -225,5 +225,5 @@ async def test_a_start_an_append_and_a_deletion_are_certain_after_an_io_error_at
     assert answers == [None, None, None, None, None, 1]
     assert await store.histories(["wf_1"]) == {}
     assert [each.name for each in await store.definitions()] == ["order"]
-    assert disk.connections == 3 + len(commits)
+    assert disk.connections == 4 + len(commits)
     await store.close()

@@ -1,0 +1,86 @@
+"""Which instances: what lists, and changes of many, go by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypedDict
+
+from pylon_workflows.canonical_json import checked_text
+from pylon_workflows.core.instance import Status
+from pylon_workflows.errors import InvalidInputError, ListLimitError
+from pylon_workflows.ids import check_instance_id
+from pylon_workflows.summaries import MAX_PAGE, InstanceSummary
+from pylon_workflows.tags import checked_tags
+
+
+class FilterTerms(TypedDict, total=False):
+    """The arguments of `InstanceFilter`, for calls that take them as their own."""
+
+    statuses: Sequence[Status]
+    name: str | None
+    tags: Mapping[str, str]
+    started_after: datetime | None
+    started_before: datetime | None
+    parent_id: str | None
+
+
+def _status(value: Any) -> Status:
+    try:
+        return Status(value)
+    except ValueError:
+        raise InvalidInputError(f"statuses: {value!r:.40} is none of {', '.join(Status)}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFilter:
+    """Instances for which all of this is true; what is not given is true of each.
+
+    One of the statuses; the workflow's name; all of the tags; created at `started_after` or later, and before
+    `started_before` (times with a zone); the parent.
+
+    Raises:
+        InvalidInputError, InvalidIdError, NameTooLongError
+    """
+
+    statuses: Sequence[Status] = ()
+    name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    parent_id: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statuses", tuple(dict.fromkeys(map(_status, self.statuses))))
+        object.__setattr__(self, "tags", checked_tags(self.tags))
+        if self.name is not None:
+            checked_text(self.name, "name")
+        if self.parent_id is not None:
+            check_instance_id(self.parent_id, "parent_id")
+        for term in ("started_after", "started_before"):
+            moment = getattr(self, term)
+            if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
+                raise InvalidInputError(f"{term}: must be a time with a zone, not {moment!r:.40}")
+
+    def fits(self, instance: InstanceSummary) -> bool:
+        """Whether it is one of them."""
+        return (
+            (not self.statuses or instance.status in self.statuses)
+            and self.name in (None, instance.name)
+            and (self.started_after is None or instance.created_at >= self.started_after)
+            and (self.started_before is None or instance.created_at < self.started_before)
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every instance passes."""
+        return self == EVERY_INSTANCE
+
+
+EVERY_INSTANCE = InstanceFilter()
+
+
+def checked_limit(limit: int) -> int:
+    """How many instances a page has. Raises ListLimitError: not from 1 to 200."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ListLimitError(f"limit: must be from 1 to {MAX_PAGE}, not {limit}")
+    return limit
