@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic.json_schema import models_json_schema
 
-from runner_protocol.messages import Action, Message, TurnRequest
+from runner_protocol.messages import DESCRIBE, Action, Description, Message, TurnRequest
 
 SCHEMA_PATH = Path(__file__).with_name("schema.json")
 _ACTIONS: tuple[type[Message], ...] = get_args(Action)
@@ -19,22 +19,32 @@ _USAGE = "usage: python -m runner_protocol.schema --check | --write"
 
 
 def build_schema() -> dict[str, Any]:
-    """Build the schema: `$defs` holds every message, the top accepts a request or an action."""
-    wire: list[type[Message]] = [TurnRequest, *_ACTIONS]
+    """Build the schema: `$defs` holds every message, the top accepts any of them."""
+    wire: list[type[Message]] = [TurnRequest, Description, *_ACTIONS]
     _, generated = models_json_schema([(message, "validation") for message in wire])
     messages = generated["$defs"]
-    for action in _ACTIONS:
+    tagged: list[type[Message]] = [*_ACTIONS, Description]
+    for action in tagged:
         # The models give the tag a default, so that Python code need not repeat it; on the wire it must be there.
         messages[action.__name__].setdefault("required", []).insert(0, "action")
+    messages["DescribeRequest"] = {
+        "description": "The question that a runner answers with a Description.",
+        "type": "object",
+        "properties": {"protocol": {"type": "integer"}, "mode": {"const": DESCRIBE}},
+        "required": ["mode"],
+    }
     messages["Action"] = {
         "description": "A runner's answer.",
         "oneOf": [{"$ref": f"#/$defs/{action.__name__}"} for action in _ACTIONS],
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "The step protocol, version 2, as far as this release carries it",
-        "description": "Validate a request against #/$defs/TurnRequest and an answer against #/$defs/Action.",
-        "anyOf": [{"$ref": "#/$defs/TurnRequest"}, {"$ref": "#/$defs/Action"}],
+        "title": "The step protocol, version 2",
+        "description": (
+            "Validate a request against #/$defs/TurnRequest, an answer or a line of a stream against #/$defs/Action, "
+            "and the answer to `describe` against #/$defs/Description."
+        ),
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("TurnRequest", "DescribeRequest", "Action", "Description")],
         "$defs": dict(sorted(messages.items())),
     }
 

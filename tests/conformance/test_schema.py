@@ -10,7 +10,14 @@ from jsonschema import Draft202012Validator, ValidationError  # type: ignore[imp
 from runner_protocol import schema
 from runner_protocol.conformance.cases import load_cases
 from runner_protocol.conformance.question import build_call
-from runner_protocol.messages import MalformedMessageError, parse_action, parse_request
+from runner_protocol.messages import (
+    DESCRIBE_REQUEST,
+    MalformedMessageError,
+    parse_action,
+    parse_description,
+    parse_question,
+    parse_request,
+)
 
 ACTIONS: list[dict[str, Any]] = [
     {"action": "step_complete", "step_name": "charge", "output": {"id": "ch_1"}, "duration_ms": 120},
@@ -23,6 +30,17 @@ ACTIONS: list[dict[str, Any]] = [
     {"action": "fail", "error": "declined", "retryable": False, "retry_after": "30s", "max_retries": 5},
     {"action": "defer", "retry_after": "5s", "reason": "not yet"},
     {"action": "diverged", "position": 2, "expected": "charge", "got": "email"},
+    {"action": "step_complete", "kind": "http", "input": {"url": "u"}, "after": 3, "noted": 1, "vars": {"a": None}},
+    {"action": "step_complete", "usage": {"cost_usd": "0.01"}, "progress": {"percent": 1}, "unset": ["b"]},
+    {"action": "step_start", "step_name": "render", "key": "render", "timeout": "10m"},
+    {"action": "step_skip", "step_name": "remind", "reason": "done"},
+    {"action": "sleep", "until": "2026-12-01T09:00:00Z"},
+    {"action": "wait_event", "event": "paid", "match": {"a.b": [1]}, "correlation": "c", "on_timeout": "fail"},
+    {"action": "approval", "name": "gate", "data": {}, "timeout": "2d", "on_timeout": "fail"},
+    {"action": "parallel", "name": "checks", "members": [{"name": "lint"}], "max_in_flight": 1},
+    {"action": "map", "name": "resize", "items": [1, None], "fail_fast": False},
+    {"action": "start_child", "name": "ship", "workflow": "shipping", "wait": False, "on_parent_close": "abandon"},
+    {"action": "continue_as_new", "input": {"cursor": 900}},
 ]
 NO_ACTIONS: list[Any] = [
     {},
@@ -40,6 +58,26 @@ NO_ACTIONS: list[Any] = [
     {"action": "fail", "retryable": "no"},
     {"action": "diverged", "position": -1, "expected": "a", "got": "b"},
     {"action": "diverged", "expected": "a", "got": "b"},
+    {"action": "step_complete", "after": -1},
+    {"action": "step_complete", "usage": {"cost_usd": 0.1}},
+    {"action": "step_complete", "progress": {"percent": 101}},
+    {"action": "step_start", "timeout": "10m"},
+    {"action": "approval", "name": "gate", "on_timeout": "approve"},
+    {"action": "parallel", "name": "checks", "members": ["lint"]},
+    {"action": "map", "name": "resize", "items": {"a": 1}},
+    {"action": "map", "name": "resize", "items": [], "max_in_flight": 0},
+    {"action": "start_child", "name": "ship"},
+    {"action": "start_child", "name": "ship", "workflow": "shipping", "id": "a/b"},
+]
+DESCRIPTIONS: list[dict[str, Any]] = [
+    {"action": "description", "workflows": []},
+    {"action": "description", "protocol": 2, "kit": "k", "workflows": [{"name": "a", "version": None}]},
+]
+NO_DESCRIPTIONS: list[Any] = [
+    {"action": "complete"},
+    {"action": "description"},
+    {"action": "description", "workflows": [{"version": "1"}]},
+    {"action": "description", "workflows": [{"name": "a", "max_retries": -1}]},
 ]
 
 
@@ -65,6 +103,27 @@ def test_what_is_no_action_fits_neither(action: Any) -> None:
         parse_action(json.dumps(action).encode())
     with pytest.raises(ValidationError):
         validator("Action").validate(action)
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS, ids=json.dumps)
+def test_a_description_fits_the_schema_and_the_messages(description: dict[str, Any]) -> None:
+    parse_description(json.dumps(description).encode())
+    validator("Description").validate(description)
+
+
+@pytest.mark.parametrize("description", NO_DESCRIPTIONS, ids=json.dumps)
+def test_what_is_no_description_fits_neither(description: Any) -> None:
+    with pytest.raises(MalformedMessageError):
+        parse_description(json.dumps(description).encode())
+    with pytest.raises(ValidationError):
+        validator("Description").validate(description)
+
+
+def test_the_question_for_a_description_fits_the_schema_and_the_messages() -> None:
+    assert parse_question(DESCRIBE_REQUEST) is None
+    validator("DescribeRequest").validate(json.loads(DESCRIBE_REQUEST))
+    with pytest.raises(ValidationError):
+        validator("DescribeRequest").validate({"mode": "advance"})
 
 
 @pytest.mark.parametrize("field", ["workflow_id", "completed_steps", "seed"])
