@@ -1,0 +1,20 @@
+"""For tests, the users' and ours: time that the test moves, a runner that says what the test wrote, nothing on disk."""
+
+from pylon_workflows.store.memory import MemoryStore
+from pylon_workflows.testing.fake_clock import FakeClock
+from pylon_workflows.testing.memory_engine import engine_in_memory
+from pylon_workflows.testing.scripted_runner import ScriptedRunner, script
+from pylon_workflows.testing.waiting import wait_for_status, wait_until
+from pylon_workflows.testing.workflow_tester import StillWaitingError, WorkflowTester
+
+__all__ = [
+    "FakeClock",
+    "MemoryStore",
+    "ScriptedRunner",
+    "StillWaitingError",
+    "WorkflowTester",
+    "engine_in_memory",
+    "script",
+    "wait_for_status",
+    "wait_until",
+]

@@ -1,0 +1,28 @@
+"""An engine that keeps its instances in memory."""
+
+from pylon_workflows.ports import Runner, Store
+from pylon_workflows.settings import EngineSettings
+from pylon_workflows.store.memory import MemoryStore
+from pylon_workflows.testing.fake_clock import FakeClock
+from pylon_workflows.workflow_engine import WorkflowEngine
+
+
+def engine_in_memory(
+    runner: Runner | None,
+    *,
+    clock: FakeClock | None = None,
+    store: Store | None = None,
+    settings: EngineSettings | None = None,
+) -> WorkflowEngine:
+    """An engine that keeps its instances in memory, where tests are exact and quick.
+
+    Full backoff instead of jitter, and without `settings` of your own no grace for turns in flight when it closes.
+    A second engine on the same `store` is a restart.
+    """
+    return WorkflowEngine(
+        runner=runner,
+        store=MemoryStore() if store is None else store,
+        clock=clock,
+        settings=EngineSettings(shutdown_grace_s=0) if settings is None else settings,
+        jitter=lambda: 1.0,
+    )

@@ -1,0 +1,91 @@
+"""A workflow tested whole: its code, its retries, its sleeps and what comes from outside, in milliseconds."""
+
+from datetime import timedelta
+
+import pytest
+
+from pylon_workflows import Status, WorkflowDefinition
+from pylon_workflows.testing import StillWaitingError, WorkflowTester
+from runner_protocol import Context, Runner, workflow
+
+ONBOARDING = WorkflowDefinition("onboarding", max_retries=3, initial_backoff=timedelta(minutes=1))
+
+
+class Mailer:
+    def __init__(self, failures=0):
+        self.failures = failures
+        self.sent = []
+
+    def send(self, kind):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the mail server is away")
+        self.sent.append(kind)
+        return {"sent": kind}
+
+
+def an_onboarding(mailer):
+    @workflow("onboarding")
+    async def onboarding(ctx: Context, input):
+        await ctx.step("welcome", mailer.send, "welcome")
+        confirmed = await ctx.wait_for_event("confirmed", timeout="7d")
+        await ctx.sleep("30d")
+        await ctx.step("survey", mailer.send, "survey")
+        return {"confirmed": bool(confirmed)}
+
+    return Runner([onboarding])
+
+
+def a_tester(mailer):
+    return WorkflowTester(an_onboarding(mailer), definitions=[ONBOARDING])
+
+
+async def test_a_month_a_retry_and_an_event_pass_in_milliseconds():
+    mailer = Mailer(failures=2)
+    async with a_tester(mailer) as tester:
+        began = tester.clock.now()
+        instance_id = await tester.start("onboarding", {"user": "alice"})
+        await tester.until_waiting(instance_id, "confirmed")
+        await tester.engine.send_event(instance_id, "confirmed", {"ok": True})
+        instance = await tester.finish(instance_id)
+        history = await tester.history(instance_id)
+    assert instance.output == {"confirmed": True}
+    assert mailer.sent == ["welcome", "survey"]
+    assert timedelta(days=30) < tester.clock.now() - began < timedelta(days=30, minutes=10)
+    assert [type(each).__name__ for each in history].count("AttemptFailed") == 2
+
+
+async def test_a_wait_that_can_time_out_does():
+    async with a_tester(Mailer()) as tester:
+        instance = await tester.run("onboarding", {"user": "alice"})
+    assert instance.output == {"confirmed": False}
+
+
+async def test_time_passes_as_far_as_the_test_says_and_no_further():
+    mailer = Mailer(failures=1)
+    async with a_tester(mailer) as tester:
+        instance_id = await tester.start("onboarding")
+        await tester.advance(timedelta(seconds=59))
+        assert (mailer.sent, (await tester.engine.get(instance_id)).retry_at) == (
+            [],
+            tester.clock.now() + timedelta(seconds=1),
+        )
+        await tester.advance(timedelta(seconds=1))
+        assert mailer.sent == ["welcome"]
+        await tester.advance(timedelta(days=37))
+        assert mailer.sent == ["welcome", "survey"], "the wait ended after 7 days, the sleep 30 days later"
+
+
+async def test_what_only_the_test_can_give_is_named():
+    @workflow("order")
+    async def order(ctx: Context, input):
+        await ctx.wait_for_event("paid")
+
+    async with WorkflowTester(Runner([order]), definitions=[WorkflowDefinition("order")]) as tester:
+        instance_id = await tester.start("order")
+        with pytest.raises(StillWaitingError, match="waits for the event 'paid': send it"):
+            await tester.finish(instance_id)
+        assert (await tester.until_waiting(instance_id)).status is Status.WAITING_FOR_EVENT
+        await tester.engine.send_event(instance_id, "paid")
+        with pytest.raises(StillWaitingError, match=r"completed and waited for nothing named 'shipped'"):
+            await tester.until_waiting(instance_id, "shipped")
