@@ -1,10 +1,11 @@
 /** What a workflow sees of its instance. All of it is as it was at the last record handed out, so that each replay sees the same. */
-import { wireDuration } from "./durations.js";
-import { checkName } from "./keys.js";
-import type { StepRecord, TurnRequest } from "./messages.js";
+import type { Wanted } from "./calls.js";
+import { makeHelpers, type WorkflowHelpers } from "./helpers.js";
+import { type Json, toJson } from "./json.js";
+import type { LogLevel, StepRecord, TurnRequest } from "./messages.js";
+import { type NoteBook, readLogLine, readProgress, type RunNotes } from "./notes.js";
 import { Random } from "./random.js";
-import type { Wanted } from "./replay.js";
-import type { StepOptions, WorkflowHelpers } from "./workflow.js";
+import type { Spent } from "./usage.js";
 
 export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   readonly workflowId: string;
@@ -16,31 +17,65 @@ export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   readonly input: Input;
   /** The version that this run started with. */
   readonly workflowVersion: string | null;
-  /** 1 until the first `continue_as_new`. */
+  /** 1 until the first `continueAsNew`. */
   readonly runNumber: number;
   readonly startedAt: Date;
+  /** Who started this instance as a child. */
+  readonly parent: { readonly workflowId: string; readonly key: string | null } | null;
   /** How many records have been handed out. */
   readonly currentStep: number;
   /** The records handed out. */
   readonly completedSteps: readonly StepRecord[];
+  /** How long this run has become: the records handed out, and the bytes of their outputs as JSON. A reason to `continueAsNew`. */
+  readonly history: { readonly steps: number; readonly bytes: number };
+  /** The durable variables; change them with `set` and `unset`. */
+  readonly vars: Readonly<Record<string, any>>;
+  /** That of the step whose body is running; called elsewhere it throws. */
+  readonly idempotencyKey: string;
   /** The time, in place of Date.now(): when the last record handed out was completed. */
   now(): Date;
   /** In place of Math.random(). */
   random(): number;
   /** In place of crypto.randomUUID(). */
   uuid(): string;
+  /** Sets a durable variable, which people see and a next run begins with. */
+  set(name: string, value: unknown): void;
+  /** Removes a durable variable. */
+  unset(name: string): void;
+  /** Adds to what the instance has cost. */
+  usage(spent: Spent): void;
+  /** Says how far the instance has come: percent from 0 to 100 or null, and a text for people. */
+  progress(percent: number | null, message?: string): void;
+  /** Writes a line into the instance's history. */
+  log(message: string, level?: LogLevel): void;
+  /** Ends this run and begins the next with this input: same instance, no records. What is not done yet is dropped but for steps. */
+  continueAsNew(input?: unknown): Promise<never>;
+}
+
+/** A step whose body is running, as its notes and its random numbers need it. */
+export interface RunningStep {
+  readonly name: string;
+  readonly idempotencyKey: string;
+  readonly notes: NoteBook;
+  readonly random: Random;
 }
 
 /** What the context asks of the turn it belongs to. */
-export interface Turn {
+export interface Calls {
   ask(wanted: Wanted): Promise<unknown>;
+  /** Parks the caller for ever; the run ends when no step is left. */
+  continueAsNew(input: Json): Promise<never>;
+  /** The step from whose body the present code was called. */
+  runningStep(): RunningStep | null;
+  /** Whether the code may do something now that each replay will do too. */
+  mayMove(): boolean;
+  refuse(call: string, step: RunningStep): never;
+  readonly notes: RunNotes;
   readonly handedOut: readonly StepRecord[];
   readonly handedOutCount: number;
 }
 
-const MAX_RETRIES = 1_000_000;
-
-export class Context implements WorkflowContext {
+class Context {
   readonly workflowId: string;
   readonly workflowName: string;
   readonly id: string;
@@ -49,63 +84,109 @@ export class Context implements WorkflowContext {
   readonly workflowVersion: string | null;
   readonly runNumber: number;
   readonly startedAt: Date;
-  readonly #turn: Turn;
+  readonly parent: WorkflowContext["parent"];
+  readonly #calls: Calls;
   readonly #random: Random;
   #now: number;
+  #history = { steps: 0, bytes: 0 };
 
-  constructor(request: TurnRequest, turn: Turn) {
+  constructor(request: TurnRequest, calls: Calls) {
     this.workflowId = this.id = request.workflow_id;
     this.workflowName = this.name = request.workflow_name;
     this.input = request.input;
     this.workflowVersion = request.workflow_version;
     this.runNumber = request.run;
     this.startedAt = new Date(request.started_at);
-    this.#turn = turn;
+    this.parent = request.parent && { workflowId: request.parent.workflow_id, key: request.parent.key };
+    this.#calls = calls;
     this.#random = new Random(request.seed);
     this.#now = this.startedAt.getTime();
   }
 
   /** Goes on to what the workflow saw after this record. */
-  advance(record: StepRecord): void {
-    if (record.completed_at !== undefined) this.#now = Date.parse(record.completed_at);
+  advance({ status, completed_at }: StepRecord): void {
+    // Of a skipped step the engine keeps the time: the turn that skipped it has not seen it, so no replay may.
+    if (completed_at !== undefined && status !== "skipped") this.#now = Date.parse(completed_at);
     this.#random.restart();
   }
 
   get currentStep(): number {
-    return this.#turn.handedOutCount;
+    return this.#calls.handedOutCount;
   }
 
   get completedSteps(): readonly StepRecord[] {
-    return this.#turn.handedOut;
+    return this.#calls.handedOut;
   }
 
-  // The helpers are fields, so that `const { step } = ctx` works.
-  readonly step: WorkflowHelpers["step"] = (name, body, options = {}) => {
-    checkName("step", name);
-    if (typeof body !== "function") throw new TypeError(`the step '${name}' needs a function`);
-    checkOptions(name, options);
-    return this.#turn.ask({ kind: "step", name, body, options }) as ReturnType<typeof body> & Promise<any>;
-  };
+  get history(): { readonly steps: number; readonly bytes: number } {
+    const { steps, bytes } = this.#history;
+    const added = this.#calls.handedOut.slice(steps);
+    const more = added.reduce((sum, { output }) => sum + new TextEncoder().encode(JSON.stringify(output ?? null)).length, 0);
+    this.#history = { steps: steps + added.length, bytes: bytes + more };
+    return { ...this.#history };
+  }
 
-  readonly sleep: WorkflowHelpers["sleep"] = (duration, options = {}) => {
-    const { name = null } = options;
-    if (name !== null) checkName("sleep", name);
-    return this.#turn.ask({ kind: "sleep", name, duration: wireDuration(duration) }).then(() => undefined);
-  };
+  get vars(): Readonly<Record<string, any>> {
+    return this.#calls.notes.vars;
+  }
 
-  readonly waitForEvent = (event: string, options: { timeout?: string | number | undefined } = {}): Promise<any> => {
-    checkName("event", event);
-    const timeout = options.timeout === undefined ? null : wireDuration(options.timeout);
-    return this.#turn.ask({ kind: "event", name: event, timeout });
-  };
+  get idempotencyKey(): string {
+    const step = this.#calls.runningStep();
+    if (step === null) throw new TypeError("ctx.idempotencyKey answers only inside a step's body; elsewhere there is no step");
+    return step.idempotencyKey;
+  }
 
   readonly now = (): Date => new Date(this.#now);
-  readonly random = (): number => this.#random.number();
-  readonly uuid = (): string => this.#random.uuid();
+  readonly random = (): number => this.#chance().number();
+  readonly uuid = (): string => this.#chance().uuid();
+
+  readonly set = (name: string, value: unknown): void => {
+    this.#fromTheFunction(`set('${name}')`);
+    if (this.#calls.mayMove()) this.#calls.notes.set(name, value);
+  };
+
+  readonly unset = (name: string): void => {
+    this.#fromTheFunction(`unset('${name}')`);
+    if (this.#calls.mayMove()) this.#calls.notes.unset(name);
+  };
+
+  readonly usage = (spent: Spent): void => this.#note((book) => book.usage(spent));
+
+  readonly progress = (percent: number | null, message?: string): void => {
+    const progress = readProgress(percent, message);
+    this.#note((book) => book.progress(progress));
+  };
+
+  readonly log = (message: string, level: LogLevel = "info"): void => {
+    const line = readLogLine(message, level);
+    this.#note((book) => book.log(line));
+  };
+
+  readonly continueAsNew = (input: unknown = null): Promise<never> => {
+    this.#fromTheFunction("continueAsNew");
+    return this.#calls.continueAsNew(toJson(input, "the input of the next run"));
+  };
+
+  #note(write: (book: NoteBook) => void): void {
+    const step = this.#calls.runningStep();
+    if (step !== null) write(step.notes);
+    else if (this.#calls.mayMove()) this.#calls.notes.note(write);
+  }
+
+  #fromTheFunction(call: string): void {
+    const step = this.#calls.runningStep();
+    if (step !== null) this.#calls.refuse(call, step);
+  }
+
+  /** What a body draws must not move what the function draws next: no replay runs the body again. */
+  #chance(): Random {
+    return this.#calls.runningStep()?.random ?? this.#random;
+  }
 }
 
-function checkOptions(name: string, { retries }: StepOptions): void {
-  if (retries !== undefined && !(Number.isInteger(retries) && retries >= 0 && retries <= MAX_RETRIES)) {
-    throw new RangeError(`the step '${name}': retries must be a whole number from 0 to ${MAX_RETRIES}, not ${retries}`);
-  }
+/** The context of a turn, with the helpers on it, and what goes on to what the workflow saw after a record. */
+export function makeContext(request: TurnRequest, calls: Calls): { context: WorkflowContext; helpers: WorkflowHelpers; advance(record: StepRecord): void } {
+  const facts = new Context(request, calls);
+  const helpers = makeHelpers((wanted) => calls.ask(wanted));
+  return { context: Object.assign(facts, helpers), helpers, advance: (record) => facts.advance(record) };
 }

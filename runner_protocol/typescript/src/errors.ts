@@ -1,7 +1,8 @@
 /**
  * What goes wrong in a step, and how an author says what is to follow.
  *
- *     StepFailedError     thrown into the workflow: a step has failed for good (its retries are used up)
+ *     StepFailedError     thrown into the workflow: a step, a child or a group has failed for good (its retries are used up)
+ *       TimedOutError     thrown into the workflow: an event or a decision did not come in time, and `onTimeout` is "fail"
  *     NonRetryableError   thrown by a step: do not try this again
  *     RetryAfter          thrown by a step: try this again after the given time
  */
@@ -19,17 +20,23 @@ export interface ErrorDetail {
 
 /** A step has failed finally. Catch it to go on in another way; uncaught, it fails the workflow. */
 export class StepFailedError extends Error {
-  override readonly name = "StepFailedError";
+  override readonly name: string = "StepFailedError";
 
-  /** `message` is that of the last attempt's error; `attempts` counts the failed ones. */
+  /** `message` is that of the last attempt's error; `attempts` counts the failed ones; `kind` tells a child or a group from a step. */
   constructor(
     readonly stepName: string,
     readonly key: string,
     message: string,
     readonly attempts: number,
+    readonly kind: string = "step",
   ) {
     super(message);
   }
+}
+
+/** What was waited for did not come in time. */
+export class TimedOutError extends StepFailedError {
+  override readonly name = "TimedOutError";
 }
 
 /** Throw it from a step that must not be tried again. */
@@ -88,7 +95,7 @@ function typeOf(thrown: object): string {
 }
 
 function messageOf(thrown: object): string {
-  if (thrown instanceof StepFailedError) return text(`step '${thrown.stepName}' failed: ${thrown.message}`);
+  if (thrown instanceof StepFailedError && thrown.kind === "step") return text(`step '${thrown.stepName}' failed: ${thrown.message}`);
   const message = read(thrown, "message");
   if (typeof message === "string") return text(message);
   try {

@@ -49,7 +49,8 @@ function checkNumber(value: number, path: string): number {
   if ((value >= 2 ** 64 || value < -(2 ** 63)) && Math.abs(value) < 1e21) {
     throw new JsonError(`${path} is ${value}, a whole number that does not fit 64 bits`);
   }
-  return value;
+  // JSON has one zero, and what a replay sees is what the first pass must have seen.
+  return value === 0 ? 0 : value;
 }
 
 function copyObject(value: object, path: string, key: string, above: readonly object[]): Json {

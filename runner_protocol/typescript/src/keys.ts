@@ -8,8 +8,8 @@ export class NameError extends TypeError {
 const MAX_NAME_LENGTH = 128;
 const RESERVED = /^(?:event|sleep):/;
 
-/** Throws NameError unless `name` may be given to a helper; `what` says whose name it is. */
-export function checkName(what: string, name: unknown): asserts name is string {
+/** Throws NameError unless `name` may be given to a helper; `what` says whose name it is, `isKeyed` whether it makes a key. */
+export function checkName(what: string, name: unknown, { isKeyed = true } = {}): asserts name is string {
   if (typeof name !== "string") throw new NameError(`a ${what}'s name must be a string, not ${typeof name}`);
   const shown = JSON.stringify(name.slice(0, 60));
   if (name === "") throw new NameError(`a ${what}'s name must not be empty`);
@@ -18,6 +18,7 @@ export function checkName(what: string, name: unknown): asserts name is string {
     throw new NameError(`a ${what}'s name has at most ${MAX_NAME_LENGTH} characters: ${shown}...`);
   }
   if (!name.isWellFormed()) throw new NameError(`a ${what}'s name holds half a character (a lone surrogate): ${shown}`);
+  if (!isKeyed) return;
   const mark = /[#[\]/]/.exec(name)?.[0];
   if (mark !== undefined) throw new NameError(`a ${what}'s name must not contain '${mark}', which keys use: ${shown}`);
   const prefix = RESERVED.exec(name)?.[0];

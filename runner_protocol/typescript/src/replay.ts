@@ -4,19 +4,10 @@
  * A call gets its key when it is made. Records that took a position are handed out in recorded order, one at a time; who drives
  * this lets the code run on in between until every branch waits again. What is asked for and not handed out stays parked.
  */
-import { StepFailedError } from "./errors.js";
+import { type Call, fits, isWork, keyBase, type Wanted } from "./calls.js";
+import { StepFailedError, TimedOutError } from "./errors.js";
 import { Keys } from "./keys.js";
-import type { Diverged, StepRecord, TurnRequest } from "./messages.js";
-import type { StepBody, StepOptions } from "./workflow.js";
-
-/** What the code asked for. */
-export type Wanted =
-  | { kind: "step"; name: string; body: StepBody<unknown>; options: StepOptions }
-  | { kind: "sleep"; name: string | null; duration: string }
-  | { kind: "event"; name: string; timeout: string | null };
-
-/** A call of a helper that has not been answered yet. */
-export type Call<Kind extends Wanted["kind"] = Wanted["kind"]> = Extract<Wanted, { kind: Kind }> & { key: string };
+import type { Diverged, StepComplete, StepRecord, StepSkip, TurnRequest } from "./messages.js";
 
 /** How often a step has failed in this run, and of what. */
 export interface Failures {
@@ -31,13 +22,15 @@ interface Asked {
 }
 
 const NO_FAILURES: Failures = { count: 0, lastError: null };
-const THE_END = "the end of the workflow";
+export const THE_END = "the end of the workflow";
 
 export class Replay {
   readonly #keys = new Keys();
   readonly #asked = new Map<string, Asked>();
   readonly #failures = new Map<string, Failures>();
   readonly #records: (StepRecord & { position: number })[] = [];
+  /** Steps and skips in the order of their calls, until they are taken. */
+  readonly #work: Call<"step" | "skip">[] = [];
   #handedOut = 0;
 
   constructor(request: TurnRequest) {
@@ -53,12 +46,13 @@ export class Replay {
 
   /** Takes a call's key and parks the call. */
   ask(wanted: Wanted): Promise<unknown> {
-    const key = this.#keys.take(keyBase(wanted));
+    const call: Call = { ...wanted, key: this.#keys.take(keyBase(wanted)), after: this.#handedOut };
     const answer = new Promise<unknown>((resolve, reject) => {
-      this.#asked.set(key, { call: { ...wanted, key }, resolve, reject });
+      this.#asked.set(call.key, { call, resolve, reject });
     });
     // A branch may come to await this later than it fails; that must not count as unhandled and end the process.
     answer.catch(() => undefined);
+    if (isWork(call)) this.#work.push(call);
     return answer;
   }
 
@@ -84,18 +78,29 @@ export class Replay {
     const record = this.#records[this.#handedOut];
     if (record === undefined) return null;
     const asked = this.#asked.get(record.key);
-    if (asked === undefined) return this.#diverged(record, this.#firstAsked()?.key ?? THE_END);
-    if (!isOfKind(record, asked.call)) {
+    if (asked === undefined) return this.#diverged(record, this.firstAsked()?.key ?? THE_END);
+    if (!fits(record, asked.call)) {
       return this.#diverged(record, `${asked.call.key} (a ${asked.call.kind})`, `${record.key} (a ${record.kind})`);
     }
+    this.#handOut(record, asked);
+    return record;
+  }
+
+  /** Hands out what this turn itself has recorded, after the last record; the record that it makes. */
+  handOutLive(action: StepComplete | StepSkip): StepRecord {
+    const asked = this.#asked.get(action.key);
+    if (asked === undefined) throw new Error(`nobody has asked for '${action.key}'`);
+    const record = { ...asRecord(action), position: this.#handedOut };
+    this.#records.push(record);
+    this.#handOut(record, asked);
+    return record;
+  }
+
+  #handOut(record: StepRecord, { call, resolve, reject }: Asked): void {
     this.#asked.delete(record.key);
     this.#handedOut += 1;
-    if (record.status === "failed") {
-      asked.reject(new StepFailedError(record.name, record.key, record.error ?? "Unknown error", this.failures(record.key).count));
-    } else {
-      asked.resolve(record.output ?? null);
-    }
-    return record;
+    if (record.status === "failed") reject(failedError(record, call, this.failures(record.key).count));
+    else resolve(record.output ?? null);
   }
 
   /**
@@ -107,14 +112,28 @@ export class Replay {
     return record === undefined ? null : this.#diverged(record, THE_END + how);
   }
 
-  /** What to do when all records are handed out: the first step called, or else the first suspension. */
-  nextCall(): Call | null {
-    const calls = [...this.#asked.values()].map(({ call }) => call);
-    return calls.find(({ kind }) => kind === "step") ?? calls[0] ?? null;
+  /** The step or skip called first of those that nobody took yet. Ask only when all records are handed out. */
+  takeWork(): Call<"step" | "skip"> | null {
+    for (;;) {
+      const call = this.#work.shift();
+      if (call === undefined) return null;
+      if (this.#asked.has(call.key)) return call;
+    }
   }
 
-  #firstAsked(): Call | undefined {
-    return this.#asked.values().next().value?.call;
+  /** Whether `takeWork` has one. */
+  get hasWork(): boolean {
+    return this.#work.some(({ key }) => this.#asked.has(key));
+  }
+
+  /** The call of this key, as long as it is not answered. */
+  call(key: string): Call | null {
+    return this.#asked.get(key)?.call ?? null;
+  }
+
+  /** What the code waits for once it waits for no step: what was called first. */
+  firstAsked(): Call | null {
+    return this.#asked.values().next().value?.call ?? null;
   }
 
   #diverged(record: { key: string; position: number }, got: string, expected = record.key): Diverged {
@@ -122,14 +141,16 @@ export class Replay {
   }
 }
 
-function keyBase(wanted: Wanted): string {
-  if (wanted.kind === "event") return `event:${wanted.name}`;
-  if (wanted.kind === "sleep") return wanted.name === null ? "sleep" : `sleep:${wanted.name}`;
-  return wanted.name;
+/** What the engine sends of it in the next turn. */
+function asRecord(action: StepComplete | StepSkip): StepRecord {
+  const same = { name: action.step_name, key: action.key, error: null, retry_count: 0, final: false, timed_out: false };
+  if (action.action === "step_skip") return { ...same, kind: "step", status: "skipped", output: null, position: 0 };
+  const { output, started_at, completed_at, duration_ms, kind = "step" } = action;
+  return { ...same, kind, status: "completed", output, started_at, completed_at, duration_ms, position: 0 };
 }
 
-/** A step named "sleep" and a sleep without a name share a key; a step's record may name a kind of its own ("http"). */
-function isOfKind(record: StepRecord, call: Call): boolean {
-  const other = ["sleep", "event", "approval", "child", "parallel", "map"].includes(record.kind);
-  return call.kind === "step" ? !other : record.kind === call.kind;
+function failedError(record: StepRecord, { kind }: Call, attempts: number): StepFailedError {
+  const message = record.error ?? "Unknown error";
+  const isLate = (kind === "event" || kind === "approval") && record.timed_out !== false;
+  return new (isLate ? TimedOutError : StepFailedError)(record.name, record.key, message, attempts, kind);
 }

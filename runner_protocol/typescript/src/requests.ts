@@ -1,6 +1,6 @@
 /** Reads the engine's request: strict about the types of what it knows, blind to what it does not know. */
 import { Keys } from "./keys.js";
-import { RECORD_STATUSES, type StepRecord, type TurnRequest } from "./messages.js";
+import { type MemberRequest, RECORD_STATUSES, type StepRecord, type TurnRequest } from "./messages.js";
 
 /** The request is none of the protocol's; `field` is the path of what is wrong in it. */
 export class MalformedRequestError extends TypeError {
@@ -18,11 +18,12 @@ type Fields = Record<string, unknown>;
 
 const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/;
 
-/** Checks a parsed request. Throws MalformedRequestError. */
-export function readRequest(body: unknown): TurnRequest {
+/** Checks a parsed request; null asks which workflows there are. Throws MalformedRequestError. */
+export function readRequest(body: unknown): TurnRequest | null {
   if (!isFields(body)) throw new MalformedRequestError("", "must be a JSON object");
-  const mode = optional(body, "mode", "mode", string);
-  if (mode !== undefined && mode !== "advance") {
+  const mode = optional(body, "mode", "mode", string) ?? "advance";
+  if (mode === "describe") return null;
+  if (mode !== "advance" && mode !== "run_step") {
     throw new MalformedRequestError("mode", `${JSON.stringify(mode.slice(0, 40))} is not supported by this release of the kit`);
   }
   optional(body, "protocol", "protocol", whole);
@@ -33,7 +34,8 @@ export function readRequest(body: unknown): TurnRequest {
   if (run < 1) throw new MalformedRequestError("run", "must be at least 1");
   const records = required(body, "completed_steps", "completed_steps", list);
   optional(body, "now", "now", time);
-  const attempt = optional(body, "attempt", "attempt", fields);
+  const attempt = optional(body, "attempt", "attempt", fields) ?? {};
+  const parent = optional(body, "parent", "parent", fields);
   return {
     workflow_id: workflowId,
     workflow_name: workflowName,
@@ -44,7 +46,34 @@ export function readRequest(body: unknown): TurnRequest {
     workflow_version: optional(body, "workflow_version", "workflow_version", string) ?? null,
     started_at: optional(body, "started_at", "started_at", time) ?? new Date().toISOString(),
     seed: optional(body, "seed", "seed", string) ?? `${workflowId}:${run}`,
-    max_attempts: (attempt && optional(attempt, "max", "attempt.max", whole)) ?? null,
+    attempt: {
+      number: optional(attempt, "number", "attempt.number", whole) ?? 1,
+      last_error: optional(attempt, "last_error", "attempt.last_error", string) ?? null,
+    },
+    max_attempts: optional(attempt, "max", "attempt.max", whole) ?? null,
+    vars: optional(body, "vars", "vars", fields) ?? {},
+    noted: optional(body, "noted", "noted", whole) ?? 0,
+    parent: parent === undefined ? null : readParent(parent),
+    member: mode === "run_step" ? readMember(optional(body, "member", "member", fields)) : null,
+  };
+}
+
+function readParent(parent: Fields): TurnRequest["parent"] {
+  return {
+    workflow_id: required(parent, "workflow_id", "parent.workflow_id", name),
+    key: optional(parent, "key", "parent.key", string) ?? null,
+  };
+}
+
+function readMember(member: Fields | undefined): MemberRequest {
+  if (member === undefined) throw new MalformedRequestError("member", 'is missing, and the mode "run_step" is about one');
+  return {
+    group: required(member, "group", "member.group", name),
+    name: required(member, "name", "member.name", name),
+    key: required(member, "key", "member.key", name),
+    index: required(member, "index", "member.index", whole),
+    total: required(member, "total", "member.total", whole),
+    input: member["input"] ?? null,
   };
 }
 

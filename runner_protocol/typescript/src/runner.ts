@@ -1,17 +1,27 @@
 /** A runner: answers the engine's requests with the workflows it was given. */
+import { Catalog } from "./catalog.js";
 import { describeError } from "./errors.js";
-import type { Action, Fail } from "./messages.js";
+import { type Line, writeLine } from "./lines.js";
+import type { Action, Description } from "./messages.js";
 import { MalformedRequestError, readRequest } from "./requests.js";
 import type { ServeOptions, ServerHandle } from "./server.js";
-import { takeTurn } from "./turn.js";
+import { accepts, NDJSON, readable, withKeepAlives } from "./stream.js";
+import { type Signals, Turn } from "./turn.js";
 import type { WorkflowDefinition } from "./workflow.js";
+
+export interface RunnerOptions {
+  /** False answers one action a turn, also an engine that reads streams; true unless given. */
+  stream?: boolean | undefined;
+}
 
 /** The functions stand on their own: `export const POST = runner.fetch` works. */
 export interface WorkflowRunner {
   /** The web-standard handler, for Bun, Deno, Workers, Hono, Next.js... */
   readonly fetch: (request: Request) => Promise<Response>;
-  /** From a parsed request body to the action. Throws MalformedRequestError. */
+  /** From a parsed request body to one action. Throws MalformedRequestError. */
   readonly handleRequest: (body: unknown) => Promise<Action>;
+  /** From a parsed request body to the actions of a stream, as they are made. Throws MalformedRequestError. */
+  readonly handleStream: (body: unknown) => AsyncIterable<Action>;
   /**
    * Starts a node:http server. Port and host default to those of PYLON_WORKFLOW_RUNNER_URL, or 127.0.0.1:9876;
    * port 0 lets the system choose.
@@ -23,37 +33,44 @@ export interface WorkflowRunner {
 export interface Answer {
   status: number;
   headers: Record<string, string>;
-  body: string;
+  body: string | AsyncGenerator<string, void, void>;
 }
+
+/** Answers a body; null stands for one that was too large. `accept` is the header of that name. */
+export type Answerer = (body: Uint8Array | null, accept: string | null, signals: Signals) => Promise<Answer>;
+
+type Lines = AsyncGenerator<Line, void, void>;
 
 /** What the engine sends stays below this: a thousand records of 50 KB. */
 export const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
-/** What the engine reads (PROTOCOL.md section 2). */
-const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+const KEEP_ALIVE_MS = 15_000;
 /** Some runtimes give a request no signal. */
 const NEVER = new AbortController().signal;
+const ALWAYS_THERE: Signals = { gone: NEVER, closing: NEVER };
 /** A byte order mark is kept, so that the parser refuses it as every other door does. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Puts workflows together to a runner. Throws when two have one name. */
-export function createRunner(workflows: readonly WorkflowDefinition[]): WorkflowRunner {
-  const named = new Map<string, WorkflowDefinition>();
-  for (const definition of workflows) {
-    if (named.has(definition.name)) throw new TypeError(`two workflows are named '${definition.name}'`);
-    named.set(definition.name, definition);
-  }
+/** Puts workflows together to a runner. Throws when two have one name and version. */
+export function createRunner(workflows: readonly WorkflowDefinition[], { stream = true }: RunnerOptions = {}): WorkflowRunner {
+  const catalog = new Catalog(workflows);
 
-  const advance = async (body: unknown, signal: AbortSignal): Promise<Action> => {
+  /** One line, or many where they are wanted and the request is not for one. */
+  const take = async (body: unknown, isStream: boolean, signals: Signals): Promise<Line | Lines | Description> => {
     const request = readRequest(body);
-    const definition = named.get(request.workflow_name);
-    if (definition !== undefined) return await takeTurn(definition, request, signal);
-    return { action: "defer", retry_after: "5s", reason: `unknown workflow '${request.workflow_name}'` };
+    if (request === null) return catalog.describe();
+    const definition = catalog.find(request);
+    if (typeof definition === "string") return writeLine({ action: "defer", retry_after: "5s", reason: definition });
+    const turn = new Turn(definition, request, signals);
+    if (request.member !== null) return await turn.member();
+    return isStream ? turn.lines() : await turn.action();
   };
 
-  const answer = async (body: Uint8Array | null, signal: AbortSignal): Promise<Answer> => {
+  const answer: Answerer = async (body, accept, signals) => {
     if (body === null) return problem(413, `the request is larger than ${MAX_REQUEST_BYTES} bytes`);
     try {
-      return written(await advance(parse(body), signal));
+      const taken = await take(parse(body), stream && accepts(accept, NDJSON), signals);
+      if ("action" in taken) return ok("text" in taken ? taken.text : JSON.stringify(taken));
+      return { status: 200, headers: { "content-type": `${NDJSON}; charset=utf-8` }, body: withKeepAlives(taken, KEEP_ALIVE_MS) };
     } catch (thrown) {
       if (thrown instanceof MalformedRequestError) return problem(400, thrown.message, { field: thrown.field });
       return problem(500, `the runner kit failed: ${describeError(thrown).message}`);
@@ -62,12 +79,21 @@ export function createRunner(workflows: readonly WorkflowDefinition[]): Workflow
 
   return {
     async fetch(request) {
-      const { status, headers, body } =
-        request.method === "POST" ? await answer(await readBody(request), request.signal ?? NEVER) : METHOD_NOT_ALLOWED;
-      return new Response(body, { status, headers });
+      if (request.method !== "POST") return new Response(METHOD_NOT_ALLOWED.body as string, METHOD_NOT_ALLOWED);
+      const left = new AbortController();
+      const gone = request.signal === undefined ? left.signal : either(request.signal, left.signal);
+      const { status, headers, body } = await answer(await readBody(request), request.headers.get("accept"), { gone, closing: NEVER });
+      return new Response(typeof body === "string" ? body : readable(body, () => left.abort()), { status, headers });
     },
-    // As if it had come over the wire: the workflow gets its own copy and cannot change the caller's.
-    handleRequest: async (body) => await advance(body === undefined ? body : JSON.parse(JSON.stringify(body)), NEVER),
+    async handleRequest(body) {
+      const taken = await take(copied(body), false, ALWAYS_THERE);
+      return ("text" in taken ? taken.action : taken) as Action;
+    },
+    async *handleStream(body) {
+      const taken = await take(copied(body), true, ALWAYS_THERE);
+      if (!("action" in taken)) for await (const { action } of taken) yield action;
+      else yield ("text" in taken ? taken.action : taken) as Action;
+    },
     serve: async (port, options) => {
       // Loaded only here, so that the kit runs where there is no node:http.
       const { serve } = await import("./server.js");
@@ -78,19 +104,19 @@ export function createRunner(workflows: readonly WorkflowDefinition[]): Workflow
 
 export const METHOD_NOT_ALLOWED: Answer = problem(405, "a runner answers POST only", {}, { allow: "POST" });
 
-function written(action: Action): Answer {
-  const body = JSON.stringify(action);
-  // A code unit takes three bytes at most: only a long answer has to be measured.
-  if (body.length * 3 <= MAX_ANSWER_BYTES) return ok(body);
-  const size = new TextEncoder().encode(body).length;
-  return ok(size <= MAX_ANSWER_BYTES ? body : JSON.stringify(tooLarge(action, size)));
+/** As if it had come over the wire: the workflow gets its own copy and cannot change the caller's. */
+function copied(body: unknown): unknown {
+  return body === undefined ? body : JSON.parse(JSON.stringify(body));
 }
 
-function tooLarge(action: Action, size: number): Fail {
-  const message = `the answer has ${size} bytes, and the engine takes ${MAX_ANSWER_BYTES}; store the data elsewhere and return where it is`;
-  const fail: Fail = { action: "fail", error: { type: "ResultTooLargeError", message }, retryable: false };
-  if (action.action !== "step_complete") return fail;
-  return { ...fail, step_name: action.step_name, key: action.key, on_exhausted: "throw" };
+/** AbortSignal.any, which Node 20.0 does not have. */
+function either(one: AbortSignal, other: AbortSignal): AbortSignal {
+  const both = new AbortController();
+  for (const signal of [one, other]) {
+    if (signal.aborted) both.abort(signal.reason);
+    else signal.addEventListener("abort", () => both.abort(signal.reason), { once: true });
+  }
+  return both.signal;
 }
 
 function ok(body: string): Answer {

@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { StepFailedError } from "./errors.js";
-import { type Answer, MAX_REQUEST_BYTES, METHOD_NOT_ALLOWED } from "./runner.js";
+import { type Answer, type Answerer, MAX_REQUEST_BYTES, METHOD_NOT_ALLOWED } from "./runner.js";
 
 export interface ServeOptions {
   /** The address to listen on. */
@@ -15,27 +15,26 @@ export interface ServerHandle {
   readonly port: number;
   /** What to give the engine. */
   readonly url: string;
-  /** Takes no more requests; resolves when those in flight are answered. */
+  /** Takes no more requests and starts no more steps; resolves when those that run have ended and are answered. */
   close(): Promise<void>;
 }
-
-/** Answers a body; null stands for one that was too large. */
-export type Answerer = (body: Uint8Array | null, signal: AbortSignal) => Promise<Answer>;
 
 const VARIABLE = "PYLON_WORKFLOW_RUNNER_URL";
 const DEFAULT_URL = "http://127.0.0.1:9876/run";
 
 export async function serve(answer: Answerer, port?: number, options: ServeOptions = {}): Promise<ServerHandle> {
   const configured = configuredUrl();
+  const wanted = port ?? portOf(configured);
   const host = options.host ?? configured.hostname.replace(/^\[|\]$/g, "");
+  const closing = new AbortController();
   const server = createServer((request, response) => {
     // A caller that hung up while its body was read, or while it was answered, needs nothing more.
-    respond(answer, request, response).catch(() => response.destroy());
+    respond(answer, request, response, closing.signal).catch(() => response.destroy());
   });
   server.keepAliveTimeout = 75_000;
   await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port ?? portOf(configured), host, resolve);
+    server.once("error", (error) => reject(cannotListen(error, host, wanted)));
+    server.listen(wanted, host, resolve);
   });
   process.on("unhandledRejection", spareStepFailures);
   const actual = (server.address() as AddressInfo).port;
@@ -46,29 +45,56 @@ export async function serve(answer: Answerer, port?: number, options: ServeOptio
     close: () =>
       new Promise((resolve, reject) => {
         process.off("unhandledRejection", spareStepFailures);
+        closing.abort();
         server.close((error) => (error === undefined ? resolve() : reject(error)));
         server.closeIdleConnections();
       }),
   };
 }
 
-async function respond(answer: Answerer, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function respond(answer: Answerer, request: IncomingMessage, response: ServerResponse, closing: AbortSignal): Promise<void> {
   const gone = new AbortController();
   response.once("close", () => {
     if (!response.writableFinished) gone.abort();
   });
   if (request.method !== "POST") {
     request.resume();
-    return write(response, METHOD_NOT_ALLOWED);
+    return await write(response, METHOD_NOT_ALLOWED);
   }
   const body = await readBody(request);
   if (body === null) response.setHeader("connection", "close");
-  write(response, await answer(body, gone.signal));
+  await write(response, await answer(body, request.headers.accept ?? null, { gone: gone.signal, closing }));
 }
 
-function write(response: ServerResponse, { status, headers, body }: Answer): void {
-  response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
-  response.end(body);
+async function write(response: ServerResponse, { status, headers, body }: Answer): Promise<void> {
+  if (typeof body === "string") {
+    response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) });
+    response.end(body);
+    return;
+  }
+  response.writeHead(status, headers);
+  // The caller sees at once that it is answered, however long the first step takes.
+  response.flushHeaders();
+  for await (const chunk of body) {
+    if (response.destroyed) return;
+    // Who reads slowly slows the workflow down.
+    if (!response.write(chunk) && !(await drained(response))) return;
+  }
+  response.end();
+}
+
+/** Whether there is room again; false when the connection has closed. */
+function drained(response: ServerResponse): Promise<boolean> {
+  return new Promise((resolve) => {
+    const onDrain = (): void => done(true);
+    const onClose = (): void => done(false);
+    const done = (isOpen: boolean): void => {
+      response.off("drain", onDrain).off("close", onClose);
+      resolve(isOpen);
+    };
+    response.on("drain", onDrain).on("close", onClose);
+    if (response.destroyed) done(false);
+  });
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer | null> {
@@ -88,6 +114,15 @@ function configuredUrl(): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol)) throw new TypeError(`${VARIABLE} must be an http URL such as ${DEFAULT_URL}, not '${text}'`);
   return url;
+}
+
+/** Without Node's stack and fields, which an uncaught error would show: the sentence says what there is to know. */
+function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  const reasons: Record<string, string> = { EADDRINUSE: "the address is in use", EACCES: "that takes more rights", EADDRNOTAVAIL: "this machine has no such address" };
+  const reason = reasons[error.code ?? ""] ?? error.message;
+  const sentence = new Error(`the runner cannot listen on ${host} port ${port}: ${reason}; stop what listens there, or name another port in ${VARIABLE}`);
+  sentence.stack = `${sentence.name}: ${sentence.message}`;
+  return Object.defineProperty(sentence, "code", { value: error.code });
 }
 
 function portOf(url: URL): number {

@@ -1,72 +1,144 @@
 /** Runs one attempt of a step's body and words its outcome for the engine. */
 import type { AsyncLocalStorage } from "node:async_hooks";
+import type { RecordedAs } from "./calls.js";
+import type { RunningStep } from "./context.js";
 import { describeError, isFinal, RetryAfter } from "./errors.js";
 import { toJson } from "./json.js";
-import type { Fail, StepComplete, TurnRequest } from "./messages.js";
-import type { Call, Failures } from "./replay.js";
-import type { StepContext } from "./workflow.js";
+import type { Fail, StepComplete } from "./messages.js";
+import { NoteBook, readLogLine, readProgress } from "./notes.js";
+import type { MemberContext, Policy } from "./options.js";
+import { Random } from "./random.js";
 
-interface Running {
-  turn: object;
+/** One attempt that is to be made. `after` is null for a group's member, which makes no record of the run's. */
+export interface Attempt {
   name: string;
+  key: string;
+  after: number | null;
+  body: (step: MemberContext) => unknown;
+  policy: Policy;
+  recordedAs: RecordedAs | null;
+  number: number;
+  maxAttempts: number | null;
+  lastError: string | null;
+  idempotencyKey: string;
+  member: { index: number; total: number } | null;
 }
 
+/** How it ended, and what the body noted meanwhile. */
+export interface Outcome {
+  action: StepComplete | Fail;
+  notes: NoteBook;
+}
+
+type Timing = Pick<StepComplete, "started_at" | "completed_at" | "duration_ms">;
+
+/** Longer than this no timer of JavaScript waits. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Tells a helper that it is called from inside a body. Runtimes without it cannot tell; there such a step hangs until its deadline. */
-const running: AsyncLocalStorage<Running> | null = (() => {
+const running: AsyncLocalStorage<{ turn: object; step: RunningStep }> | null = (() => {
   const hooks = globalThis.process?.getBuiltinModule?.("node:async_hooks");
-  return hooks === undefined ? null : new hooks.AsyncLocalStorage<Running>();
+  return hooks === undefined ? null : new hooks.AsyncLocalStorage<{ turn: object; step: RunningStep }>();
 })();
 
 /** The step of this turn from whose body the present code was called. */
-export function runningStep(turn: object): string | null {
+export function runningStep(turn: object): RunningStep | null {
   const found = running?.getStore();
-  return found?.turn === turn ? found.name : null;
+  return found?.turn === turn ? found.step : null;
 }
 
-export async function runStep(
-  turn: object,
-  call: Call<"step">,
-  request: TurnRequest,
-  failures: Failures,
-  signal: AbortSignal,
-): Promise<StepComplete | Fail> {
-  const { retries } = call.options;
-  const step: StepContext = {
-    key: call.key,
-    attempt: failures.count + 1,
-    maxAttempts: retries === undefined ? request.max_attempts : retries + 1,
-    lastError: failures.lastError,
-    idempotencyKey: `${request.workflow_id}:${request.run}:${call.key}`,
-    signal,
+/** Never rejects; `stop` is aborted when nobody wants the outcome any more. */
+export async function runStep(turn: object, attempt: Attempt, stop: AbortSignal): Promise<Outcome> {
+  const { name, key, policy, idempotencyKey } = attempt;
+  const notes = new NoteBook();
+  const controller = new AbortController();
+  const onStop = (): void => controller.abort(stop.reason);
+  if (stop.aborted) onStop();
+  stop.addEventListener("abort", onStop);
+  const context: MemberContext = {
+    key,
+    attempt: attempt.number,
+    maxAttempts: policy.retries === null ? attempt.maxAttempts : policy.retries + 1,
+    lastError: attempt.lastError,
+    idempotencyKey,
+    signal: controller.signal,
+    usage: (spent) => notes.usage(spent),
+    progress: (percent, message) => notes.progress(readProgress(percent, message)),
+    log: (message, level = "info") => notes.log(readLogLine(message, level)),
+    ...(attempt.member as { index: number; total: number }),
   };
-  const body = async (): Promise<unknown> => await call.body(step);
-  const startedAt = new Date();
-  const start = performance.now();
-  const times = (): Pick<StepComplete, "started_at" | "completed_at" | "duration_ms"> => {
-    const duration = Math.max(0, Math.round(performance.now() - start));
-    // Not a second look at the clock, which may have been set back meanwhile.
-    const completedAt = new Date(startedAt.getTime() + duration);
-    return { started_at: startedAt.toISOString(), completed_at: completedAt.toISOString(), duration_ms: duration };
-  };
+  const step: RunningStep = { name, idempotencyKey, notes, random: new Random(`${idempotencyKey}:${attempt.number}`) };
+  const body = async (): Promise<unknown> => await attempt.body(context);
+  const times = stopwatch();
   try {
-    const result = await (running === null ? body() : running.run({ turn, name: call.name }, body));
-    const output = toJson(result, `the result of the step '${call.name}'`);
-    return { action: "step_complete", step_name: call.name, key: call.key, output, ...times() };
+    const result = await withinTime(attempt, controller, running === null ? body() : running.run({ turn, step }, body));
+    const output = toJson(result, `the result of the step '${name}'`);
+    return { action: { action: "step_complete", ...identity(attempt), output, ...attempt.recordedAs, ...times() }, notes };
   } catch (thrown) {
-    return stepFailure(call, thrown, times());
+    return { action: stepFailure(attempt, thrown, times()), notes };
+  } finally {
+    stop.removeEventListener("abort", onStop);
   }
 }
 
-function stepFailure(call: Call<"step">, thrown: unknown, times: Partial<Fail>): Fail {
-  const { retries } = call.options;
+function identity({ name, key, after }: Attempt): { step_name: string; key: string; after?: number } {
+  return { step_name: name, key, ...(after === null ? {} : { after }) };
+}
+
+/** By the clock that cannot be set back meanwhile. */
+function stopwatch(): () => Timing {
+  const startedAt = new Date();
+  const start = performance.now();
+  return () => {
+    const duration = Math.max(0, Math.round(performance.now() - start));
+    return { started_at: startedAt.toISOString(), completed_at: new Date(startedAt.getTime() + duration).toISOString(), duration_ms: duration };
+  };
+}
+
+/** What the body comes to, or once its time is over an error; a body that goes on nevertheless is left to itself. */
+async function withinTime({ name, policy }: Attempt, controller: AbortController, outcome: Promise<unknown>): Promise<unknown> {
+  if (policy.timeout === null) return await outcome;
+  const { seconds } = policy.timeout;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => {
+        const error = Object.assign(new Error(`step '${name}' timed out after ${Number(seconds.toFixed(3))} s`), { name: "TimeoutError" });
+        reject(error);
+        controller.abort(error);
+      },
+      Math.min(seconds * 1000, MAX_TIMER_MS),
+    );
+  });
+  try {
+    return await Promise.race([outcome, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function stepFailure(attempt: Attempt, thrown: unknown, times: Timing): Fail {
+  const { retries, backoff } = attempt.policy;
+  const found = judged(attempt.policy, thrown);
   return {
-    ...failure(thrown),
-    step_name: call.name,
-    key: call.key,
-    ...(retries === undefined ? {} : { max_retries: retries }),
+    ...found,
+    ...(backoff === null || found.retryable === false || found.retry_after !== undefined ? {} : { retry_after: backoff(attempt.number) }),
+    ...identity(attempt),
+    ...(retries === null ? {} : { max_retries: retries }),
     on_exhausted: "throw",
     ...times,
   };
+}
+
+/** What the author's `retryIf` says counts; an error of its own is the step's. */
+function judged({ retryIf }: Policy, thrown: unknown): Fail {
+  const found = failure(thrown);
+  if (retryIf === null || found.retryable === false) return found;
+  try {
+    return retryIf(thrown) ? found : { ...found, retryable: false };
+  } catch (worse) {
+    return failure(worse);
+  }
 }
 
 /** A `fail` with what the thrown error says about trying again. */

@@ -1,104 +1,292 @@
-/** One turn: runs the workflow's function against the records until an action is known, then abandons it (PROTOCOL.md section 8). */
-import { Context, type Turn } from "./context.js";
+/**
+ * One turn: runs the workflow's function against its records and on from there, and gives the lines of the answer.
+ *
+ * The laws (PROTOCOL.md section 8):
+ * 1. The code moves only when something is handed out to it: records first, then what this turn records, one at a time, each when
+ *    every branch waits. A move in between (a timer of the author's) could not be repeated: the turn starts nothing more then.
+ * 2. No step starts before all records are handed out, nor after the `fail` of another; those that run are waited for.
+ * 3. Only when no step runs and none has failed is the instance suspended, by what was called first.
+ * 4. A line is taken by the reader before what it records is handed out: who reads slowly slows the code down.
+ * 5. Once the answer is known the function is abandoned: whatever it still asks for stays parked for ever.
+ */
+import { type Call, isWork, shown, type Wanted } from "./calls.js";
+import { type Calls, makeContext, type RunningStep } from "./context.js";
 import { NonRetryableError } from "./errors.js";
 import { hop } from "./hop.js";
-import { toJson } from "./json.js";
-import type { Action, Complete, Defer, Fail, TurnRequest } from "./messages.js";
-import { type Call, Replay, type Wanted } from "./replay.js";
-import { failure, runningStep, runStep } from "./step.js";
+import { type Json, toJson } from "./json.js";
+import { type Line, writeLine } from "./lines.js";
+import { findMember } from "./members.js";
+import type { Action, Complete, Defer, Diverged, Fail, StepSkip, TurnRequest } from "./messages.js";
+import { type NoteBook, RunNotes } from "./notes.js";
+import { Replay } from "./replay.js";
+import { RunningSteps } from "./running.js";
+import { type Attempt, failure, runningStep } from "./step.js";
+import { suspension } from "./suspensions.js";
 import type { WorkflowDefinition } from "./workflow.js";
+
+/** When the caller has gone, and when the process wants to end and no new step is to start. */
+export interface Signals {
+  readonly gone: AbortSignal;
+  readonly closing: AbortSignal;
+}
 
 const GONE: Defer = { action: "defer", retry_after: "1s", reason: "the caller has gone" };
 
-/** Answers a request; `signal` is aborted when nobody waits for the answer any more. */
-export async function takeTurn(workflow: WorkflowDefinition, request: TurnRequest, signal: AbortSignal): Promise<Action> {
-  const replay = new Replay(request);
-  let end: Complete | Fail | null = null;
-  let isOver = false;
-  let wake = (): void => undefined;
+export class Turn implements Calls {
+  readonly notes: RunNotes;
+  readonly #definition: WorkflowDefinition;
+  readonly #request: TurnRequest;
+  readonly #signals: Signals;
+  readonly #replay: Replay;
+  readonly #made: ReturnType<typeof makeContext>;
+  readonly #steps = new RunningSteps(this);
+  #phase: "moving" | "waiting" | "over" = "moving";
+  #isAstray = false;
+  #end: Complete | Fail | null = null;
+  #nextRun: { input: Json } | null = null;
+  #wake = (): void => undefined;
 
-  const turn: Turn = {
-    ask(wanted: Wanted): Promise<unknown> {
-      const outer = runningStep(turn);
-      // Thrown, not rejected: a body that does not await the call must fail too.
-      if (outer !== null) throw new NonRetryableError(nestedCall(wanted, outer));
-      // The action is known and the function abandoned: whatever it still asks for is parked for ever.
-      if (isOver) return new Promise(() => undefined);
-      const answer = replay.ask(wanted);
-      wake();
-      return answer;
-    },
-    get handedOut() {
-      return replay.handedOut;
-    },
-    get handedOutCount() {
-      return replay.handedOutCount;
-    },
-  };
-  const context = new Context(request, turn);
+  constructor(definition: WorkflowDefinition, request: TurnRequest, signals: Signals) {
+    this.#definition = definition;
+    this.#request = request;
+    this.#signals = signals;
+    this.#replay = new Replay(request);
+    this.notes = new RunNotes(request.vars, request.noted);
+    this.#made = makeContext(request, this);
+  }
+
+  /** The whole answer. To be iterated once; when that is given up, the steps that run are told to stop. */
+  async *lines(): AsyncGenerator<Line, void, void> {
+    const close = this.#open();
+    try {
+      for (;;) {
+        const last = await this.#handOutRecords();
+        if (this.#isGone) return;
+        if (last !== null) return yield this.#line(last);
+        yield* this.#startSteps();
+        const finished = await this.#steps.next();
+        if (this.#isGone) return;
+        if (finished === null) {
+          if (!this.#isStuck) yield this.#line(this.#suspension());
+          return;
+        }
+        const line = this.#line(finished.action, finished.notes);
+        yield line;
+        const { action } = line;
+        if (this.#isAstray || (action.action !== "step_complete" && action.action !== "step_skip")) return yield* this.#finish();
+        this.#made.advance(this.#replay.handOutLive(action));
+      }
+    } finally {
+      close();
+    }
+  }
+
+  /** One action: the first of the steps that the code asks for, or what suspends or ends it. */
+  async action(): Promise<Line> {
+    const close = this.#open();
+    try {
+      const last = await this.#handOutRecords();
+      if (this.#isGone) return writeLine(GONE);
+      if (last !== null) return this.#line(last);
+      this.#phase = "over";
+      const work = this.#replay.takeWork();
+      if (work === null) return this.#line(this.#suspension());
+      if (work.kind === "skip") return this.#line(skipped(work));
+      const { action, notes } = await this.#run(this.#attempt(work));
+      return this.#line(action, notes);
+    } finally {
+      close();
+    }
+  }
+
+  /** The one member of a group that the request asks for. What the function notes is no business of this answer's. */
+  async member(): Promise<Line> {
+    const close = this.#open();
+    try {
+      const last = await this.#handOutRecords();
+      if (this.#isGone) return writeLine(GONE);
+      this.#phase = "over";
+      if (last?.action === "diverged") return writeLine(last);
+      const { member } = this.#request;
+      if (member === null) throw new Error("only a run_step has a member");
+      const found = findMember(this.#request, member, this.#replay);
+      if ("action" in found) return writeLine(found);
+      const { action, notes } = await this.#run(found);
+      return writeLine(action, notes?.written());
+    } finally {
+      close();
+    }
+  }
+
+  ask(wanted: Wanted): Promise<unknown> {
+    const step = runningStep(this);
+    if (step !== null) this.refuse(shown(wanted), step);
+    if (!this.mayMove()) return new Promise(() => undefined);
+    const answer = this.#replay.ask(wanted);
+    this.#wake();
+    return answer;
+  }
+
+  continueAsNew(input: Json): Promise<never> {
+    if (this.mayMove()) {
+      this.#nextRun ??= { input };
+      this.#wake();
+    }
+    return new Promise(() => undefined);
+  }
+
+  runningStep(): RunningStep | null {
+    return runningStep(this);
+  }
+
+  mayMove(): boolean {
+    if (this.#phase === "waiting") {
+      this.#isAstray = true;
+      this.#wake();
+    }
+    return this.#phase === "moving";
+  }
+
+  refuse(call: string, step: RunningStep): never {
+    // Thrown, not rejected: a body that does not await the call must fail too.
+    throw new NonRetryableError(`${call} was called inside the body of the step '${step.name}'; call helpers from the workflow's function only`);
+  }
+
+  get handedOut(): Calls["handedOut"] {
+    return this.#replay.handedOut;
+  }
+
+  get handedOutCount(): number {
+    return this.#replay.handedOutCount;
+  }
+
+  get #isGone(): boolean {
+    return this.#signals.gone.aborted;
+  }
+
+  /** Whether nothing may be begun any more, be it a step or a wait. */
+  get #isStuck(): boolean {
+    return this.#isAstray || (this.#signals.closing.aborted && this.#replay.hasWork);
+  }
+
+  #open(): () => void {
+    const { gone } = this.#signals;
+    const onGone = (): void => {
+      this.#steps.stop(gone.reason);
+      this.#wake();
+    };
+    gone.addEventListener("abort", onGone);
+    void this.#outcome().then((action) => {
+      if (!this.mayMove()) return;
+      this.#end = action;
+      this.#wake();
+    });
+    return () => {
+      this.#phase = "over";
+      gone.removeEventListener("abort", onGone);
+      this.#steps.stop();
+    };
+  }
+
+  /** How the function ends; a promise that stays open for as long as the function is parked. */
+  async #outcome(): Promise<Complete | Fail> {
+    const { name, fn } = this.#definition;
+    try {
+      const output = await fn(this.#made.context, this.#made.helpers);
+      return { action: "complete", output: toJson(output, `the result of the workflow '${name}'`) };
+    } catch (thrown) {
+      return failure(thrown);
+    }
+  }
+
+  /** Lets the code run on through all records that are left; the last action when the function has ended or diverged. */
+  async #handOutRecords(): Promise<Complete | Fail | Diverged | null> {
+    for (;;) {
+      await this.#settle();
+      if (this.#isGone) return null;
+      if (this.#end !== null) return this.#ending(this.#end);
+      const next = this.#replay.handOutNext();
+      if (next === null) return null;
+      if ("action" in next) return next;
+      this.#made.advance(next);
+    }
+  }
 
   /** Until every branch waits: for a helper, or, when none is called, for the function's own promises. */
-  const settled = async (): Promise<void> => {
+  async #settle(): Promise<void> {
+    this.#phase = "moving";
     await hop();
-    while (end === null && !replay.isWaiting && !signal.aborted) {
-      await new Promise<void>((resolve) => (wake = resolve));
+    while (this.#end === null && this.#nextRun === null && !this.#replay.isWaiting && !this.#isGone) {
+      await this.#stirred();
       await hop();
     }
-  };
-  const onAbort = (): void => wake();
-  signal.addEventListener("abort", onAbort);
+    this.#phase = "waiting";
+  }
 
-  void outcome(workflow, context).then((action) => {
-    end = action;
-    wake();
-  });
-  try {
+  #stirred(): Promise<void> {
+    return new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  #ending(end: Complete | Fail): Complete | Fail | Diverged | null {
+    // Who returns without awaiting `continueAsNew` has called it all the same.
+    if (this.#nextRun !== null && end.action === "complete") return null;
+    return this.#replay.divergenceAtEnd(end.action === "complete" ? "" : ` (it threw ${end.error.type}: ${end.error.message.slice(0, 200)})`) ?? end;
+  }
+
+  /** Starts all steps that the code waits for; a skip has finished as soon as it begins. */
+  async *#startSteps(): AsyncGenerator<Line, void, void> {
     for (;;) {
-      await settled();
-      if (end !== null) return replay.divergenceAtEnd(howItEnded(end)) ?? end;
-      if (signal.aborted) return GONE;
-      const next = replay.handOutNext();
-      if (next === null) break;
-      if ("action" in next) return next;
-      context.advance(next);
+      if (this.#isGone || this.#isAstray || this.#signals.closing.aborted) return;
+      const work = this.#replay.takeWork();
+      if (work === null) return;
+      if (work.kind === "skip") {
+        this.#steps.add({ action: skipped(work), notes: null });
+        continue;
+      }
+      const { name, key, policy } = work;
+      if (policy.timeout !== null) yield writeLine({ action: "step_start", step_name: name, key, timeout: policy.timeout.text });
+      if (this.#isGone) return;
+      this.#steps.start(this.#attempt(work));
     }
-    isOver = true;
-    return await act(turn, replay.nextCall(), request, replay, signal);
-  } finally {
-    isOver = true;
-    signal.removeEventListener("abort", onAbort);
+  }
+
+  /** Runs this step and no other; who has gone meanwhile is told so. */
+  async #run(attempt: Attempt): Promise<{ action: Action; notes: NoteBook | null }> {
+    this.#steps.start(attempt);
+    return (await this.#steps.next()) ?? { action: GONE, notes: null };
+  }
+
+  /** The lines of what still runs, when nothing new is to begin. */
+  async *#finish(): AsyncGenerator<Line, void, void> {
+    this.#phase = "over";
+    for (;;) {
+      const finished = await this.#steps.next();
+      if (finished === null || this.#isGone) return;
+      if (finished.action.action !== "step_skip") yield this.#line(finished.action, finished.notes);
+    }
+  }
+
+  #suspension(): Action {
+    if (this.#nextRun !== null) return { action: "continue_as_new", input: this.#nextRun.input };
+    const call = this.#replay.firstAsked();
+    if (call === null || isWork(call)) throw new Error("a turn is suspended only when its workflow waits, and for no step");
+    return suspension(call);
+  }
+
+  #attempt(call: Call<"step">): Attempt {
+    const { name, key, after, body, policy, recordedAs } = call;
+    const { workflow_id, run, max_attempts } = this.#request;
+    const { count, lastError } = this.#replay.failures(key);
+    const idempotencyKey = `${workflow_id}:${run}:${key}`;
+    return { name, key, after, body, policy, recordedAs, number: count + 1, maxAttempts: max_attempts, lastError, idempotencyKey, member: null };
+  }
+
+  /** An action with what has been noted, but for those that apply nothing. */
+  #line(action: Action, notes: NoteBook | null = null): Line {
+    return writeLine(action, action.action === "diverged" || action.action === "defer" ? {} : this.notes.take(notes));
   }
 }
 
-async function act(turn: Turn, call: Call | null, request: TurnRequest, replay: Replay, signal: AbortSignal): Promise<Action> {
-  switch (call?.kind) {
-    case "step":
-      return await runStep(turn, call, request, replay.failures(call.key), signal);
-    case "sleep":
-      return { action: "sleep", duration: call.duration, key: call.key, ...(call.name === null ? {} : { name: call.name }) };
-    case "event":
-      return { action: "wait_event", event: call.name, key: call.key, ...(call.timeout === null ? {} : { timeout: call.timeout }) };
-    case undefined:
-      throw new Error("a turn acts only when its workflow waits for something");
-  }
-}
-
-/** How the function ends; a promise that stays open for as long as the function is parked. */
-async function outcome(workflow: WorkflowDefinition, context: Context): Promise<Complete | Fail> {
-  const { step, sleep, waitForEvent } = context;
-  try {
-    const output = await workflow.fn(context, { step, sleep, waitForEvent });
-    return { action: "complete", output: toJson(output, `the result of the workflow '${workflow.name}'`) };
-  } catch (thrown) {
-    return failure(thrown);
-  }
-}
-
-function howItEnded(end: Complete | Fail): string {
-  return end.action === "complete" ? "" : ` (it threw ${end.error.type}: ${end.error.message.slice(0, 200)})`;
-}
-
-function nestedCall({ kind, name }: Wanted, outer: string): string {
-  const called = { step: `step('${name}')`, sleep: "sleep", event: `waitForEvent('${name}')` }[kind];
-  return `${called} was called inside the body of the step '${outer}'; call helpers from the workflow's function only`;
+function skipped({ name, key, after, reason }: Call<"skip">): StepSkip {
+  return { action: "step_skip", step_name: name, key, after, reason };
 }

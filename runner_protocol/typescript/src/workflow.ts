@@ -1,50 +1,19 @@
 /** Workflows as their authors write them. */
 import type { WorkflowContext } from "./context.js";
-import type { Duration } from "./durations.js";
+import { type Duration, wireDuration } from "./durations.js";
+import type { WorkflowHelpers } from "./helpers.js";
+import { type Json, toJson } from "./json.js";
 
-/** What a step's body is told about the attempt. */
-export interface StepContext {
-  /** The step's name, with `#2`, `#3`... when the run has had the name before. */
-  readonly key: string;
-  /** From 1. An attempt whose answer was lost does not count. */
-  readonly attempt: number;
-  /** How many attempts there are, all in all; null when the engine did not say. */
-  readonly maxAttempts: number | null;
-  /** The message of the failed attempt before this one. */
-  readonly lastError: string | null;
-  /** The same for all attempts of this step, and for no other step: pass it on to whatever must not happen twice. */
-  readonly idempotencyKey: string;
-  /** Aborted when the engine has gone and waits for this step no longer. */
-  readonly signal: AbortSignal;
-}
-
-/** A step's body; what it returns must be JSON. */
-export type StepBody<T> = (step: StepContext) => T | Promise<T>;
-
-export interface StepOptions {
-  /** How often a failed step is tried again, in place of the definition's `max_retries`. */
-  retries?: number | undefined;
-}
-
-export interface SleepOptions {
-  /** Gives the sleep a key of its own (`sleep:<name>`). */
-  name?: string | undefined;
-}
-
-export interface WaitForEventOptions {
-  /** How long to wait at most; after it the result is null. */
-  timeout?: Duration | undefined;
-}
-
-/** The durable operations, handed to a workflow as its second argument and there on its context as well. */
-export interface WorkflowHelpers {
-  /** Runs `body` once and remembers its result. Throws StepFailedError when its retries are used up. */
-  step<T>(name: string, body: StepBody<T>, options?: StepOptions): Promise<T>;
-  /** Pauses the workflow; no process waits meanwhile. */
-  sleep(duration: Duration, options?: SleepOptions): Promise<void>;
-  /** Waits for an event and returns its data; null when the timeout came first. */
-  waitForEvent<T = any>(event: string, options?: { timeout?: undefined }): Promise<T>;
-  waitForEvent<T = any>(event: string, options: WaitForEventOptions): Promise<T | null>;
+/** What the engine is told of a workflow when it asks; what is left out is the engine's. */
+export interface WorkflowOptions {
+  /** The version of the code: an instance goes on with the version that its run started with. */
+  version?: string | undefined;
+  description?: string | undefined;
+  maxRetries?: number | undefined;
+  /** How long one turn without a line may take, and with it a step without a timeout of its own. */
+  stepTimeout?: Duration | undefined;
+  /** The JSON schema of the input. */
+  inputSchema?: Record<string, unknown> | undefined;
 }
 
 /** The author's function. It is run again from the start on each turn, so between helpers it must do the same each time. */
@@ -55,6 +24,12 @@ export type WorkflowFunction<Input, Output> = (
 
 export interface WorkflowDefinition<Input = any, Output = unknown> {
   readonly name: string;
+  /** Null for code that goes on with instances of any version. */
+  readonly version: string | null;
+  readonly description: string | null;
+  readonly maxRetries: number | null;
+  readonly stepTimeout: string | null;
+  readonly inputSchema: Record<string, Json> | null;
   readonly fn: WorkflowFunction<Input, Output>;
 }
 
@@ -62,8 +37,36 @@ export interface WorkflowDefinition<Input = any, Output = unknown> {
 export function workflow<Input = any, Output = unknown>(
   name: string,
   fn: WorkflowFunction<Input, Output>,
+): WorkflowDefinition<Input, Output>;
+export function workflow<Input = any, Output = unknown>(
+  name: string,
+  options: WorkflowOptions,
+  fn: WorkflowFunction<Input, Output>,
+): WorkflowDefinition<Input, Output>;
+export function workflow<Input, Output>(
+  name: string,
+  ...rest: [WorkflowFunction<Input, Output>] | [WorkflowOptions, WorkflowFunction<Input, Output>]
 ): WorkflowDefinition<Input, Output> {
-  if (typeof name !== "string" || name === "") throw new TypeError("a workflow's name must be a string that is not empty");
+  const [options, fn] = rest.length === 1 ? [{}, rest[0]] : rest;
+  checkText("a workflow's name", name);
   if (typeof fn !== "function") throw new TypeError(`the workflow '${name}' needs a function`);
-  return { name, fn };
+  const { version = null, description = null, maxRetries = null, stepTimeout, inputSchema } = options;
+  if (version !== null) checkText(`the version of the workflow '${name}'`, version);
+  if (maxRetries !== null && !(Number.isSafeInteger(maxRetries) && maxRetries >= 0)) {
+    throw new RangeError(`the workflow '${name}': maxRetries must be a whole number, 0 or more, not ${maxRetries}`);
+  }
+  return {
+    name,
+    version,
+    description,
+    maxRetries,
+    stepTimeout: stepTimeout === undefined ? null : wireDuration(stepTimeout),
+    inputSchema: inputSchema === undefined ? null : (toJson(inputSchema, `the input schema of '${name}'`) as Record<string, Json>),
+    fn,
+  };
+}
+
+function checkText(what: string, value: unknown): void {
+  if (typeof value !== "string" || value === "") throw new TypeError(`${what} must be a string that is not empty`);
+  if ([...value].length > 128) throw new TypeError(`${what} has at most 128 characters`);
 }

@@ -4,19 +4,21 @@ import { workflow, type WorkflowHelpers } from "../src/index.js";
 import { drive, turn } from "./engine.js";
 
 test("sleeps and waits are answered with their key, duration and timeout", async () => {
-  assert.deepEqual(await turn((_, { sleep }) => sleep(" 24h ")), { action: "sleep", duration: "24h", key: "sleep" });
-  assert.deepEqual(await turn((_, { sleep }) => sleep(90)), { action: "sleep", duration: "90s", key: "sleep" });
+  assert.deepEqual(await turn((_, { sleep }) => sleep(" 24h ")), { action: "sleep", duration: "24h", key: "sleep", after: 0 });
+  assert.deepEqual(await turn((_, { sleep }) => sleep(90)), { action: "sleep", duration: "90s", key: "sleep", after: 0 });
   assert.deepEqual(await turn((_, { sleep }) => sleep("1s", { name: "launch" })), {
     action: "sleep",
     duration: "1s",
     name: "launch",
     key: "sleep:launch",
+    after: 0,
   });
-  assert.deepEqual(await turn((_, { waitForEvent }) => waitForEvent("paid")), { action: "wait_event", event: "paid", key: "event:paid" });
+  assert.deepEqual(await turn((_, { waitForEvent }) => waitForEvent("paid")), { action: "wait_event", event: "paid", key: "event:paid", after: 0 });
   assert.deepEqual(await turn((_, { waitForEvent }) => waitForEvent("paid", { timeout: "3d" })), {
     action: "wait_event",
     event: "paid",
     key: "event:paid",
+    after: 0,
     timeout: "3d",
   });
 });
@@ -86,5 +88,5 @@ test("a refused call takes no key", async () => {
     await Promise.resolve().then(() => sleep("soon")).catch(() => undefined);
     await sleep("1h");
   });
-  assert.deepEqual(action, { action: "sleep", duration: "1h", key: "sleep" });
+  assert.deepEqual(action, { action: "sleep", duration: "1h", key: "sleep", after: 0 });
 });

@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Keys } from "../src/keys.js";
+import type { TurnRequest } from "../src/messages.js";
 import { MalformedRequestError, readRequest } from "../src/requests.js";
 import { record, records, request } from "./engine.js";
 
+function readTurn(body: unknown): TurnRequest {
+  const read = readRequest(body);
+  assert.ok(read !== null);
+  return read;
+}
+
 test("a request of version 2 is read, and what is unknown is ignored", () => {
-  const read = readRequest(request({ vars: { a: 1 }, new_field: [], ...records(record("a", { output: { id: 1 } })) }));
+  const read = readTurn(request({ vars: { a: 1 }, new_field: [], ...records(record("a", { output: { id: 1 } })) }));
   assert.equal(read.workflow_id, "wf_1");
   assert.equal(read.max_attempts, 4);
   assert.deepEqual(read.completed_steps.map(({ key, position, final }) => ({ key, position, final })), [{ key: "a", position: 0, final: false }]);
@@ -13,7 +20,7 @@ test("a request of version 2 is read, and what is unknown is ignored", () => {
 
 test("what a version-1 engine does not send follows from the rules", () => {
   const old = (name: string, status = "completed") => ({ step_id: "step_0", name, status, output: name, retry_count: 0 });
-  const read = readRequest({
+  const read = readTurn({
     workflow_id: "wf_1",
     workflow_name: "order",
     input: null,
@@ -65,7 +72,15 @@ test("a request that is none names the field that is wrong", () => {
     ["completed_steps[1].position", request(kept({ position: null }))],
     ["completed_steps[1].position", request(kept({ status: "failed", position: 1 }))],
     ["completed_steps[1].final", request(kept({ final: "yes" }))],
-    ["mode", request({ mode: "run_step" })],
+    ["mode", request({ mode: "later" })],
+    ["member", request({ mode: "run_step" })],
+    ["member.key", request({ mode: "run_step", member: { group: "g", name: "g", index: 0, total: 1, input: 1 } })],
+    ["member.index", request({ mode: "run_step", member: { group: "g", name: "g", key: "g[0]", index: -1, total: 1, input: 1 } })],
+    ["vars", request({ vars: [] })],
+    ["noted", request({ noted: "1" })],
+    ["parent", request({ parent: "wf_0" })],
+    ["parent.workflow_id", request({ parent: { key: "child:a" } })],
+    ["attempt.number", request({ attempt: { number: "1", max: 4 } })],
     ["mode", request({ mode: 1 })],
     ["protocol", request({ protocol: "2" })],
     ["run", request({ run: 0 })],

@@ -73,7 +73,7 @@ test("the address is that of PYLON_WORKFLOW_RUNNER_URL unless another is given",
     const server = await runner.serve();
     assert.equal(server.host, "localhost");
     assert.ok(server.port > 0);
-    await assert.rejects(runner.serve(server.port), /EADDRINUSE/);
+    await assert.rejects(runner.serve(server.port), /^Error: the runner cannot listen on localhost port \d+: the address is in use; stop what listens there, or name another port in PYLON_WORKFLOW_RUNNER_URL$/);
     await server.close();
     const elsewhere = await runner.serve(0, { host: "::1" }).catch(() => null);
     if (elsewhere !== null) {

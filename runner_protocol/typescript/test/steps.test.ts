@@ -7,7 +7,7 @@ test("a step's answer carries its name, key, output and times", async () => {
   const action = await turn((_, { step }) => step("charge", () => ({ id: "ch_1" })));
   assert.equal(action.action, "step_complete");
   const { started_at, completed_at, duration_ms, ...rest } = action;
-  assert.deepEqual(rest, { action: "step_complete", step_name: "charge", key: "charge", output: { id: "ch_1" } });
+  assert.deepEqual(rest, { action: "step_complete", step_name: "charge", key: "charge", after: 0, output: { id: "ch_1" } });
   assert.ok(Number.isInteger(duration_ms) && duration_ms >= 0);
   assert.equal(Date.parse(completed_at) - Date.parse(started_at), duration_ms);
 });
@@ -17,7 +17,7 @@ test("a step is told its attempt, the last error and a key that stays the same",
   const { end } = await drive(
     workflow("order", async (_, { step }) => {
       await step("first", () => null);
-      return await step("flaky", ({ signal, ...about }) => {
+      return await step("flaky", ({ signal, usage: _u, progress: _p, log: _l, ...about }) => {
         seen.push(about);
         assert.equal(signal.aborted, false);
         if (about.attempt < 3) throw new Error(`no ${about.attempt}`);
@@ -50,7 +50,7 @@ test("a failed step answers fail with what was thrown", async () => {
   );
   assert.equal(action.action, "fail");
   const { error, started_at, completed_at, duration_ms, ...rest } = action;
-  assert.deepEqual(rest, { action: "fail", step_name: "charge", key: "charge", on_exhausted: "throw" });
+  assert.deepEqual(rest, { action: "fail", step_name: "charge", key: "charge", after: 0, on_exhausted: "throw" });
   const { stack, ...detail } = error;
   assert.deepEqual(detail, { type: "RangeError", message: "too much", code: "E_LIMIT", data: { limit: 5 } });
   assert.match(stack ?? "", /steps\.test/);

@@ -1,0 +1,31 @@
+/** Actions as JSON texts, none larger than the engine takes. */
+import type { Action, Carried, Fail } from "./messages.js";
+
+/** An action and its text: what goes out is written once, before the code may change what it was given. */
+export interface Line {
+  action: Action;
+  text: string;
+}
+
+/** What the engine reads (PROTOCOL.md section 2). */
+const MAX_LINE_BYTES = 4 * 1024 * 1024;
+
+/** Writes an action with what it carries; one that is too large becomes a failure that says so. */
+export function writeLine(action: Action, carried: Carried = {}): Line {
+  const whole = { ...action, ...carried };
+  const text = JSON.stringify(whole);
+  // A code unit takes three bytes at most: only a long text has to be measured.
+  if (text.length * 3 <= MAX_LINE_BYTES) return { action: whole, text };
+  const size = new TextEncoder().encode(text).length;
+  if (size <= MAX_LINE_BYTES) return { action: whole, text };
+  const fail = { ...tooLarge(action, size), ...carried };
+  return { action: fail, text: JSON.stringify(fail) };
+}
+
+function tooLarge(action: Action, size: number): Fail {
+  const message = `the answer has ${size} bytes, and the engine takes ${MAX_LINE_BYTES}; store the data elsewhere and return where it is`;
+  const fail: Fail = { action: "fail", error: { type: "ResultTooLargeError", message }, retryable: false };
+  if (action.action !== "step_complete") return fail;
+  const { step_name, key, after } = action;
+  return { ...fail, step_name, key, ...(after === undefined ? {} : { after }), on_exhausted: "throw" };
+}

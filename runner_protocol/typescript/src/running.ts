@@ -1,0 +1,50 @@
+/** The steps that run in a turn, side by side: given back in the order in which they ended. */
+import type { Fail, StepComplete, StepSkip } from "./messages.js";
+import type { NoteBook } from "./notes.js";
+import { type Attempt, runStep } from "./step.js";
+
+/** What has ended, and what its body noted. */
+export interface Finished {
+  action: StepComplete | StepSkip | Fail;
+  notes: NoteBook | null;
+}
+
+export class RunningSteps {
+  readonly #turn: object;
+  readonly #finished: Finished[] = [];
+  readonly #stop = new AbortController();
+  #running = 0;
+  #wake = (): void => undefined;
+
+  constructor(turn: object) {
+    this.#turn = turn;
+  }
+
+  start(attempt: Attempt): void {
+    this.#running += 1;
+    void runStep(this.#turn, attempt, this.#stop.signal).then((outcome) => {
+      this.#running -= 1;
+      this.add(outcome);
+    });
+  }
+
+  /** Takes what needed no running as ended now. */
+  add(finished: Finished): void {
+    this.#finished.push(finished);
+    this.#wake();
+  }
+
+  /** What has ended first of those not given yet; null when nothing is left, or nobody wants it any more. */
+  async next(): Promise<Finished | null> {
+    while (this.#finished.length === 0 && this.#running > 0 && !this.#stop.signal.aborted) {
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    return this.#finished.shift() ?? null;
+  }
+
+  /** Tells all bodies that nobody waits for them any more; one that goes on nevertheless is left to itself. */
+  stop(reason?: unknown): void {
+    this.#stop.abort(reason);
+    this.#wake();
+  }
+}
