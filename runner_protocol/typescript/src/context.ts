@@ -38,10 +38,11 @@ export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   random(): number;
   /** In place of crypto.randomUUID(). */
   uuid(): string;
-  /** Sets a durable variable, which people see and a next run begins with. */
+  /** Sets durable variables, which people see and a next run begins with. */
   set(name: string, value: unknown): void;
-  /** Removes a durable variable. */
-  unset(name: string): void;
+  set(values: Record<string, unknown>): void;
+  /** Removes durable variables. */
+  unset(...names: string[]): void;
   /** Adds to what the instance has cost. */
   usage(spent: Spent): void;
   /** Says how far the instance has come: percent from 0 to 100 or null, and a text for people. */
@@ -140,14 +141,15 @@ class Context {
   readonly random = (): number => this.#chance().number();
   readonly uuid = (): string => this.#chance().uuid();
 
-  readonly set = (name: string, value: unknown): void => {
-    this.#fromTheFunction(`set('${name}')`);
-    if (this.#calls.mayMove()) this.#calls.notes.set(name, value);
+  readonly set = (...given: [name: string, value: unknown] | [values: Record<string, unknown>]): void => {
+    this.#fromTheFunction("set");
+    const [first, value] = given;
+    if (this.#calls.mayMove()) this.#calls.notes.set(typeof first === "string" ? { [first]: value } : first);
   };
 
-  readonly unset = (name: string): void => {
-    this.#fromTheFunction(`unset('${name}')`);
-    if (this.#calls.mayMove()) this.#calls.notes.unset(name);
+  readonly unset = (...names: string[]): void => {
+    this.#fromTheFunction("unset");
+    if (this.#calls.mayMove()) this.#calls.notes.unset(names);
   };
 
   readonly usage = (spent: Spent): void => this.#note((book) => book.usage(spent));

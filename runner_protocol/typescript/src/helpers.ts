@@ -32,14 +32,14 @@ export interface ApprovalOptions {
   onTimeout?: "reject" | "fail" | undefined;
 }
 
-/** What was decided, as the engine records it; a rejection is a value, not a failure. */
+/** What was decided; a rejection is a value, not a failure, and a decision that did not come in time is one. */
 export interface Decision {
   approved: boolean;
   by: string | null;
   comment: string | null;
   data: any;
-  at: string;
-  timed_out: boolean;
+  at: Date | null;
+  timedOut: boolean;
 }
 
 /** The step options are each member's. */
@@ -150,7 +150,7 @@ export function makeHelpers(ask: (wanted: Wanted) => Promise<any>): WorkflowHelp
       checkName("approval", name);
       if (typeof message !== "string") throw new TypeError(`the approval '${name}': message must be a text`);
       checkOneOf(`the approval '${name}': onTimeout`, onTimeout, ["reject", "fail"]);
-      return ask({ kind: "approval", name, message, data: toJson(data, `the data of the approval '${name}'`), timeout: limit(timeout), onTimeout });
+      return ask({ kind: "approval", name, message, data: toJson(data, `the data of the approval '${name}'`), timeout: limit(timeout), onTimeout }).then(readDecision);
     },
     parallel(name, members, options = {}) {
       checkName("group", name);
@@ -179,8 +179,8 @@ export function makeHelpers(ask: (wanted: Wanted) => Promise<any>): WorkflowHelp
         throw new TypeError(`the step '${name}' needs a command as a list of texts: the program, then its arguments`);
       }
       const words = [...command] as [string, ...string[]];
-      const body: StepBody<ShellResult> = async (step) => (await loadShell()).runCommand(name, words, options, step);
-      return run(name, body, options, { kind: "shell", input: { command: words, ...(options.cwd === undefined ? {} : { cwd: options.cwd }) } });
+      const given = { command: words, ...(options.cwd === undefined ? {} : { cwd: options.cwd }), ...(options.input === undefined ? {} : { input: options.input }) };
+      return run(name, async (step) => (await loadShell()).runCommand(words, options, step), options, { kind: "shell", input: given });
     },
     http(name, method, url, options = {}) {
       checkName("step", name);
@@ -205,6 +205,11 @@ async function loadShell(): Promise<typeof import("./shell.js")> {
   return await import("./shell.js").catch(() => {
     throw new TypeError("ctx.shell needs node:child_process, which this host does not have");
   });
+}
+
+function readDecision(output: any): Decision {
+  const { approved, by = null, comment = null, data = null, at, timed_out } = Object(output) as Record<string, any>;
+  return { approved: approved === true, by, comment, data, at: typeof at === "string" ? new Date(at) : null, timedOut: timed_out === true };
 }
 
 function readMembers(name: string, members: Record<string, unknown>): Map<string, NamedMember> {

@@ -37,7 +37,7 @@ export type {
   StepStart,
   WaitEvent,
 } from "./messages.js";
-export type { Backoff, MemberContext, StepBody, StepContext, StepOptions } from "./options.js";
+export type { MemberContext, StepBody, StepContext, StepOptions } from "./options.js";
 export { MalformedRequestError } from "./requests.js";
 export { createRunner, type RunnerOptions, type WorkflowRunner } from "./runner.js";
 export type { ServeOptions, ServerHandle } from "./server.js";

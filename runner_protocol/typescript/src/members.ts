@@ -5,7 +5,9 @@ import { type Replay, THE_END } from "./replay.js";
 import type { Attempt } from "./step.js";
 
 /** The attempt that the request asks for, once all records are handed out; else how the code no longer fits. */
-export function findMember(request: TurnRequest, member: MemberRequest, replay: Replay): Attempt | Diverged {
+export function findMember(request: TurnRequest, replay: Replay): Attempt | Diverged {
+  const { member } = request;
+  if (member === null) throw new Error("only a run_step has a member");
   const group = replay.call(member.group);
   const found = group === null ? null : inGroup(group, member);
   if (found === null) {

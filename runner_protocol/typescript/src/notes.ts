@@ -25,8 +25,8 @@ export class NoteBook {
   #usage: UsageSum | null = null;
   #progress: { madeAt: number; progress: Progress } | null = null;
 
-  set(name: string, value: Json | undefined): void {
-    this.#vars.set(name, value);
+  set(values: Iterable<readonly [string, Json | undefined]>): void {
+    for (const [name, value] of values) this.#vars.set(name, value);
   }
 
   usage(spent: Spent): void {
@@ -61,7 +61,7 @@ export class NoteBook {
       ...(unset.length === 0 ? {} : { unset }),
       ...(this.#usage === null ? {} : { usage: this.#usage.written() }),
       ...(this.#progress === null ? {} : { progress: this.#progress.progress }),
-      ...(this.#logs.length === 0 ? {} : { logs: this.#logs }),
+      ...(this.#logs.length === 0 ? {} : { logs: this.#logs.toSorted((one, other) => Number(one.at > other.at) - Number(one.at < other.at)) }),
     };
   }
 }
@@ -92,24 +92,30 @@ export class RunNotes {
     this.#made += 1;
   }
 
-  set(name: string, value: unknown): void {
-    checkVariable(name);
-    const added = entry(name, toJson(value, `the variable '${name}'`));
-    const bytes = this.#bytes - (this.#vars.get(name)?.bytes ?? 0) + added.bytes;
+  /** One note for all of them. Throws NameError, JsonError, or NonRetryableError when they become too large, and sets none then. */
+  set(values: Record<string, unknown>): void {
+    const added = Object.entries(values).map(([name, value]) => {
+      checkVariable(name);
+      return [name, entry(name, toJson(value, `the variable '${name}'`))] as const;
+    });
+    const bytes = added.reduce((sum, [name, { bytes }]) => sum + bytes - (this.#vars.get(name)?.bytes ?? 0), this.#bytes);
     if (bytes > MAX_VARS_BYTES) {
-      throw new NonRetryableError(`with '${name}' the variables take ${bytes} bytes, and an instance holds ${MAX_VARS_BYTES}; keep the data elsewhere`);
+      const names = added.map(([name]) => `'${name}'`).join(", ");
+      throw new NonRetryableError(`with ${names} the variables take ${bytes} bytes, and an instance has at most ${MAX_VARS_BYTES}; keep the data elsewhere`);
     }
-    this.note((book) => book.set(name, added.value));
-    this.#vars.set(name, added);
+    this.note((book) => book.set(added.map(([name, { value }]) => [name, value])));
+    for (const [name, one] of added) this.#vars.set(name, one);
     this.#bytes = bytes;
     this.#view = null;
   }
 
-  unset(name: string): void {
-    checkVariable(name);
-    this.note((book) => book.set(name, undefined));
-    this.#bytes -= this.#vars.get(name)?.bytes ?? 0;
-    this.#vars.delete(name);
+  unset(names: readonly string[]): void {
+    names.forEach(checkVariable);
+    this.note((book) => book.set(names.map((name) => [name, undefined])));
+    for (const name of names) {
+      this.#bytes -= this.#vars.get(name)?.bytes ?? 0;
+      this.#vars.delete(name);
+    }
     this.#view = null;
   }
 

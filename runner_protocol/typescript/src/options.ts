@@ -34,20 +34,11 @@ export interface MemberContext extends StepContext {
 /** A step's body; what it returns must be JSON. */
 export type StepBody<T> = (step: StepContext) => T | Promise<T>;
 
-/** How long to wait before failed attempt number n is followed by the next: each time longer by `factor`, up to `max`. */
-export interface Backoff {
-  initial: Duration;
-  /** 2 unless given. */
-  factor?: number | undefined;
-  /** Five minutes unless given. */
-  max?: Duration | undefined;
-}
-
 export interface StepOptions {
   /** How often a failed step is tried again, in place of the definition's `max_retries`. */
   retries?: number | undefined;
-  /** The wait before the next attempt, in place of the definition's: always the same, or growing. */
-  backoff?: Duration | Backoff | undefined;
+  /** The wait before another attempt, in place of the definition's: always the same, or by the failed attempt's number, from 1. */
+  backoff?: Duration | ((attempt: number) => Duration) | undefined;
   /** How long one attempt may take; after it the attempt has failed and its `signal` is aborted. */
   timeout?: Duration | undefined;
   /** Whether what was thrown is worth another attempt; false fails the step for good. */
@@ -58,14 +49,12 @@ export interface StepOptions {
 export interface Policy {
   retries: number | null;
   timeout: { text: string; seconds: number } | null;
-  /** The wire's duration to wait after failed attempt number `attempt`. */
-  backoff: ((attempt: number) => string) | null;
+  /** How long to wait after failed attempt number `attempt`. */
+  backoff: ((attempt: number) => Duration) | null;
   retryIf: ((error: unknown) => boolean) | null;
 }
 
 const MAX_RETRIES = 1_000_000;
-const DEFAULT_FACTOR = 2;
-const DEFAULT_MAX_BACKOFF_S = 300;
 
 /** Checks options at the call; `what` names the call in errors. Throws RangeError, TypeError, DurationError. */
 export function readOptions(what: string, { retries, backoff, timeout, retryIf }: StepOptions): Policy {
@@ -75,18 +64,11 @@ export function readOptions(what: string, { retries, backoff, timeout, retryIf }
   if (retryIf !== undefined && typeof retryIf !== "function") throw new TypeError(`${what}: retryIf must be a function of the error`);
   const limit = timeout === undefined ? null : { text: wireDuration(timeout), seconds: parseDuration(timeout) };
   if (limit?.seconds === 0) throw new RangeError(`${what}: timeout must be more than 0`);
-  return { retries: retries ?? null, timeout: limit, backoff: backoff === undefined ? null : readBackoff(what, backoff), retryIf: retryIf ?? null };
+  return { retries: retries ?? null, timeout: limit, backoff: backoff === undefined ? null : readBackoff(backoff), retryIf: retryIf ?? null };
 }
 
-function readBackoff(what: string, backoff: Duration | Backoff): (attempt: number) => string {
-  if (typeof backoff !== "object") {
-    const text = wireDuration(backoff);
-    return () => text;
-  }
-  const { initial, factor = DEFAULT_FACTOR, max = DEFAULT_MAX_BACKOFF_S } = backoff;
-  const [first, most] = [parseDuration(initial), parseDuration(max)];
-  if (!(typeof factor === "number" && factor >= 1 && Number.isFinite(factor))) {
-    throw new RangeError(`${what}: the factor of a backoff must be a number of 1 or more, not ${String(factor).slice(0, 60)}`);
-  }
-  return (attempt) => wireDuration(Math.min(most, first * factor ** (attempt - 1)));
+function readBackoff(backoff: Duration | ((attempt: number) => Duration)): (attempt: number) => Duration {
+  if (typeof backoff === "function") return backoff;
+  const text = wireDuration(backoff);
+  return () => text;
 }

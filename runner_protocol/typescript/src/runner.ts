@@ -21,7 +21,7 @@ export interface WorkflowRunner {
   /** From a parsed request body to one action. Throws MalformedRequestError. */
   readonly handleRequest: (body: unknown) => Promise<Action>;
   /** From a parsed request body to the actions of a stream, as they are made. Throws MalformedRequestError. */
-  readonly handleStream: (body: unknown) => AsyncIterable<Action>;
+  readonly stream: (body: unknown) => AsyncIterable<Action>;
   /**
    * Starts a node:http server. Port and host default to those of PYLON_WORKFLOW_RUNNER_URL, or 127.0.0.1:9876;
    * port 0 lets the system choose.
@@ -89,7 +89,7 @@ export function createRunner(workflows: readonly WorkflowDefinition[], { stream 
       const taken = await take(copied(body), false, ALWAYS_THERE);
       return ("text" in taken ? taken.action : taken) as Action;
     },
-    async *handleStream(body) {
+    async *stream(body) {
       const taken = await take(copied(body), true, ALWAYS_THERE);
       if (!("action" in taken)) for await (const { action } of taken) yield action;
       else yield ("text" in taken ? taken.action : taken) as Action;

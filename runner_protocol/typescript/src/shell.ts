@@ -1,5 +1,5 @@
 /** `ctx.shell`: a command as a step. Node's child processes (Bun and Deno have them too); never through a shell. */
-import { type ExecFileException, execFile } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import type { StepContext, StepOptions } from "./options.js";
 
 export interface ShellOptions extends StepOptions {
@@ -7,48 +7,106 @@ export interface ShellOptions extends StepOptions {
   cwd?: string | undefined;
   /** Added to the runner's environment, and never recorded: it may hold secrets. */
   env?: Record<string, string> | undefined;
+  /** What it reads; nothing unless given. */
+  input?: string | undefined;
+  /** The statuses that are no failure; 0 unless given. */
+  ok?: readonly number[] | undefined;
 }
 
+export type Command = readonly [string, ...string[]];
+
+/** What a command wrote and how it ended; bytes that are no UTF-8 are replaced by U+FFFD. */
 export interface ShellResult {
   stdout: string;
   stderr: string;
   exit_code: number;
 }
 
-const MAX_OUTPUT_BYTES = 1024 * 1024;
-const SHOWN = 500;
+/** A command has failed; `code` is its status, null for one that a signal ended, `data` the ends of what it wrote. */
+class CommandError extends Error {
+  override readonly name = "CommandError";
 
-/** Runs the command to its end; it is killed when the step's signal is aborted. Throws for a status other than 0. */
-export async function runCommand(name: string, command: readonly [string, ...string[]], options: ShellOptions, step: StepContext): Promise<ShellResult> {
+  constructor(
+    message: string,
+    readonly code: number | null = null,
+    readonly data: unknown = undefined,
+  ) {
+    super(message);
+  }
+}
+
+const MAX_OUTPUT_BYTES = 1024 * 1024;
+const SHOWN = 1000;
+/** So long a command that is told to stop may take to end by itself, after SIGTERM. */
+const GRACE_MS = 2000;
+const HAS_GROUPS = process.platform !== "win32";
+
+/** Runs the command to its end; told to stop, it is killed with all the processes of its group. Throws CommandError. */
+export async function runCommand(command: Command, { cwd, env, input = "", ok = [0] }: ShellOptions, { signal }: StepContext): Promise<ShellResult> {
   const [program, ...args] = command;
-  const { cwd, env } = options;
-  const settings = {
-    signal: step.signal,
-    killSignal: "SIGKILL",
-    maxBuffer: MAX_OUTPUT_BYTES,
+  const child = spawn(program, args, {
     shell: false,
+    detached: HAS_GROUPS,
+    windowsHide: true,
     ...(cwd === undefined ? {} : { cwd }),
     ...(env === undefined ? {} : { env: { ...process.env, ...env } }),
-  } as const;
-  return await new Promise((resolve, reject) => {
-    const child = execFile(program, args, settings, (error, stdout, stderr) => {
-      if (error === null) resolve({ stdout, stderr, exit_code: 0 });
-      else reject(failure(name, program, error, stdout, stderr));
+  });
+  let grace: ReturnType<typeof setTimeout> | undefined;
+  const stop = (): void => {
+    kill(child, "SIGTERM");
+    grace = setTimeout(kill, GRACE_MS, child, "SIGKILL");
+  };
+  signal.addEventListener("abort", stop);
+  try {
+    // A command need not read its input.
+    child.stdin.on("error", () => undefined).end(input);
+    const [stdout, stderr, [status, ended]] = await Promise.all([read(child, child.stdout), read(child, child.stderr), exit(child)]);
+    if (status !== null && ok.includes(status)) return { stdout, stderr, exit_code: status };
+    const how = status === null ? `was ended by ${ended}` : `exited with ${status}`;
+    const said = (stderr.trim() || stdout.trim()).slice(-SHOWN);
+    const data = { stdout: stdout.slice(-SHOWN), stderr: stderr.slice(-SHOWN), exit_code: status };
+    throw new CommandError(`'${program}' ${how}${said === "" ? "" : `: ${said}`}`, status, data);
+  } finally {
+    clearTimeout(grace);
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+function exit(child: ChildProcess): Promise<[number | null, string | null]> {
+  return new Promise((resolve, reject) => {
+    child.once("error", (error: NodeJS.ErrnoException) => {
+      const reason = error.code === "ENOENT" ? "there is no such program, or no such folder to run it in" : error.message;
+      reject(new CommandError(`'${child.spawnfile}' cannot be run: ${reason}`));
     });
-    // A command that reads its input finds none, in place of waiting for it.
-    child.stdin?.on("error", () => undefined).end();
+    child.once("exit", (status, ended) => {
+      // What it has left running would keep its pipes open.
+      kill(child, "SIGKILL");
+      resolve([status, ended]);
+    });
   });
 }
 
-function failure(name: string, program: string, error: ExecFileException, stdout: string, stderr: string): Error {
-  const what = `the command '${program}' of the step '${name}'`;
-  const { code } = error;
-  if (typeof code === "number") {
-    const said = stderr.trim().slice(-SHOWN);
-    return Object.assign(new Error(`${what} ended with status ${code}${said === "" ? "" : `: ${said}`}`), { data: { exit_code: code, stdout: stdout.slice(-SHOWN), stderr: said } });
+async function read(child: ChildProcess, pipe: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of pipe) {
+    size += chunk.length;
+    if (size > MAX_OUTPUT_BYTES) {
+      kill(child, "SIGKILL");
+      throw new CommandError(`'${child.spawnfile}' wrote more than ${MAX_OUTPUT_BYTES} bytes; let it write a file`);
+    }
+    chunks.push(chunk);
   }
-  if (code === "ERR_CHILD_PROCESS_STDIO_MAXBUFFER") return new Error(`${what} wrote more than ${MAX_OUTPUT_BYTES} bytes`);
-  if (code === "ENOENT") return new Error(`${what} cannot be run: there is no such program (or the folder to run it in is missing)`);
-  if (error.signal !== null && error.signal !== undefined) return new Error(`${what} was ended by ${error.signal}`);
-  return new Error(`${what} cannot be run: ${error.message}`);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function kill(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    // Its own group: see `detached`.
+    if (HAS_GROUPS) process.kill(-child.pid, signal);
+    else child.kill(signal);
+  } catch {
+    // It has ended already.
+  }
 }

@@ -2,6 +2,7 @@
 import type { AsyncLocalStorage } from "node:async_hooks";
 import type { RecordedAs } from "./calls.js";
 import type { RunningStep } from "./context.js";
+import { wireDuration } from "./durations.js";
 import { describeError, isFinal, RetryAfter } from "./errors.js";
 import { toJson } from "./json.js";
 import type { Fail, StepComplete } from "./messages.js";
@@ -118,11 +119,9 @@ async function withinTime({ name, policy }: Attempt, controller: AbortController
 }
 
 function stepFailure(attempt: Attempt, thrown: unknown, times: Timing): Fail {
-  const { retries, backoff } = attempt.policy;
-  const found = judged(attempt.policy, thrown);
+  const { retries } = attempt.policy;
   return {
-    ...found,
-    ...(backoff === null || found.retryable === false || found.retry_after !== undefined ? {} : { retry_after: backoff(attempt.number) }),
+    ...judged(attempt, thrown),
     ...identity(attempt),
     ...(retries === null ? {} : { max_retries: retries }),
     on_exhausted: "throw",
@@ -130,14 +129,16 @@ function stepFailure(attempt: Attempt, thrown: unknown, times: Timing): Fail {
   };
 }
 
-/** What the author's `retryIf` says counts; an error of its own is the step's. */
-function judged({ retryIf }: Policy, thrown: unknown): Fail {
+/** With what the author's options say of the error; one of these functions that fails itself decides nothing. */
+function judged({ name, number, policy }: Attempt, thrown: unknown): Fail {
   const found = failure(thrown);
-  if (retryIf === null || found.retryable === false) return found;
+  if (found.retryable === false) return found;
   try {
-    return retryIf(thrown) ? found : { ...found, retryable: false };
+    if (policy.retryIf !== null && !policy.retryIf(thrown)) return { ...found, retryable: false };
+    return policy.backoff === null || found.retry_after !== undefined ? found : { ...found, retry_after: wireDuration(policy.backoff(number)) };
   } catch (worse) {
-    return failure(worse);
+    console.error(`the retryIf or backoff of the step '${name}' has failed; the definition's retries count`, worse);
+    return found;
   }
 }
 

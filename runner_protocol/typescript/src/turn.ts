@@ -42,6 +42,7 @@ export class Turn implements Calls {
   readonly #steps = new RunningSteps(this);
   #phase: "moving" | "waiting" | "over" = "moving";
   #isAstray = false;
+  #hasFailed = false;
   #end: Complete | Fail | null = null;
   #nextRun: { input: Json } | null = null;
   #wake = (): void => undefined;
@@ -62,7 +63,7 @@ export class Turn implements Calls {
       for (;;) {
         const last = await this.#handOutRecords();
         if (this.#isGone) return;
-        if (last !== null) return yield this.#line(last);
+        if (last !== null) return yield* this.#close(last);
         yield* this.#startSteps();
         const finished = await this.#steps.next();
         if (this.#isGone) return;
@@ -73,7 +74,7 @@ export class Turn implements Calls {
         const line = this.#line(finished.action, finished.notes);
         yield line;
         const { action } = line;
-        if (this.#isAstray || (action.action !== "step_complete" && action.action !== "step_skip")) return yield* this.#finish();
+        if (this.#isAstray || (action.action !== "step_complete" && action.action !== "step_skip")) return void (yield* this.#finish());
         this.#made.advance(this.#replay.handOutLive(action));
       }
     } finally {
@@ -107,9 +108,7 @@ export class Turn implements Calls {
       if (this.#isGone) return writeLine(GONE);
       this.#phase = "over";
       if (last?.action === "diverged") return writeLine(last);
-      const { member } = this.#request;
-      if (member === null) throw new Error("only a run_step has a member");
-      const found = findMember(this.#request, member, this.#replay);
+      const found = findMember(this.#request, this.#replay);
       if ("action" in found) return writeLine(found);
       const { action, notes } = await this.#run(found);
       return writeLine(action, notes?.written());
@@ -256,12 +255,19 @@ export class Turn implements Calls {
     return (await this.#steps.next()) ?? { action: GONE, notes: null };
   }
 
-  /** The lines of what still runs, when nothing new is to begin. */
-  async *#finish(): AsyncGenerator<Line, void, void> {
+  /** The function's end. When it will be run again, what still runs is not to be done again: its lines go first. */
+  async *#close(last: Complete | Fail | Diverged): AsyncGenerator<Line, void, void> {
+    const isRepeated = last.action === "fail" && last.retryable !== false;
+    if (!isRepeated || (yield* this.#finish())) yield this.#line(last);
+  }
+
+  /** The lines of what still runs, when nothing new is to begin; false when one of them has failed, or nobody reads them. */
+  async *#finish(): AsyncGenerator<Line, boolean, void> {
     this.#phase = "over";
     for (;;) {
       const finished = await this.#steps.next();
-      if (finished === null || this.#isGone) return;
+      if (this.#isGone) return false;
+      if (finished === null) return !this.#hasFailed;
       if (finished.action.action !== "step_skip") yield this.#line(finished.action, finished.notes);
     }
   }
@@ -283,7 +289,9 @@ export class Turn implements Calls {
 
   /** An action with what has been noted, but for those that apply nothing. */
   #line(action: Action, notes: NoteBook | null = null): Line {
-    return writeLine(action, action.action === "diverged" || action.action === "defer" ? {} : this.notes.take(notes));
+    const line = writeLine(action, action.action === "diverged" || action.action === "defer" ? {} : this.notes.take(notes));
+    this.#hasFailed ||= line.action.action === "fail" && line.action.key !== undefined;
+    return line;
   }
 }
 

@@ -111,7 +111,7 @@ test("a step's timeout is announced, and when it is over the attempt has failed"
     step("render", (own) => {
       signal = own.signal;
       return new Promise(() => undefined);
-    }, { timeout: "20ms", retries: 2, backoff: { initial: "2s" } }),
+    }, { timeout: "20ms", retries: 2, backoff: (attempt) => attempt * 2 }),
   );
   assert.deepEqual(start, { action: "step_start", step_name: "render", key: "render", timeout: "20ms" });
   assert.ok(fail?.action === "fail");
@@ -175,7 +175,7 @@ test("a turn that is astray before its first step has begun makes progress all t
     await step("b", () => ran.push("b"));
   };
   const actions: Action[] = [];
-  for await (const action of createRunner([workflow("order", fn)]).handleStream(request())) {
+  for await (const action of createRunner([workflow("order", fn)]).stream(request())) {
     actions.push(action);
     timer.open();
     await new Promise(setImmediate);
@@ -342,7 +342,7 @@ test("while a step is silent the connection is kept alive by blank lines", async
 test("a test reads the actions of a stream without a server", async () => {
   const runner = createRunner([workflow("order", async (_, { step }) => await step("a", (own: StepContext) => own.attempt))]);
   const actions: Action[] = [];
-  for await (const action of runner.handleStream(request())) actions.push(action);
+  for await (const action of runner.stream(request())) actions.push(action);
   assert.deepEqual(brief(actions), ["step_complete a", "complete"]);
-  await assert.rejects(async () => { for await (const _ of runner.handleStream({})) assert.fail(); }, /workflow_id is missing/);
+  await assert.rejects(async () => { for await (const _ of runner.stream({})) assert.fail(); }, /workflow_id is missing/);
 });
