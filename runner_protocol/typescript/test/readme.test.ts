@@ -3,7 +3,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
-import { drive, request } from "./engine.js";
+import type { Action } from "../src/index.js";
+import { drive, record, records, request } from "./engine.js";
 
 const root = new URL("../../", import.meta.url);
 const folder = new URL("build/readme/", root);
@@ -55,4 +56,23 @@ test("the README's code compiles and does what the README says", async () => {
   const body = JSON.stringify(request({ input: { id: "o1", amount: 5 } }));
   const response: Response = await mounted.POST(new Request("http://runner/run", { method: "POST", body }));
   assert.equal(((await response.json()) as { action: string }).action, "step_complete");
+});
+
+test("the README's helpers do what the README says", async () => {
+  assert.deepEqual(await compileReadme(), []);
+  const { release } = await import(new URL("release.js", folder).href);
+  assert.equal(release.version, "2");
+  const kit = (await import(new URL("dist/index.js", root).href)) as typeof import("../src/index.js");
+  const actions: Action[] = [];
+  // No remote is asked: this one is a folder that is not there.
+  const asked = request({ workflow_name: "release", workflow_version: "2", input: { repository: "/nowhere", packages: ["a"] } });
+  for await (const action of kit.createRunner([release]).stream(asked)) actions.push(action);
+  const [start, fail] = actions;
+  assert.deepEqual(start, { action: "step_start", step_name: "version", key: "version", timeout: "1m" });
+  assert.ok(fail?.action === "fail");
+  assert.deepEqual([fail.key, fail.noted, fail.vars], ["version", 1, { stage: "build" }]);
+  const version = record("version", { kind: "shell", output: { stdout: "abcdef0123", stderr: "", exit_code: 0 } });
+  const group = await kit.createRunner([release]).handleRequest({ ...asked, noted: 1, ...records(version) });
+  assert.ok(group.action === "map");
+  assert.deepEqual([group.key, group.items, group.max_in_flight, group.fail_fast, group.after], ["build", ["a"], 4, true, 1]);
 });
