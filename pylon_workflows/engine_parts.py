@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from pylon_workflows.announcements import Announcements
+from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.definitions import Definitions
@@ -69,6 +70,17 @@ class EngineParts:
 
     def _dispatcher_for(self, runner: Runner) -> Dispatcher:
         health = RunnerHealth()
+        queue = FairQueue(
+            places=self._settings.max_in_flight,
+            room=self._settings.max_queued,
+            limit_of=self._definitions.max_in_flight,
+            is_shared=lambda: self._definitions.has_several,
+        )
+
+        def may_have_more_calls(name: str, calls: int) -> bool:
+            limit = self._definitions.max_in_flight(name)
+            return limit is None or queue.places_of(name) + calls < limit
+
         turns = Turns(
             runner,
             health,
@@ -79,12 +91,7 @@ class EngineParts:
             jitter=self._jitter,
             max_records=self._settings.max_records,
             max_history_bytes=self._settings.max_history_bytes,
-        )
-        queue = FairQueue(
-            places=self._settings.max_in_flight,
-            room=self._settings.max_queued,
-            limit_of=self._definitions.max_in_flight,
-            is_shared=lambda: self._definitions.has_several,
+            call_places=CallPlaces(self._settings.max_in_flight, may_have_more_calls),
         )
         pace = Pace(self._settings.max_in_flight, is_shared=lambda: self._definitions.has_several)
         dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace)

@@ -111,6 +111,11 @@ class FairQueue:
         if lane.waiting:
             self._settle(lane)
 
+    def places_of(self, name: str) -> int:
+        """How many places a workflow holds."""
+        lane = self._lanes.get(name)
+        return 0 if lane is None else lane.places
+
     def is_crowded(self, name: str) -> bool:
         """Whether a place of this workflow is wanted: by another of its own, or by a workflow that has too few.
 

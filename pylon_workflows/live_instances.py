@@ -8,6 +8,7 @@ from itertools import islice
 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.turn_request import JoinedRecords
+from pylon_workflows.wave import Wave
 
 _ENTRY_BYTES = 2_000
 _RECORD_BYTES = 500
@@ -25,7 +26,7 @@ class LiveInstance:
     number of the turn that may answer now; closing it makes a late answer stale.
     """
 
-    __slots__ = ("asking", "instance", "lock", "open_turn", "records", "size", "turns", "users")
+    __slots__ = ("asking", "instance", "lock", "open_turn", "records", "size", "turns", "users", "wave")
 
     def __init__(self) -> None:
         self.instance: Instance | None = None
@@ -36,6 +37,7 @@ class LiveInstance:
         self.turns = 0
         self.open_turn: int | None = None
         self.asking: asyncio.Task[None] | None = None
+        self.wave: Wave | None = None
 
     @property
     def loaded(self) -> Instance:
@@ -67,6 +69,7 @@ class LiveInstance:
     def forget(self) -> None:
         """Read the instance from the store again before the next use."""
         self.instance = None
+        self.wave = None
         self.forget_records()
 
     def forget_records(self) -> None:

@@ -35,10 +35,11 @@ class RunLimits(NamedTuple):
 
     def excess(self, instance: Instance) -> str | None:
         """What to tell of a run that is too large; None for all others."""
-        if len(instance.records) < self.records and instance.history_bytes < self.bytes:
+        size = instance.history_bytes + (0 if instance.group is None else instance.group.size)
+        if len(instance.records) < self.records and size < self.bytes:
             return None
         return (
-            f"history-too-large: this run has {len(instance.records)} records and {instance.history_bytes} bytes, "
+            f"history-too-large: this run has {len(instance.records)} records and {size} bytes, "
             f"the limits are {self.records} and {self.bytes}"
         )
 
@@ -126,17 +127,17 @@ class OpenTurn:
     async def apply(self, actions: Sequence[Action]) -> bool:
         """See `ports.Apply`; False, too, when the turn was given up. Raises StoreError but for a full disk."""
         self.hear()
-        return await self._commit(partial(self._applied, actions))
+        return await self.commit(partial(self._applied, actions))
 
     async def fail(self, error: str) -> None:
         """Count what has gone wrong with the answer as a failed attempt."""
-        await self._commit(lambda instance, now: self._decided(instance, self._failure(error), now))
+        await self.commit(lambda instance, now: self._decided(instance, self._failure(error), now))
 
     async def block(self, reason: str) -> None:
         """Park the instance for a reason."""
-        await self._commit(lambda instance, now: self._decided(instance, Block(reason=reason), now))
+        await self.commit(lambda instance, now: self._decided(instance, Block(reason=reason), now))
 
-    async def _commit(self, decide_all: Callable[[Instance, datetime], Decided]) -> bool:
+    async def commit(self, decide_all: Callable[[Instance, datetime], Decided]) -> bool:
         """Make what is decided durable, as soon as there is room; whether the turn goes on."""
         live = self._live
         while True:

@@ -9,10 +9,11 @@ import json
 from datetime import datetime
 from functools import lru_cache
 
+from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.records import Record
 from runner_protocol.fields import format_timestamp
-from runner_protocol.messages import PROTOCOL_VERSION
+from runner_protocol.messages import ADVANCE, PROTOCOL_VERSION, RUN_STEP
 
 _string = json.encoder.encode_basestring
 
@@ -89,25 +90,60 @@ def idempotency_key(instance: Instance) -> str:
 
 def request_body(instance: Instance, records_json: bytes, *, began_at: datetime, deadline: datetime) -> bytes:
     """The request of a turn that begins at `began_at` and is given up at `deadline`."""
-    origin, terms = instance.origin, instance.terms
+    attempt = _attempt(instance, instance.failures_here, instance.last_error)
+    head = _head(instance, ADVANCE, attempt, idempotency_key(instance), began_at, deadline)
+    return b'{%b,"input":%b,"completed_steps":%b}' % (head.encode(), instance.terms.input_json, records_json)
+
+
+def member_idempotency_key(instance: Instance, group: Group, index: int) -> str:
+    """The key of a member; a repeated call has the same."""
+    return f"{instance.id}:{instance.run}:{group.member_key(index)}"
+
+
+def member_request_body(
+    instance: Instance, group: Group, index: int, records_json: bytes, *, began_at: datetime, deadline: datetime
+) -> bytes:
+    """The request of a call of one member (PROTOCOL.md section 5), with the records before its group."""
+    attempt = _attempt(instance, group.failures(index), group.last_error(index))
+    key = _string(member_idempotency_key(instance, group, index))[1:-1]
+    head = _head(instance, RUN_STEP, attempt, key, began_at, deadline)
+    member = (
+        f'"group":{_string(group.key)},"name":{_string(group.member_name(index))},'
+        f'"key":{_string(group.member_key(index))},"index":{index},"total":{group.total}'
+    )
+    return b'{%b,"member":{%b,"input":%b},"input":%b,"completed_steps":%b}' % (
+        head.encode(),
+        member.encode(),
+        group.input_json(index),
+        instance.terms.input_json,
+        records_json,
+    )
+
+
+def _head(
+    instance: Instance, mode: str, attempt: str, idempotency_key: str, began_at: datetime, deadline: datetime
+) -> str:
+    origin = instance.origin
     started_at = format_timestamp(instance.run_started_at or began_at)
     now = format_timestamp(instance.last_position_at) if instance.last_position_at else started_at
-    last_error = "" if instance.last_error is None else f',"last_error":{_string(instance.last_error)}'
-    head = (
-        f'{{{_unchanging(origin.id, origin.name, terms.version, instance.seed)},"current_step":{instance.current_step},'
-        f'"run":{instance.run},"started_at":"{started_at}","now":"{now}","deadline":"{format_timestamp(deadline)}",'
-        f'"attempt":{{"number":{instance.failures_here + 1},"max":{terms.policy.max_retries + 1}{last_error}}},'
-        f'"idempotency_key":"{idempotency_key(instance)}",'
-        f'"history":{{"steps":{len(instance.records)},"bytes":{instance.history_bytes}}},"input":'
+    return (
+        f'{_unchanging(origin.id, origin.name, instance.version, instance.seed)},"mode":"{mode}",'
+        f'"current_step":{instance.current_step},"run":{instance.run},"started_at":"{started_at}","now":"{now}",'
+        f'"deadline":"{format_timestamp(deadline)}","attempt":{attempt},"idempotency_key":"{idempotency_key}",'
+        f'"history":{{"steps":{len(instance.records)},"bytes":{instance.history_bytes}}}'
     )
-    return b'%b%b,"completed_steps":%b}' % (head.encode(), terms.input_json, records_json)
+
+
+def _attempt(instance: Instance, failures: int, last_error: str | None) -> str:
+    error = "" if last_error is None else f',"last_error":{_string(last_error)}'
+    return f'{{"number":{failures + 1},"max":{instance.terms.policy.max_retries + 1}{error}}}'
 
 
 @lru_cache(maxsize=4096)
 def _unchanging(instance_id: str, name: str, version: str | None, seed: str) -> str:
     return (
         f'"workflow_id":"{instance_id}","workflow_name":{_string(name)},"protocol":{PROTOCOL_VERSION},'
-        f'"mode":"advance","workflow_version":{"null" if version is None else _string(version)},"seed":"{seed}"'
+        f'"workflow_version":{"null" if version is None else _string(version)},"seed":"{seed}"'
     )
 
 

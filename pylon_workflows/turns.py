@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Block
 from pylon_workflows.core.instance import Instance
+from pylon_workflows.deferrals import Deferrals
 from pylon_workflows.errors import (
     CorruptDatabaseError,
     MalformedAnswerError,
@@ -19,6 +21,7 @@ from pylon_workflows.errors import (
     UnreadableInstanceError,
 )
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
+from pylon_workflows.members import Members
 from pylon_workflows.open_turn import OpenTurn, RunLimits
 from pylon_workflows.ports import Clock, Runner, Turn
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
@@ -29,8 +32,6 @@ _log = logging.getLogger(__name__)
 
 _STORE_TROUBLE_PAUSE_S = 1.0
 _UNREADABLE_PAUSE_S = 60.0
-_SHORTEST_DEFERRAL_S = 0.1
-_LONGEST_DEFERRAL_S = 300.0
 
 
 class Turns:
@@ -52,6 +53,7 @@ class Turns:
         jitter: Callable[[], float],
         max_records: int,
         max_history_bytes: int,
+        call_places: CallPlaces,
     ) -> None:
         self._runner = runner
         self._health = health
@@ -61,7 +63,16 @@ class Turns:
         self._is_crowded = is_crowded
         self._jitter = jitter
         self._limits = RunLimits(max_records, max_history_bytes)
-        self._deferrals: dict[str, int] = {}
+        self._members = Members(
+            runner=runner,
+            health=health,
+            clock=clock,
+            places=call_places,
+            limits=self._limits,
+            is_crowded=is_crowded,
+            jitter=jitter,
+        )
+        self._deferrals = Deferrals()
         self.stale_answers = 0
 
     async def drive(self, instance_id: str) -> float | None:
@@ -107,6 +118,8 @@ class Turns:
             return None
         turn = OpenTurn(self._changes, self._clock, self._health, self._limits, live, jitter=self._jitter)
         try:
+            if instance.group is not None:
+                return await self._members.go_on(turn, live)
             return await self._ask(turn, instance, live.records)
         except asyncio.CancelledError:
             if turn.is_open or task is None:
@@ -146,12 +159,12 @@ class Turns:
         except MalformedAnswerError as error:
             turn.hear()
             await turn.fail(f"{error.code}: {error}")
-        if turn.has_applied and self._deferrals:
-            self._deferrals.pop(instance.id, None)
+        if turn.has_applied:
+            self._deferrals.forget(instance.id)
         return None if turn.deferred is None else self._deferred(instance.id, turn.deferred)
 
     def _forget(self, instance_id: str) -> None:
-        self._deferrals.pop(instance_id, None)
+        self._deferrals.forget(instance_id)
         self._health.forget(instance_id)
 
     async def _unavailable(self, turn: OpenTurn, error: RunnerUnavailableError) -> float | None:
@@ -173,13 +186,10 @@ class Turns:
         return delay_s if await turn.still_counts() else None
 
     def _deferred(self, instance_id: str, action: Defer) -> float:
-        count = self._deferrals.get(instance_id, 0)
-        if count == 0:
+        if instance_id not in self._deferrals:
             _log.warning("%s: the runner puts it off, it is asked again and again: %s", instance_id, action.reason)
-        self._deferrals[instance_id] = count + 1
         self._health.put_off(instance_id, f"the runner puts it off: {action.reason}", self._clock.now())
-        asked_for_s = max(action.retry_after / timedelta(seconds=1), _SHORTEST_DEFERRAL_S)
-        return max(asked_for_s, min(asked_for_s * 2.0 ** min(count, 30), _LONGEST_DEFERRAL_S))
+        return self._deferrals.put_off(instance_id, action)
 
 
 def _has_to_wait(live: LiveInstance) -> bool:

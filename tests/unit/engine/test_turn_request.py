@@ -7,12 +7,19 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pylon_workflows.core.evolution import begin
+from pylon_workflows.core.evolution import begin, evolve
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.records import Record, Records
 from pylon_workflows.core.retry import RetryPolicy
-from pylon_workflows.core.transitions import InstanceStarted
-from pylon_workflows.turn_request import JoinedRecords, idempotency_key, record_json, request_body
+from pylon_workflows.core.transitions import GroupStarted, InstanceStarted, MemberAttemptFailed
+from pylon_workflows.turn_request import (
+    JoinedRecords,
+    idempotency_key,
+    member_idempotency_key,
+    member_request_body,
+    record_json,
+    request_body,
+)
 from runner_protocol.messages import parse_request
 from runner_protocol.strict_json import encode, parse
 
@@ -150,3 +157,36 @@ def test_a_repeated_turn_has_the_same_key_and_the_next_position_another():
 
 def a_record(key):
     return Record(key=key, name=key, position=0, started_at=NOON, completed_at=NOON, duration_ms=0)
+
+
+@given(name=NAMES, item=VALUES, error=st.none() | TEXTS)
+@settings(max_examples=50)
+def test_the_call_of_a_member_reads_as_it_was_meant(name, item, error):
+    started = GroupStarted(
+        at=NOON,
+        kind="parallel",
+        key="checks",
+        name="checks",
+        fail_fast=True,
+        max_in_flight=2,
+        members_json=encode([["other", None], [name, item]]),
+    )
+    instance = evolve(an_instance([], input={"a": 1}), started)
+    if error is not None:
+        failed = {"at": NOON, "started_at": NOON, "completed_at": NOON, "duration_ms": 1, "failures": 1}
+        instance = evolve(instance, MemberAttemptFailed(index=1, error=error, retry_at=NOON, **failed))
+    body = member_request_body(instance, instance.group, 1, b"[]", began_at=NOON, deadline=NOON + timedelta(seconds=30))
+    request = parse_request(body)
+    key = f"checks/{name}"
+    assert request.mode == "run_step"
+    assert request.member.model_dump() == {
+        "group": "checks",
+        "name": name,
+        "key": key,
+        "index": 1,
+        "total": 2,
+        "input": item,
+    }
+    assert request.attempt.model_dump() == {"number": 1 + (error is not None), "max": 4, "last_error": error}
+    assert request.idempotency_key == member_idempotency_key(instance, instance.group, 1) == f"wf_1:1:{key}"
+    assert (request.input, request.completed_steps, request.workflow_name) == ({"a": 1}, [], "order")

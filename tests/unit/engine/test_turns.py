@@ -524,10 +524,10 @@ async def test_a_cancelled_instance_leaves_no_memory_of_its_deferrals():
         clock.advance(1)
         await asked.until_asked("a")
         turns = engine._engine._dispatcher._drive.__self__
-        assert list(turns._deferrals) == ["a"]
+        assert list(turns._deferrals._counts) == ["a"]
         await engine.cancel("a")
         await settled()
-        assert turns._deferrals == {}
+        assert turns._deferrals._counts == {}
 
 
 async def test_an_instance_that_is_started_anew_does_not_wait_for_what_its_forerunner_was_put_off_to():
@@ -551,7 +551,7 @@ async def test_an_instance_that_is_cancelled_while_it_is_put_off_is_forgotten_at
         await engine.cancel("a")
         await settled()
         dispatcher = engine._engine._dispatcher
-        assert (dispatcher.is_idle, dispatcher._drive.__self__._deferrals) == (True, {})
+        assert (dispatcher.is_idle, dispatcher._drive.__self__._deferrals._counts) == (True, {})
 
 
 async def test_advance_asks_now_about_an_instance_that_was_put_off():
