@@ -151,9 +151,10 @@ class WorkflowTester:
 
         async def is_still() -> bool:
             now = self.clock.now()
-            driven = await self.engine.list(statuses=(Status.PENDING, Status.RUNNING))
-            for summary in driven:
-                if summary.due_at is None and await self._moves_at(await self.engine.get(summary.id)) == now:
+            for summary in await self.engine.list(statuses=(Status.PENDING, Status.RUNNING)):
+                instance = await self.engine.get(summary.id)
+                is_being_committed = instance.revision != summary.revision
+                if is_being_committed or await self._moves_at(instance) == now:
                     return False
             return not await self.store.due(now=now, limit=1)
 
