@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from runner_protocol.kit.errors import OutputError, RetryAfter, is_final
+from runner_protocol.kit.json_values import checked_json
 from runner_protocol.kit.step import StepBody, StepInfo
 from runner_protocol.messages import (
     MAX_ANSWER_BYTES,
@@ -19,7 +20,9 @@ from runner_protocol.messages import (
 )
 from runner_protocol.strict_json import JsonError, encode, parse
 
-_MAX_MESSAGE, _MAX_STACK = 10_000, 30_000
+_MAX_MESSAGE, _MAX_STACK, _MAX_DATA = 10_000, 30_000, 65_536
+_CARRIED = ("vars", "unset", "usage", "progress", "logs", "noted")
+"""What any action may carry beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +44,43 @@ class StepAttempt:
 
     info: StepInfo
     body: StepBody
-    after: int
+    after: int | None
     started_at: datetime
     started: float
 
     @classmethod
-    def begin(cls, info: StepInfo, body: StepBody, *, after: int) -> "StepAttempt":
+    def begin(cls, info: StepInfo, body: StepBody, *, after: int | None) -> "StepAttempt":
         """The attempt begins now."""
         return cls(info=info, body=body, after=after, started_at=datetime.now(UTC), started=perf_counter())
 
     def complete(self, output: Any) -> Answer:
         """The body has returned; an output that JSON would change fails the step, and for good."""
         try:
-            output_json = _checked(output, f"the output of step {self.info.name!r}")
+            output_json = checked_json(output, f"the output of step {self.info.name!r}")
         except OutputError as error:
             return self.fail(error)
-        action = StepComplete(step_name=self.info.name, key=self.info.key, after=self.after, **self._times())
+        action = StepComplete(
+            step_name=self.info.name,
+            key=self.info.key,
+            after=self.after,
+            kind=self.body.kind,
+            input=self.body.input,
+            **self._times(),
+        )
         return Answer(action, output_json)
 
     def fail(self, error: BaseException) -> Answer:
         """The body has raised; the final failure is to be thrown into the workflow's code."""
+        policy = self.body.policy
         return Answer(
             Fail(
                 step_name=self.info.name,
                 key=self.info.key,
                 after=self.after,
                 error=_describe(error),
-                retryable=not is_final(error),
-                retry_after=error.delay if isinstance(error, RetryAfter) else None,
-                max_retries=self.body.max_retries,
+                retryable=policy.is_worth_retrying(error),
+                retry_after=policy.delay(error, self.info.number),
+                max_retries=policy.max_retries,
                 on_exhausted="throw",
                 **self._times(),
             )
@@ -77,7 +88,8 @@ class StepAttempt:
 
     def time_out(self) -> Answer:
         """The body has taken too long."""
-        seconds = self.body.timeout.total_seconds() if self.body.timeout is not None else 0
+        timeout = self.body.policy.timeout
+        seconds = 0 if timeout is None else timeout.total_seconds()
         shown = f"{seconds:.3f}".rstrip("0").rstrip(".")
         return self.fail(TimeoutError(f"step {self.info.name!r} timed out after {shown} s"))
 
@@ -100,7 +112,7 @@ def as_recorded(at: datetime | None) -> datetime:
 def complete_workflow(output: Any) -> Answer:
     """The workflow's function has returned."""
     try:
-        return Answer(Complete(), _checked(output, "what the workflow returned"))
+        return Answer(Complete(), checked_json(output, "what the workflow returned"))
     except OutputError as error:
         return Answer(fail_workflow(error))
 
@@ -120,12 +132,11 @@ def encode_answer(answer: Answer) -> tuple[Answer, bytes]:
     if len(body) <= MAX_ANSWER_BYTES:
         return answer, body
     error = OutputError(f"the output takes {len(body):,} bytes; an answer has at most {MAX_ANSWER_BYTES:,}")
-    failure = fail_workflow(error)
     action = answer.action
+    kept = {name: getattr(action, name) for name in _CARRIED if name in action.model_fields_set}
     if isinstance(action, StepComplete):
-        failure = failure.model_copy(
-            update={"step_name": action.step_name, "key": action.key, "after": action.after, "on_exhausted": "throw"}
-        )
+        kept |= {"step_name": action.step_name, "key": action.key, "after": action.after, "on_exhausted": "throw"}
+    failure = fail_workflow(error).model_copy(update=kept)
     return Answer(failure), encode_message(failure)
 
 
@@ -136,17 +147,12 @@ def _encode(answer: Answer) -> bytes:
     return b'%b,"output":%b}' % (body[:-1], answer.output_json)
 
 
-def _checked(output: Any, what: str) -> bytes:
-    try:
-        return encode(output)
-    except (JsonError, RecursionError) as error:
-        raise OutputError(f"{what} is not lossless JSON: {error}") from None
-
-
 def _describe(error: BaseException) -> ErrorDetail:
     return ErrorDetail(
         type=type(error).__qualname__,
         message=_clean(_text(error))[:_MAX_MESSAGE],
+        code=_code(error),
+        data=_data(error),
         stack=_clean(_stack(error))[-_MAX_STACK:],
     )
 
@@ -156,6 +162,20 @@ def _text(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:
         return f"{type(error).__name__}, whose text cannot be shown"
+
+
+def _code(error: BaseException) -> str | int | None:
+    code = getattr(error, "code", None)
+    return code if type(code) is int or (type(code) is str and len(code) <= _MAX_MESSAGE) else None
+
+
+def _data(error: BaseException) -> Any:
+    """What hangs on the error as `data`, unless it is no JSON or too much: it must not hide the error itself."""
+    try:
+        data = encode(getattr(error, "data", None))
+    except (JsonError, RecursionError):
+        return None
+    return parse(data) if len(data) <= _MAX_DATA else None
 
 
 def _stack(error: BaseException) -> str:

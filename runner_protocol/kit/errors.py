@@ -2,8 +2,9 @@
 
     Exception
       StepFailedError     thrown into workflow code: a step has used up its tries. The step's fault; may be caught
+        TimedOutError     thrown into workflow code: an event or a decision did not come in time. Nobody's fault
       NonRetryableError   raised by a step (or by workflow code): trying again would not help
-        OutputError       raised by the kit for a returned value that JSON would lose or change. The author's fault
+        OutputError       raised by the kit for a value that JSON would lose or change. The author's fault
       RetryAfter          raised by a step (or by workflow code): try again, but not before this long
 
 Whatever else a step raises is a failed attempt, tried again while the step's budget lasts.
@@ -15,20 +16,31 @@ from runner_protocol.durations import MAX_DURATION, DurationError, parse_duratio
 
 
 class StepFailedError(Exception):
-    """A step has failed for good; it is recorded and will not be tried again.
+    """A step has failed for good; it is recorded and will not be tried again. So have a child, and a group.
 
-    `step_name`, `key`, `message` (of the last failure) and `attempts` (how often it was tried) say which and why.
+    `step_name`, `key`, `message` (of the last failure) and `attempts` (how often it was tried) say which and why;
+    `kind` is `step`, or `child`, `parallel` or `map`.
     """
 
-    def __init__(self, step_name: str, message: str, attempts: int, *, key: str | None = None) -> None:
+    def __init__(
+        self, step_name: str, message: str, attempts: int, *, key: str | None = None, kind: str = "step"
+    ) -> None:
         super().__init__(step_name, message, attempts)
         self.step_name = step_name
         self.key = step_name if key is None else key
         self.message = message
         self.attempts = attempts
+        self.kind = kind
 
     def __str__(self) -> str:
-        return f"step {self.step_name!r} failed: {self.message}"
+        return f"step {self.step_name!r} failed: {self.message}" if self.kind == "step" else self.message
+
+
+class TimedOutError(StepFailedError):
+    """A wait with `on_timeout="fail"` is over: the event, or the decision, did not come in time.
+
+    `kind` is `event` or `approval`, `step_name` what was waited for.
+    """
 
 
 class NonRetryableError(Exception):
@@ -36,7 +48,7 @@ class NonRetryableError(Exception):
 
 
 class OutputError(NonRetryableError):
-    """What a step or a workflow returned cannot be recorded; the message names the place inside it."""
+    """What a step or a workflow returned, or gave to a helper, cannot be recorded; the message names the place."""
 
 
 class RetryAfter(Exception):  # noqa: N818 - named after the header that says the same

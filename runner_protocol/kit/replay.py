@@ -21,11 +21,14 @@ from typing import Generic, Literal, TypeVar
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.messages import Diverged, StepRecord
 
-CallKind = Literal["step", "sleep", "event"]
+CallKind = Literal["step", "skip", "sleep", "event", "approval", "child", "parallel", "map", "continue_as_new"]
+_WORK = frozenset({"step", "skip"})
+"""What is done in the turn itself; whatever else is asked for ends it."""
 
 THE_END = "the end of the workflow"
 
 _OTHER_KINDS = frozenset({"sleep", "event", "approval", "child", "parallel", "map"})
+_PREFIXED = frozenset({"sleep", "event", "approval", "child"})
 _FORBIDDEN = re.compile(r"[#\[\]/\ud800-\udfff]")
 
 
@@ -60,24 +63,31 @@ class Replay(Generic[CallT]):
         self._names: Counter[str] = Counter()
         self._open: dict[str, CallT] = {}
         self._unstarted: deque[CallT] = deque()
+        self._kinds: dict[str, str] | None = None
 
     def take_key(self, kind: CallKind, name: str | None) -> str:
         """Give the next free key. Raises TypeError or ValueError for a name that no helper takes."""
-        if kind == "sleep" and name is None:
-            base = "sleep"
-        else:
-            shown = check_name(kind, name)
-            base = shown if kind == "step" else f"{kind}:{shown}"
+        base = _base(kind, name)
         self._names[base] += 1
-        count = self._names[base]
-        return base if count == 1 else f"{base}#{count}"
+        return _numbered(base, self._names[base])
+
+    def next_key(self, kind: CallKind, name: str | None) -> str:
+        """The key that the next such call will get. Raises like `take_key`."""
+        base = _base(kind, name)
+        return _numbered(base, self._names[base] + 1)
+
+    def is_recorded(self, kind: CallKind, key: str) -> bool:
+        """Whether a record with a position has this key, and is of this kind."""
+        if self._kinds is None:
+            self._kinds = {record.key: record.kind for record in self._due}
+        return self._kinds.get(key) == kind
 
     def open(self, call: CallT) -> None:
         """Take note that the code asks for the call's key."""
         call.after = self.handed_out
         self._open[call.key] = call
         self.waiting += 1
-        if call.kind == "step":
+        if call.kind in _WORK:
             self._unstarted.append(call)
 
     def drop(self, call: CallT) -> bool:
@@ -98,19 +108,23 @@ class Replay(Generic[CallT]):
             call = self._open.get(record.key)
             if call is None:
                 return _diverged(record, record.key, next((call.key for call in self.open_calls()), THE_END))
-            if not _is_alike(call.kind, record.kind):
-                return _diverged(record, f"{record.key} (a {record.kind})", f"{call.key} (a {call.kind})")
-            if self._close(call, record.completed_at):
+            if not _is_alike(call.kind, record):
+                kind = "skip" if record.status == "skipped" else record.kind
+                return _diverged(record, f"{record.key} (a {kind})", f"{call.key} (a {call.kind})")
+            if self._close(call, None if record.status == "skipped" else record.completed_at):
                 return call, record
         return None
 
-    def hand_out_live(self, call: CallT, completed_at: datetime) -> bool:
-        """Take what this turn has recorded for the call; false when the code waits for it no more."""
+    def hand_out_live(self, call: CallT, completed_at: datetime | None) -> bool:
+        """Take what this turn has recorded for the call; false when the code waits for it no more.
+
+        A skipped step has no time: the engine gives it one, which this turn does not see, so no later one may.
+        """
         return self._close(call, completed_at)
 
-    def _close(self, call: CallT, completed_at: datetime) -> bool:
+    def _close(self, call: CallT, completed_at: datetime | None) -> bool:
         self.handed_out += 1
-        self.now = completed_at
+        self.now = completed_at or self.now
         del self._open[call.key]
         if not call.is_dropped:
             self.waiting -= 1
@@ -136,15 +150,34 @@ class Replay(Generic[CallT]):
         return None
 
     def suspension(self) -> CallT:
-        """What the code waits for once it waits for no step: what was called first.
+        """What the code waits for once it waits for no step: the end of the run, else what was called first.
 
         Ask only while some call is `waiting`.
         """
-        return next(self.open_calls())
+        return self.continuation() or next(self.open_calls())
+
+    def continuation(self) -> CallT | None:
+        """The call that ends the run, if the code has made one."""
+        return self._open.get(_base("continue_as_new", None))
+
+    def find(self, key: str) -> CallT | None:
+        """The open call with this key."""
+        return self._open.get(key)
 
     def failures(self, key: str) -> Sequence[StepRecord]:
         """The failed attempts that are tried again, oldest first."""
         return self._failures.get(key, ())
+
+
+def _base(kind: CallKind, name: str | None) -> str:
+    if name is None and kind in ("sleep", "continue_as_new"):
+        return kind if kind == "sleep" else f"#{kind}"  # which is no name, and no record's key
+    shown = check_name(kind, name)
+    return f"{kind}:{shown}" if kind in _PREFIXED else shown
+
+
+def _numbered(base: str, count: int) -> str:
+    return base if count == 1 else f"{base}#{count}"
 
 
 def check_name(kind: str, name: object) -> str:
@@ -160,9 +193,11 @@ def check_name(kind: str, name: object) -> str:
     return name
 
 
-def _is_alike(called: CallKind, recorded: str) -> bool:
+def _is_alike(called: CallKind, record: StepRecord) -> bool:
     """A step may be recorded as any kind of work (`http`...), but not as what another helper makes."""
-    return called == recorded or (called == "step" and recorded not in _OTHER_KINDS)
+    if called == "skip":
+        return record.status == "skipped"
+    return called == record.kind or (called == "step" and record.kind not in _OTHER_KINDS)
 
 
 def _diverged(record: StepRecord, expected: str, got: str) -> Diverged:

@@ -10,11 +10,13 @@ from runner_protocol.kit.asgi import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refus
 from runner_protocol.kit.serve import serve_app
 from runner_protocol.kit.turn import Turn
 from runner_protocol.kit.workflow import Workflow
+from runner_protocol.kit.workflows import Workflows
 from runner_protocol.messages import (
     ADVANCE,
-    DESCRIBE,
+    RUN_STEP,
     Defer,
     MalformedMessageError,
+    TurnRequest,
     encode_message,
     parse_question,
 )
@@ -34,19 +36,13 @@ class Runner:
 
     Raises:
         TypeError: something given is no workflow.
-        ValueError: two workflows have one name.
+        ValueError: two workflows have one name and one version.
     """
 
     def __init__(self, workflows: Iterable[Workflow], *, stream: bool = True, cleanup_timeout_s: float = 1.0) -> None:
-        self._workflows: dict[str, Workflow] = {}
+        self._workflows = Workflows(workflows)
         self.is_streaming = stream
         self._cleanup_timeout_s = cleanup_timeout_s
-        for workflow in workflows:
-            if not isinstance(workflow, Workflow):
-                raise TypeError(f'{workflow!r} is no workflow: decorate it with @workflow("name")')
-            if workflow.name in self._workflows:
-                raise ValueError(f"two workflows are named {workflow.name!r}")
-            self._workflows[workflow.name] = workflow
 
     async def handle(self, body: bytes) -> tuple[int, bytes]:
         """Answer one request with one action: HTTP status and JSON. Never raises for what the body holds.
@@ -111,10 +107,20 @@ class Runner:
             request = parse_question(body)
         except MalformedMessageError as error:
             return refuse(400, str(error))
-        if request is None or request.mode != ADVANCE:
-            mode = DESCRIBE if request is None else request.mode[:100]
-            return refuse(400, f"mode: {mode!r} is not supported by this release, only {ADVANCE!r}")
-        workflow = self._workflows.get(request.workflow_name)
-        if workflow is None:
-            return 200, encode_message(Defer(retry_after=_RETRY, reason=f"unknown workflow {request.workflow_name!r}"))
+        if request is None:
+            return 200, self._workflows.describe()
+        return refuse(400, wrong) if (wrong := _check_mode(request)) else self._ask(request, streams=streams)
+
+    def _ask(self, request: TurnRequest, *, streams: bool) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
+        workflow = self._workflows.find(request.workflow_name, request.workflow_version)
+        if isinstance(workflow, str):
+            return 200, encode_message(Defer(retry_after=_RETRY, reason=workflow))
         return Turn(workflow, request, streams=streams, cleanup_timeout_s=self._cleanup_timeout_s).lines()
+
+
+def _check_mode(request: TurnRequest) -> str | None:
+    if request.mode not in (ADVANCE, RUN_STEP):
+        return f"mode: {request.mode[:100]!r} is none that this release knows"
+    if (request.mode == RUN_STEP) != (request.member is not None):
+        return f"member: it is there in mode {RUN_STEP!r}, and only there"
+    return None

@@ -8,7 +8,8 @@ from typing import Any
 
 from runner_protocol.kit.answers import Answer, StepAttempt
 from runner_protocol.kit.call import HelperCall
-from runner_protocol.kit.step import StepBody, StepInfo, call_body, running_step
+from runner_protocol.kit.notes import NoteBook
+from runner_protocol.kit.step import StepBody, StepScope, call_body
 
 logger = logging.getLogger("runner_protocol.kit")
 
@@ -22,12 +23,14 @@ class Ended:
 
     call: HelperCall
     answer: Answer
+    notes: NoteBook | None = None
 
 
 @dataclass(eq=False, slots=True)
 class _Run:
     call: HelperCall
     attempt: StepAttempt
+    notes: NoteBook
     task: asyncio.Task[tuple[Any, BaseException | None]]
     timer: asyncio.TimerHandle | None = None
     has_timed_out: bool = False
@@ -52,15 +55,15 @@ class RunningSteps:
         """Whether a step runs, or has ended and was not given yet."""
         return bool(self._running or self._ended) or self._fatal is not None
 
-    def start(self, call: HelperCall, body: StepBody, info: StepInfo) -> None:
-        """Run the body."""
-        attempt = StepAttempt.begin(info, body, after=call.after)
-        call.context.run(running_step.set, info)
+    def start(self, call: HelperCall, body: StepBody, scope: StepScope, *, after: int | None) -> None:
+        """Run the body, with what helpers called by it are to find."""
+        attempt = StepAttempt.begin(scope.info, body, after=after)
+        call.context.run(scope.enter)
         loop = asyncio.get_running_loop()
         task = loop.create_task(call_body(body.function, body.arguments), context=call.context)
-        run = self._running[call] = _Run(call, attempt, task)
-        if body.timeout is not None:
-            run.timer = loop.call_later(body.timeout.total_seconds(), self._time_out, run)
+        run = self._running[call] = _Run(call, attempt, scope.notes, task)
+        if (limit := body.policy.timeout) is not None:
+            run.timer = loop.call_later(limit.total_seconds(), self._time_out, run)
         task.add_done_callback(lambda _: self._end(run))
 
     def add(self, call: HelperCall, answer: Answer) -> None:
@@ -125,7 +128,7 @@ class RunningSteps:
         else:
             output, error = run.task.result()
             answer = run.attempt.complete(output) if error is None else run.attempt.fail(error)
-        self._ended.append(Ended(run.call, answer))
+        self._ended.append(Ended(run.call, answer, run.notes))
 
     def _stir(self) -> None:
         if self._stirred is not None and not self._stirred.done():

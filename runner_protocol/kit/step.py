@@ -8,9 +8,12 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from random import Random
 from typing import Any
+
+from runner_protocol.kit.notes import NoteBook
+from runner_protocol.kit.options import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +40,42 @@ class StepInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBody:
-    """What an author passed to `ctx.step`: the function, its arguments, the options."""
+    """What an author passed to `ctx.step`: the function, its arguments, the options; of an operation kind and input."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    max_retries: int | None = None
-    timeout: timedelta | None = None
+    policy: Policy
+    kind: str = "step"
+    input: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepScope:
+    """What helpers find when a step's function calls them: its own notes, and random numbers of its own."""
+
+    info: StepInfo
+    random: Random
+    notes: NoteBook = field(default_factory=NoteBook)
+
+    @classmethod
+    def of(cls, info: StepInfo, seed: str) -> "StepScope":
+        """A new attempt's; what it draws must not move what the workflow's function draws next."""
+        return cls(info, Random(f"{seed}:{info.key}:{info.number}"))  # noqa: S311 - no secret is made of it
+
+    def enter(self) -> None:
+        """Let whoever runs in the present context find it."""
+        running_step.set(self.info)
+        step_scope.set(self)
 
 
 running_step: ContextVar[StepInfo | None] = ContextVar("running_step", default=None)
+step_scope: ContextVar[StepScope | None] = ContextVar("step_scope", default=None)
+
+
+def leave_steps() -> None:
+    """Let the present context belong to no step: a turn may be asked for by a step of another runner."""
+    running_step.set(None)
+    step_scope.set(None)
 
 
 def current_step() -> StepInfo:

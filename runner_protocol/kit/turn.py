@@ -10,6 +10,7 @@ but not for ever.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import cast
@@ -18,12 +19,29 @@ from runner_protocol.kit.answers import Answer, as_recorded, complete_workflow, 
 from runner_protocol.kit.call import HelperCall, Suspension
 from runner_protocol.kit.code import Code, Raised, Returned
 from runner_protocol.kit.context import Context
-from runner_protocol.kit.errors import StepFailedError
-from runner_protocol.kit.replay import CallKind, Replay
+from runner_protocol.kit.errors import StepFailedError, TimedOutError
+from runner_protocol.kit.groups import Group
+from runner_protocol.kit.history import HandedOut
+from runner_protocol.kit.notes import Note, NoteBook, RunNotes, Vars, written
+from runner_protocol.kit.options import Policy
+from runner_protocol.kit.replay import THE_END, CallKind, Replay
 from runner_protocol.kit.running import RunningSteps
-from runner_protocol.kit.step import StepBody, StepInfo, running_step
+from runner_protocol.kit.step import StepBody, StepInfo, StepScope, leave_steps
 from runner_protocol.kit.workflow import Workflow
-from runner_protocol.messages import UNKNOWN_ERROR, Diverged, Fail, StepComplete, StepRecord, StepStart, TurnRequest
+from runner_protocol.messages import (
+    UNKNOWN_ERROR,
+    ContinueAsNew,
+    Diverged,
+    Fail,
+    HistorySize,
+    MemberRequest,
+    StepComplete,
+    StepRecord,
+    StepSkip,
+    StepStart,
+    TurnRequest,
+    encode_message,
+)
 
 logger = logging.getLogger("runner_protocol.kit")
 
@@ -47,6 +65,8 @@ class Turn:
         self._random, self._drawn_after = Random(), -1  # noqa: S311 - repeatable is what it must be
         self._strays = 0
         self._forgotten: dict[str, None] = {}
+        self._notes = RunNotes(request.vars, request.noted)
+        self._handed_out = HandedOut()
         self._steps = RunningSteps()
         self._has_failed = False
         shown = f"{request.workflow_id}: the code of workflow {workflow.name!r}"
@@ -59,23 +79,20 @@ class Turn:
             while True:
                 if not self._is_over:
                     if (diverged := await self._run_on()) is not None:
-                        yield encode_answer(Answer(diverged))[1]
+                        yield encode_message(diverged)
                         return
                     for line in self._start_steps():
                         yield line
                 if not self._steps:
                     break
                 if (ended := await self._steps.next()) is not None:
-                    answer, line = encode_answer(ended.answer)
-                    if isinstance(answer.action, Fail):
-                        self._has_failed = True
-                        logger.info("%s: %s has failed", self._request.workflow_id, ended.call.key)
+                    answer, line = self._encode(ended.answer, ended.notes)
                     yield line
-                    if not self._streams:
+                    if not self._streams or self._request.member is not None:
                         return
                     self._record(ended.call, answer)
             if not self._is_over:
-                yield encode_answer(self._last())[1]
+                yield self._encode(self._last())[1]
         finally:
             await self._steps.close()
             await self._code.close(call.future for call in self._replay.open_calls())
@@ -95,34 +112,101 @@ class Turn:
         return self._has_failed or self._code.is_astray
 
     async def _run_code(self) -> object:
-        running_step.set(None)  # this turn may have been asked for by a step of a runner in the same process
+        leave_steps()  # this turn may have been asked for by a step of a runner in the same process
         return await self._workflow(Context(self._request, self), self._request.input)
 
     def _start_steps(self) -> Iterator[bytes]:
-        """Run the steps that the code asks for: all of them, or without streams the first."""
+        """Run the steps that the code asks for: all of them, without streams the first, of a group the one member."""
+        if self._request.member is not None:
+            yield from self._start_member(self._request.member)
+            return
         while self._code.ended is None and (self._streams or not self._steps):
             if (call := self._replay.next_step()) is None:
                 return
+            if isinstance(call.deed, StepSkip):
+                fields = {"step_name": call.name, "key": call.key, "after": call.after}
+                self._steps.add(call, Answer(call.deed.model_copy(update=fields)))
+                continue
             body = cast(StepBody, call.deed)
-            if self._streams and body.timeout is not None:
-                start = StepStart(step_name=call.name, key=call.key, timeout=body.timeout)
-                yield encode_answer(Answer(start))[1]
-            self._steps.start(call, body, self._info(call, body))
+            yield from self._announce(call.name, call.key, body)
+            failures = self._replay.failures(call.key)
+            info = self._info(
+                name=call.name or "",
+                key=call.key,
+                number=len(failures) + 1,
+                last_error=failures[-1].error if failures else None,
+                policy=body.policy,
+            )
+            self._steps.start(call, body, StepScope.of(info, self._request.seed), after=call.after)
+
+    def _start_member(self, member: MemberRequest) -> Iterator[bytes]:
+        call = self._replay.find(member.group)
+        body = call.deed.body_of(member) if call is not None and isinstance(call.deed, Group) else None
+        if call is None or body is None:
+            others = next((open_call.key for open_call in self._replay.open_calls()), THE_END)
+            got = others if call is None else f"{call.key} (a {call.kind}) without this member"
+            yield encode_message(Diverged(position=self._replay.handed_out, expected=member.key, got=got))
+            self._code.is_astray = True
+            return
+        attempt = self._request.attempt
+        yield from self._announce(member.name, member.key, body)
+        info = self._info(
+            name=member.name,
+            key=member.key,
+            number=attempt.number,
+            last_error=attempt.last_error,
+            policy=body.policy,
+        )
+        self._steps.start(call, body, StepScope.of(info, self._request.seed), after=None)
+
+    def _announce(self, name: str | None, key: str, body: StepBody) -> Iterator[bytes]:
+        if self._streams and body.policy.timeout is not None:
+            yield encode_message(StepStart(step_name=name, key=key, timeout=body.policy.timeout))
+
+    def _info(self, *, name: str, key: str, number: int, last_error: str | None, policy: Policy) -> StepInfo:
+        return StepInfo(
+            workflow_id=self._request.workflow_id,
+            run=self._request.run,
+            name=name,
+            key=key,
+            number=number,
+            max=self._request.attempt.max if policy.max_retries is None else policy.max_retries + 1,
+            last_error=last_error,
+        )
+
+    def _encode(self, answer: Answer, own: NoteBook | None = None) -> tuple[Answer, bytes]:
+        """Write the answer together with the notes that have not gone out; a `diverged` applies none."""
+        if not isinstance(answer.action, Diverged):
+            is_member = self._request.member is not None
+            notes = written([own] if own else []) if is_member else self._notes.take(own)
+            if notes:
+                answer = replace(answer, action=answer.action.model_copy(update=notes))
+        answer, line = encode_answer(answer)
+        if isinstance(answer.action, Fail):
+            self._has_failed = True
+            what = answer.action.key or "the workflow's function"
+            logger.info("%s: %s has failed", self._request.workflow_id, what)
+        return answer, line
 
     def _record(self, call: HelperCall, answer: Answer) -> None:
         """Hand out what this turn has recorded, as the next one would."""
-        action = answer.action
-        if isinstance(action, StepComplete) and not self._is_over:
-            is_awaited = self._replay.hand_out_live(call, as_recorded(action.completed_at))
-            if is_awaited and not call.future.done():
-                call.future.set_result(answer.output)
+        if self._is_over:
+            return
+        at = as_recorded(answer.action.completed_at) if isinstance(answer.action, StepComplete) else None
+        self._handed_out.add(answer.output_json or b"null")
+        if self._replay.hand_out_live(call, at):
+            call.answer(answer.output)
 
     def _last(self) -> Answer:
         """What the turn comes to, now that no step runs."""
-        if self._code.ended is not None:
-            return self._ending(self._code.ended)
-        call = self._replay.suspension()
-        return Answer(cast(Suspension, call.deed).model_copy(update={"after": call.after}))
+        ended, call = self._code.ended, self._replay.continuation()
+        if ended is not None and (call is None or isinstance(ended, Raised)):
+            return self._ending(ended)
+        call = call or self._replay.suspension()
+        deed = call.deed.action if isinstance(call.deed, Group) else cast(Suspension, call.deed)
+        if isinstance(deed, ContinueAsNew):
+            return Answer(deed)
+        return Answer(deed.model_copy(update={"key": call.key, "after": call.after}))
 
     def _ending(self, ended: Returned | Raised) -> Answer:
         how = f" ({type(ended.error).__name__} was raised)" if isinstance(ended, Raised) else ""
@@ -136,27 +220,14 @@ class Turn:
         return complete_workflow(ended.output)
 
     def _deliver(self, call: HelperCall, record: StepRecord) -> None:
-        if call.future.done():  # cancelled in this very pass of the loop: the code is about to drop it
-            return
+        self._handed_out.add(record)
         if record.status != "failed":
-            call.future.set_result(None if call.kind == "sleep" else record.output)
+            call.answer(record.output)
             return
+        raised = TimedOutError if call.kind in ("event", "approval") else StepFailedError
+        name = record.name if call.kind == "step" else call.name or ""
         attempts = len(self._replay.failures(call.key)) + 1
-        error = StepFailedError(record.name, record.error or UNKNOWN_ERROR, attempts, key=record.key)
-        call.future.set_exception(error)
-        call.future.exception()  # seen: a call that nobody awaits is no reason for asyncio to complain
-
-    def _info(self, call: HelperCall, body: StepBody) -> StepInfo:
-        failures = self._replay.failures(call.key)
-        return StepInfo(
-            workflow_id=self._request.workflow_id,
-            run=self._request.run,
-            name=call.name or "",
-            key=call.key,
-            number=len(failures) + 1,
-            max=self._request.attempt.max if body.max_retries is None else body.max_retries + 1,
-            last_error=failures[-1].error if failures else None,
-        )
+        call.fail(raised(name, record.error or UNKNOWN_ERROR, attempts, key=record.key, kind=call.kind))
 
     @property
     def now(self) -> datetime:
@@ -169,6 +240,26 @@ class Turn:
             self._drawn_after = self._replay.handed_out
             self._random.seed(f"{self._request.seed}:{self._drawn_after}")
         return self._random
+
+    @property
+    def vars(self) -> Vars:
+        """The durable variables."""
+        return self._notes.vars
+
+    @property
+    def history(self) -> HistorySize:
+        """How long the run has become, up to the last record handed out."""
+        return self._handed_out.size
+
+    def note(self, note: Note) -> None:
+        """Put down a note of the workflow's function, unless no replay could repeat that."""
+        if self._code.move():
+            self._notes.add(note)
+
+    def is_recorded(self, kind: CallKind, name: str) -> bool:
+        """Whether the engine knows already what the next such call asks for."""
+        key, member = self._replay.next_key(kind, name), self._request.member
+        return self._replay.is_recorded(kind, key) or (member is not None and member.group == key)
 
     def take_key(self, kind: CallKind, name: str | None) -> str:
         """Give the next free key, or refuse the name."""

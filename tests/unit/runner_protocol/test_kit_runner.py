@@ -109,7 +109,8 @@ async def test_an_unknown_workflow_is_deferred() -> None:
         (json.dumps(request_for("echo", run="1")).encode(), "run"),
         (json.dumps({**request_for("echo"), "workflow_name": None}).encode(), "workflow_name"),
         (json.dumps(request_for("echo", completed_steps=[{}])).encode(), "completed_steps.0.step_id"),
-        (json.dumps(request_for("echo", mode="describe")).encode(), "mode: 'describe' is not supported"),
+        (json.dumps(request_for("echo", mode="jump")).encode(), "mode: 'jump' is none that this release knows"),
+        (json.dumps(request_for("echo", mode="run_step")).encode(), "member: it is there in mode 'run_step'"),
     ],
 )
 async def test_a_malformed_request_is_400_and_the_field_is_named(body: bytes, named: str) -> None:

@@ -5,13 +5,21 @@ import runner_protocol
 
 def test_the_public_names_are_these() -> None:
     assert runner_protocol.__all__ == [
+        "Approval",
+        "CommandError",
         "Context",
+        "HttpError",
+        "HttpResult",
         "NonRetryableError",
+        "Operation",
         "OutputError",
         "RetryAfter",
         "Runner",
+        "ShellResult",
         "StepFailedError",
         "StepInfo",
+        "StepOptions",
+        "TimedOutError",
         "Workflow",
         "current_step",
         "workflow",
