@@ -28,9 +28,13 @@ def record_json(record: Record, index: int) -> bytes:
     """
     error = "null" if record.error is None else _string(record.error)
     position = "null" if record.position is None else record.position
-    input_json = b"" if record.input_json is None else b',"input":%b' % record.input_json
-    notes = b"" if record.notes_json is None else b",%b" % record.notes_json[1:-1]
-    return b'{"step_id":"step_%d",%b,"output":%b,%b%b%b}' % (
+    depends_on = record.depends_on
+    if not depends_on:
+        dependencies = ""
+    else:
+        keys = _string(depends_on[0]) if len(depends_on) == 1 else ",".join(map(_string, depends_on))
+        dependencies = f',"depends_on":[{keys}]'
+    return b'{"step_id":"step_%d",%b,"output":%b,%b%b}' % (
         index,
         f'"name":{_string(record.name)},"status":"{record.status}"'.encode(),
         record.output_json,
@@ -39,15 +43,16 @@ def record_json(record: Record, index: int) -> bytes:
             f'"completed_at":"{format_timestamp(record.completed_at)}","duration_ms":{record.duration_ms},'
             f'"retry_count":{record.retry_count},"key":{_string(record.key)},"kind":"{record.kind}",'
             f'"position":{position},"final":{_boolean(record.final)},"timed_out":{_boolean(record.timed_out)}'
-            f"{_dependencies(record.depends_on) if record.depends_on else ''}"
+            f"{dependencies}"
         ).encode(),
-        input_json,
-        notes,
+        _beside(record) if record.input_json or record.notes_json else b"",
     )
 
 
-def _dependencies(keys: tuple[str, ...]) -> str:
-    return f',"depends_on":[{",".join(map(_string, keys))}]'
+def _beside(record: Record) -> bytes:
+    input_json = b"" if record.input_json is None else b',"input":%b' % record.input_json
+    notes = b"" if record.notes_json is None else b",%b" % record.notes_json[1:-1]
+    return input_json + notes
 
 
 class JoinedRecords:

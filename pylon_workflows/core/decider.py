@@ -74,13 +74,12 @@ def decide(instance: Instance, command: Command, now: datetime) -> Sequence[Tran
         case ApplyAction():
             if _is_late(instance, command):
                 return []
-            applied = _apply(instance, command, now)
-            return [*_first_answer(instance, command.turn_started_at), *applied] if applied else []
+            return _answered(instance, command, _apply(instance, command, now))
         case FailTurn():
             if _is_late(instance, command):
                 return []
             failure = steps.failed(instance, Fail(error=command.error), command.turn_started_at, now, command.jitter)
-            return [*_first_answer(instance, command.turn_started_at), *failure]
+            return _answered(instance, command, failure)
         case ApplyMember():
             return groups.member_answered(instance, command, now)
         case EndGroup():
@@ -118,8 +117,13 @@ def _is_late(instance: Instance, command: ApplyAction | FailTurn) -> bool:
     return not instance.is_runnable
 
 
-def _first_answer(instance: Instance, turn_started_at: datetime) -> Sequence[Transition]:
-    return [RunStarted(at=turn_started_at)] if instance.started_at is None else []
+def _answered(
+    instance: Instance, command: ApplyAction | FailTurn, applied: Sequence[Transition]
+) -> Sequence[Transition]:
+    """The first answer that counts begins the run."""
+    if instance.started_at is None and applied:
+        return [RunStarted(at=command.turn_started_at), *applied]
+    return applied
 
 
 def _apply(instance: Instance, command: ApplyAction, now: datetime) -> Sequence[Transition]:

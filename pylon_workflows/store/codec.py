@@ -114,7 +114,7 @@ _KINDS: dict[type, _Kind] = {
 class _Shape:
     """What a transition's class looks like, taken from its annotations once.
 
-    `required` and `defaults` are the fields of the body: those that have to be there, and those that may be left out.
+    `required` and `defaulted` are the fields of the body: those that have to be there, and those that may be left out.
     """
 
     transition: type[Any]
@@ -122,7 +122,8 @@ class _Shape:
     takes_no_payload: bool
     required: tuple[str, ...]
     read_required: Callable[[Any], tuple[Any, ...]]
-    defaults: tuple[tuple[str, Any], ...]
+    defaulted: dict[str, _Kind]
+    defaults: tuple[Any, ...]
     read_defaulted: Callable[[Any], tuple[Any, ...]]
     allowed: dict[str, frozenset[type]]
     writers: tuple[tuple[str, Callable[[Any], Any]], ...]
@@ -140,17 +141,18 @@ def _shape(transition: type[Any]) -> _Shape:
         kind = kinds[field.name] = next(_KINDS[each] for each in types if each is not type(None))
         allowed[field.name] = frozenset({kind.stored, *(each for each in types if each is type(None))})
     required = tuple(field.name for field in in_body if field.default is MISSING)
-    defaults = tuple((field.name, field.default) for field in in_body if field.default is not MISSING)
+    defaulted = {field.name: kinds[field.name] for field in in_body if field.default is not MISSING}
     return _Shape(
         transition=transition,
         payload=payload,
         takes_no_payload=payload is None or type(None) in get_args(hints[payload]),
         required=required,
         read_required=_reader(required),
-        defaults=defaults,
-        read_defaulted=_reader([name for name, _ in defaults]),
+        defaulted=defaulted,
+        defaults=tuple(field.default for field in in_body if field.default is not MISSING),
+        read_defaulted=_reader(tuple(defaulted)),
         allowed=allowed,
-        writers=tuple((name, kind.write) for name, kind in kinds.items() if kind.write is not None),
+        writers=tuple((name, write) for name in required if (write := kinds[name].write) is not None),
         readers=tuple((name, kind.read) for name, kind in kinds.items() if kind.read is not None),
     )
 
@@ -170,19 +172,25 @@ def encode(transition: Transition) -> Encoded:
     kind = type(transition)
     shape = _SHAPES[kind]
     values = dict(zip(shape.required, shape.read_required(transition), strict=True))
-    for (name, default), value in zip(shape.defaults, shape.read_defaulted(transition), strict=True):
-        if value != default:
-            values[name] = value
     for name, write in shape.writers:
-        value = values.get(name)
+        value = values[name]
         if value is not None:
             values[name] = write(value)
+    if (defaulted := shape.read_defaulted(transition)) != shape.defaults:
+        _add_defaulted(values, shape, defaulted)
     payload = None if shape.payload is None else getattr(transition, shape.payload)
     try:
         body = to_json(values).decode()
     except PydanticSerializationError as error:
         raise InvalidInputError(f"{kind.__name__}: holds text that is no Unicode: {error}") from error
     return Encoded(kind.__name__, to_microseconds(transition.at), body, payload)
+
+
+def _add_defaulted(values: dict[str, Any], shape: _Shape, defaulted: tuple[Any, ...]) -> None:
+    for name, default, value in zip(shape.defaulted, shape.defaults, defaulted, strict=True):
+        if value != default:
+            write = shape.defaulted[name].write
+            values[name] = value if value is None or write is None else write(value)
 
 
 def decode_history(

@@ -46,22 +46,12 @@ def record_key(instance: Instance, given: str | None, name: str) -> str:
     return given
 
 
-def beside(instance: Instance, action: Recording) -> dict[str, Any]:
-    """`after` and `notes_json` of the action's transition, as far as they are not the defaults.
-
-    Raises:
-        MalformedAnswerError: see `notes_json`; or `after` counts more positions than there are.
-    """
-    found: dict[str, Any] = {}
-    after = action.after
-    if after is not None:
-        if after > instance.current_step:
-            raise MalformedAnswerError(f"after: {after} positions, but this run has taken {instance.current_step}")
-        found["after"] = after
-    notes = notes_json(instance, action)
-    if notes is not None:
-        found["notes_json"] = notes
-    return found
+def after(instance: Instance, action: Recording) -> int | None:
+    """How many positions the code had been handed. Raises MalformedAnswerError when those are more than there are."""
+    positions = action.after
+    if positions is not None and positions > instance.current_step:
+        raise MalformedAnswerError(f"after: {positions} positions, but this run has taken {instance.current_step}")
+    return positions
 
 
 def notes_json(instance: Instance, action: Noting) -> bytes | None:

@@ -1,7 +1,6 @@
 """What an attempt came to: when it ran, and whether a failure is retried (PROTOCOL.md section 2, Retries)."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.successor import milliseconds
@@ -11,14 +10,12 @@ from runner_protocol.strict_json import encode_parsed
 _LONGEST_MS = 2**53 - 1
 
 
-def times(action: StepComplete | Fail, called_at: datetime, now: datetime) -> dict[str, Any]:
-    """When the attempt ran: as the runner says, else from the call to its answer."""
+def times(action: StepComplete | Fail, called_at: datetime, now: datetime) -> tuple[datetime, datetime, int]:
+    """When the attempt began and ended, and how many milliseconds it took: as the runner says, else as we saw it."""
     started_at, completed_at = action.started_at or called_at, action.completed_at or now
     if action.duration_ms is not None:
-        duration_ms = round(min(action.duration_ms, _LONGEST_MS))
-    else:
-        duration_ms = max(0, milliseconds(completed_at - started_at))
-    return {"started_at": started_at, "completed_at": completed_at, "duration_ms": duration_ms}
+        return started_at, completed_at, round(min(action.duration_ms, _LONGEST_MS))
+    return started_at, completed_at, max(0, milliseconds(completed_at - started_at))
 
 
 def backoff(instance: Instance, action: Fail, failures: int, jitter: float) -> timedelta | None:

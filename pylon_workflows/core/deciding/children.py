@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pylon_workflows.core.commands import ApplyAction, FinishChild
-from pylon_workflows.core.deciding.asking import beside, record_key
+from pylon_workflows.core.deciding.asking import after, notes_json, record_key
 from pylon_workflows.core.instance import ChildWait, Instance, Status
 from pylon_workflows.core.transitions import ChildFinished, ChildStarted, StepFailed
 from pylon_workflows.errors import MalformedAnswerError
@@ -30,7 +30,8 @@ def started(instance: Instance, action: StartChild, command: ApplyAction, now: d
             completed_at=now,
             duration_ms=0,
             kind="child",
-            **beside(instance, action),
+            after=after(instance, action),
+            notes_json=notes_json(instance, action),
         )
     if command.child is None:
         raise MalformedAnswerError("action: 'start_child' cannot be applied here: nobody starts the child")
@@ -43,7 +44,8 @@ def started(instance: Instance, action: StartChild, command: ApplyAction, now: d
         is_awaited=action.wait,
         on_parent_close=action.on_parent_close,
         position=None if action.wait else instance.current_step,
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pylon_workflows.core.commands import ApplyMember, EndGroup
-from pylon_workflows.core.deciding.asking import beside, notes_json, record_key
+from pylon_workflows.core.deciding.asking import after, notes_json, record_key
 from pylon_workflows.core.deciding.attempts import backoff, detail_json, times
 from pylon_workflows.core.deciding.ends import diverged
 from pylon_workflows.core.groups import Group
@@ -41,7 +41,8 @@ def opened(instance: Instance, action: Parallel | Map, now: datetime) -> list[Tr
         fail_fast=action.fail_fast,
         max_in_flight=action.max_in_flight,
         members_json=encode_parsed(members),
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
     if members:
         return [started]
@@ -63,10 +64,13 @@ def member_answered(instance: Instance, command: ApplyMember, now: datetime) -> 
     match action:
         case StepComplete():
             _check(group, index, action)
+            started_at, completed_at, duration_ms = times(action, command.called_at, now)
             succeeded = MemberSucceeded(
                 at=now,
                 index=index,
-                **times(action, command.called_at, now),
+                started_at=started_at,
+                completed_at=completed_at,
+                duration_ms=duration_ms,
                 output_json=encode_parsed(action.output),
                 notes_json=notes_json(instance, action),
             )
@@ -95,12 +99,15 @@ def _failed(instance: Instance, group: Group, command: ApplyMember, action: Fail
     index = command.index
     failures = group.failures(index) + 1
     delay = None if group.is_failing else backoff(instance, action, failures, command.jitter)
+    started_at, completed_at, duration_ms = times(action, command.called_at, now)
     attempt: dict[str, Any] = {
         "at": now,
         "index": index,
         "failures": failures,
         "error": action.message,
-        **times(action, command.called_at, now),
+        "started_at": started_at,
+        "completed_at": completed_at,
+        "duration_ms": duration_ms,
         "detail_json": detail_json(action),
         "notes_json": notes_json(instance, action),
     }

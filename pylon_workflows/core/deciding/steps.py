@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pylon_workflows.core.deciding.asking import beside, record_key
+from pylon_workflows.core.deciding.asking import after, notes_json, record_key
 from pylon_workflows.core.deciding.attempts import backoff, detail_json, times
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import (
@@ -25,16 +25,20 @@ from runner_protocol.strict_json import encode_parsed
 def completed(instance: Instance, action: StepComplete, turn_started_at: datetime, now: datetime) -> StepSucceeded:
     """A step has run."""
     name = action.step_name or UNKNOWN_STEP
+    started_at, completed_at, duration_ms = times(action, turn_started_at, now)
     return StepSucceeded(
         at=now,
         key=record_key(instance, action.key, name),
         name=name,
         position=instance.current_step,
-        **times(action, turn_started_at, now),
+        started_at=started_at,
+        completed_at=completed_at,
+        duration_ms=duration_ms,
         output_json=encode_parsed(action.output),
         kind=action.kind,
         input_json=None if action.input is None else encode_parsed(action.input),
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
 
 
@@ -47,7 +51,8 @@ def skipped(instance: Instance, action: StepSkip, now: datetime) -> StepSkipped:
         name=name,
         position=instance.current_step,
         reason=action.reason,
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
 
 
@@ -67,7 +72,8 @@ def asleep(instance: Instance, action: Sleep, now: datetime) -> SleepStarted:
         name=f"sleep:{action.name or length}",
         position=instance.current_step,
         due_at=due_at,
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
 
 
@@ -82,14 +88,18 @@ def failed(
     key = record_key(instance, action.key, name)
     failures = 1 + (instance.failures_here if action.key is None else instance.records.failures(key))
     delay = backoff(instance, action, failures, jitter)
+    started_at, completed_at, duration_ms = times(action, turn_started_at, now)
     attempt: dict[str, Any] = {
         "at": now,
         "key": key,
         "name": name,
         "failures": failures,
         "error": action.message,
-        **times(action, turn_started_at, now),
-        **beside(instance, action),
+        "started_at": started_at,
+        "completed_at": completed_at,
+        "duration_ms": duration_ms,
+        "after": after(instance, action),
+        "notes_json": notes_json(instance, action),
     }
     detail = detail_json(action)
     if delay is not None:

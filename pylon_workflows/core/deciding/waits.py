@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from pylon_workflows.core.commands import DecideApproval, DeliverEvent
-from pylon_workflows.core.deciding.asking import beside, record_key
+from pylon_workflows.core.deciding.asking import after, notes_json, record_key
 from pylon_workflows.core.deciding.ends import refuse_finished
 from pylon_workflows.core.deciding.matching import matches
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, Instance
@@ -37,7 +37,8 @@ def event_wanted(instance: Instance, action: WaitEvent, now: datetime) -> EventT
                 key=key,
                 position=instance.current_step,
                 started_at=now,
-                **beside(instance, action),
+                after=after(instance, action),
+                notes_json=notes_json(instance, action),
             )
     return WaitStarted(
         at=now,
@@ -47,7 +48,8 @@ def event_wanted(instance: Instance, action: WaitEvent, now: datetime) -> EventT
         match_json=encode_parsed(action.match) if action.match else None,
         correlation=action.correlation,
         on_timeout=action.on_timeout,
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
 
 
@@ -77,7 +79,8 @@ def approval_wanted(instance: Instance, action: Approval, now: datetime) -> Appr
         due_at=None if action.timeout is None else now + action.timeout,
         on_timeout=action.on_timeout,
         data_json=encode_parsed(action.data),
-        **beside(instance, action),
+        after=after(instance, action),
+        notes_json=notes_json(instance, action),
     )
 
 
