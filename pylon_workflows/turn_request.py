@@ -56,13 +56,14 @@ def _beside(record: Record) -> bytes:
 
 
 class JoinedRecords:
-    """The records of one run as a JSON array that grows; asking again costs only what is new."""
+    """The records of a run as a JSON array that grows; asking again costs only what is new."""
 
-    __slots__ = ("_count", "_joined")
+    __slots__ = ("_count", "_joined", "_run")
 
     def __init__(self) -> None:
         self._joined = bytearray(b"[")
         self._count = 0
+        self._run = 1
 
     @property
     def size(self) -> int:
@@ -71,14 +72,22 @@ class JoinedRecords:
 
     async def catch_up(self, instance: Instance) -> None:
         """Join what is new of a long history, letting other work go on; `json` does the rest."""
+        self._turn_to_run(instance)
         while len(instance.records) - self._count > _JOINED_AT_A_TIME:
             self._join(instance, self._count + _JOINED_AT_A_TIME)
             await asyncio.sleep(0)
 
     def json(self, instance: Instance) -> bytes:
         """All records of `instance`, which must be a later state of the one asked about before."""
+        self._turn_to_run(instance)
         self._join(instance, len(instance.records))
         return bytes(self._joined) + b"]"
+
+    def _turn_to_run(self, instance: Instance) -> None:
+        if instance.run != self._run:
+            self._joined = bytearray(b"[")
+            self._count = 0
+            self._run = instance.run
 
     def _join(self, instance: Instance, end: int) -> None:
         for index in range(self._count, end):
@@ -97,7 +106,7 @@ def request_body(instance: Instance, records_json: bytes, *, began_at: datetime,
     """The request of a turn that begins at `began_at` and is given up at `deadline`."""
     attempt = _attempt(instance, instance.failures_here, instance.last_error)
     head = _head(instance, ADVANCE, attempt, idempotency_key(instance), began_at, deadline)
-    return b'{%b,"input":%b,"completed_steps":%b}' % (head.encode(), instance.terms.input_json, records_json)
+    return b'{%b,"input":%b,"completed_steps":%b}' % (head, instance.terms.input_json, records_json)
 
 
 def member_idempotency_key(instance: Instance, group: Group, index: int) -> str:
@@ -117,7 +126,7 @@ def member_request_body(
         f'"key":{_string(group.member_key(index))},"index":{index},"total":{group.total}'
     )
     return b'{%b,"member":{%b,"input":%b},"input":%b,"completed_steps":%b}' % (
-        head.encode(),
+        head,
         member.encode(),
         group.input_json(index),
         instance.terms.input_json,
@@ -127,16 +136,24 @@ def member_request_body(
 
 def _head(
     instance: Instance, mode: str, attempt: str, idempotency_key: str, began_at: datetime, deadline: datetime
-) -> str:
+) -> bytes:
     origin = instance.origin
     started_at = format_timestamp(instance.run_started_at or began_at)
     now = format_timestamp(instance.last_position_at) if instance.last_position_at else started_at
-    return (
+    head = (
         f'{_unchanging(origin.id, origin.name, instance.version, instance.seed)},"mode":"{mode}",'
         f'"current_step":{instance.current_step},"run":{instance.run},"started_at":"{started_at}","now":"{now}",'
         f'"deadline":"{format_timestamp(deadline)}","attempt":{attempt},"idempotency_key":"{idempotency_key}",'
         f'"history":{{"steps":{len(instance.records)},"bytes":{instance.history_bytes}}}'
     )
+    if instance.noted:
+        head += f',"noted":{instance.noted}'
+    if origin.parent_id is not None:
+        key = "null" if origin.parent_key is None else _string(origin.parent_key)
+        head += f',"parent":{{"workflow_id":"{origin.parent_id}","key":{key}}}'
+    if not instance.run_vars:
+        return head.encode()
+    return b'%b,"vars":%b' % (head.encode(), instance.run_vars.json)
 
 
 def _attempt(instance: Instance, failures: int, last_error: str | None) -> str:

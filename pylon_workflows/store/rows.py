@@ -17,6 +17,8 @@ Row = tuple[Any, ...]
 TRANSITION = ("type", "at", "body", "payload")
 STATE = (
     "run",
+    "version",
+    "max_retries",
     "status",
     "current_step",
     "waiting_for",
@@ -27,9 +29,9 @@ STATE = (
     "completed_at",
     "is_unannounced",
 )
-ORIGIN = ("name", "version", "max_retries", "created_at", "idempotency_key")
+ORIGIN = ("name", "created_at", "idempotency_key")
 _RESTORED_STATE = STATE[:-1]
-RESTORED = ("id", "revision", "name", "version", "max_retries", "created_at", *_RESTORED_STATE)
+RESTORED = ("id", "revision", "name", "created_at", *_RESTORED_STATE)
 APPENDED = ("id", "revision", *TRANSITION, "former_revision", *STATE)
 CREATED = ("id", "revision", *TRANSITION, *ORIGIN, *STATE)
 SUMMARY = tuple(field.name for field in fields(InstanceSummary))
@@ -72,8 +74,6 @@ def created_row(instance: Instance) -> Row:
         instance.revision,
         *encode(origin),
         origin.name,
-        origin.version,
-        origin.policy.max_retries,
         to_microseconds(origin.at),
         origin.idempotency_key,
         *_state(instance, is_to_announce=False),
@@ -87,8 +87,6 @@ def restored_row(instance: Instance) -> Row:
         origin.id,
         instance.revision,
         origin.name,
-        origin.version,
-        origin.policy.max_retries,
         to_microseconds(origin.at),
         *_state(instance, is_to_announce=False)[:-1],
     )
@@ -97,8 +95,11 @@ def restored_row(instance: Instance) -> Row:
 def _state(instance: Instance, *, is_to_announce: bool) -> Row:
     wait, due_at = instance.wait, instance.due_at
     started_at, completed_at = instance.started_at, instance.completed_at
+    terms = instance.terms
     return (
         instance.run,
+        terms.version,
+        terms.policy.max_retries,
         _STATUS_WORDS[instance.status],
         instance.current_step,
         None if wait is None else instance.waiting_for,
