@@ -20,7 +20,7 @@ from pylon_workflows.ids import RESERVED_IDS
 from pylon_workflows.runner.answers import read_answer
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status
 from runner_protocol.durations import MAX_DURATION
-from runner_protocol.messages import MAX_ANSWER_BYTES, MalformedMessageError, StepComplete, parse_action
+from runner_protocol.messages import MAX_ANSWER_BYTES, Approval, MalformedMessageError, StepComplete, parse_action
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 SMALL = EngineSettings(
@@ -56,6 +56,21 @@ IN_PYTHON: dict[str, tuple[Call, Call, type[errors.WorkflowError]]] = {
         lambda engine: roomy().start_alone(deep(65)),
         errors.TooDeepError,
     ),
+    "data of a decision": (
+        lambda engine: decided_at_a_gate(engine, data="x" * 38),
+        lambda engine: engine.approve("there", "approval:ship", data="x" * 39),
+        errors.ApprovalTooLargeError,
+    ),
+    "comment of a decision": (
+        lambda engine: decided_at_a_gate(engine, comment="x" * 10_000),
+        lambda engine: engine.approve("there", "approval:ship", comment="x" * 10_001),
+        errors.CommentTooLongError,
+    ),
+    "who decides": (
+        lambda engine: decided_at_a_gate(engine, by="x" * 128),
+        lambda engine: engine.approve("there", "approval:ship", by="x" * 129),
+        errors.NameTooLongError,
+    ),
     "name of an event": (
         lambda engine: engine.send_event("there", "e" * 128),
         lambda engine: engine.send_event("there", "e" * 129),
@@ -82,6 +97,11 @@ IN_PYTHON: dict[str, tuple[Call, Call, type[errors.WorkflowError]]] = {
         errors.ListLimitError,
     ),
 }
+
+
+async def decided_at_a_gate(engine: Any, **decision: Any) -> None:
+    await engine.apply("there", Approval(name="ship"))
+    await engine.approve("there", "approval:ship", **decision)
 
 
 class roomy:  # noqa: N801 -- reads as a function in the table

@@ -16,6 +16,7 @@ from pylon_workflows.testing import ScriptedRunner, engine_in_memory
 from pylon_workflows.workflow_engine import WorkflowEngine
 from runner_protocol.messages import (
     Action,
+    Approval,
     Complete,
     Diverged,
     Fail,
@@ -39,6 +40,7 @@ STEPS: dict[str, list[Action]] = {
     "broken": [Fail(step_name="charge", error="declined", retryable=False)],
     "lost": [Diverged(position=0, expected="charge", got="mail")],
     "patient": [WaitEvent(event="paid", timeout=timedelta(hours=1))],
+    "gated": [Approval(name="ship gate"), Approval(name="pay")],
     "echo": [],
 }
 

@@ -27,7 +27,7 @@ from pylon_workflows import (
 from pylon_workflows.errors import DatabaseInUseHereError
 from pylon_workflows.store import migrations
 from pylon_workflows.testing import wait_until
-from runner_protocol.messages import Complete, Diverged, StepComplete
+from runner_protocol.messages import Approval, Complete, Diverged, StepComplete
 
 
 @pytest.fixture
@@ -54,6 +54,13 @@ async def test_a_standby_does_all_that_an_owner_does(path):
         assert standby.waiting_for_runner(await standby.get("order-1")) is None
         await standby.apply("order-1", Diverged(position=0, expected="charge", got="mail"))
         assert await standby.resume("order-1") is Status.RUNNING
+        await standby.apply("order-1", Approval(name="ship"))
+        key = "approval:ship"
+        assert not (await standby.approve("order-1", key, by="al", comment="go", data=1)).is_duplicate
+        assert (await standby.approve("order-1", key)).is_duplicate
+        assert (await standby.get("order-1")).steps[-1].output["by"] == "al"
+        await standby.apply("order-1", Approval(name="pay #2/3?"))
+        assert not (await standby.reject("order-1", "approval:pay #2/3?")).is_duplicate
         await standby.apply("order-1", Complete(output=7))
         assert await asyncio.wait_for(waiting, 10) == 7
         assert type((await standby.history("order-1"))[0]).__name__ == "InstanceStarted"
@@ -94,6 +101,11 @@ REFUSED = {
     "event for a finished one": lambda engine: engine.send_event("done", "paid"),
     "cancel of a finished one": lambda engine: engine.cancel("done"),
     "resume of one that is not blocked": lambda engine: engine.resume("there"),
+    "decision of nobody": lambda engine: engine.approve("nobody", "approval:ship"),
+    "decision about no gate": lambda engine: engine.reject("there", "approval:ship #2/3?"),
+    "decision by nobody": lambda engine: engine.approve("there", "approval:ship", by=""),
+    "decision with a long comment": lambda engine: engine.approve("there", "approval:ship", comment="x" * 10_001),
+    "decision with too much data": lambda engine: engine.approve("there", "approval:ship", data="x" * 1024 * 256),
     "advance of nobody": lambda engine: engine.advance("nobody"),
     "delete of a live one": lambda engine: engine.delete("there"),
     "answer for a finished one": lambda engine: engine.apply("done", Complete()),
