@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import costs, events, history_length, latency, sleepers, throughput, timers
+from benchmarks import costs, events, history_length, latency, sleepers, streams, throughput, timers
 from benchmarks.machine_load import MachineLoad
 from benchmarks.report import Report, machine, show
 from benchmarks.surroundings import FOLDER, Options
@@ -22,6 +22,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "throughput": Benchmark(throughput.run, loops=("asyncio", "uvloop")),
+    "streams": Benchmark(streams.run),
     "latency": Benchmark(latency.run),
     "costs": Benchmark(costs.run),
     "history_length": Benchmark(history_length.run),

@@ -6,6 +6,7 @@ It prints its URL and answers until its standard input ends. It reads of a reque
 position at the end of the `idempotency-key` header (`<workflow id>:<run>:<position>`); of the body, nothing.
 
     POST /steps/N   a step at each position below N, then the end of the workflow
+    POST /stream/N  all steps from the position to N and the end of the workflow, as lines of one answer
     POST /wait/N    a wait for the event `go` at each position below N, then the end; notes when each turn arrived
     POST /sleep     at position 0 a sleep until the time in the id (`...-<unix milliseconds>`), then the end;
                     notes when each turn arrived
@@ -24,6 +25,13 @@ from typing import cast
 import uvloop
 
 STEP = b'{"action":"step_complete","step_name":"charge","output":{"id":"ch_1","amount":4200},"duration_ms":12}'
+LINE = (
+    b'{"action":"step_complete","key":"%b","after":%d,"step_name":"charge","duration_ms":12.405,'
+    b'"started_at":"2026-11-21T09:39:04.914Z","completed_at":"2026-11-21T09:39:04.926Z",'
+    b'"output":{"id":"ch_1","amount":4200}}\n'
+)
+"""As a kit writes it."""
+
 END = b'{"action":"complete","output":{"done":true}}'
 WAIT = b'{"action":"wait_event","event":"go"}'
 
@@ -42,6 +50,17 @@ def _response(body: bytes) -> bytes:
 _STEP, _END, _WAIT = _response(STEP), _response(END), _response(WAIT)
 
 
+@cache
+def _stream(position: int, length: int) -> bytes:
+    """The rest of a workflow, each line a chunk of its own, as servers send it."""
+    lines = [
+        LINE % (b"charge" if number == 0 else b"charge#%d" % (number + 1), number) for number in range(position, length)
+    ]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(line), line) for line in [*lines, END + b"\n"])
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head + chunks + b"0\r\n\r\n"
+
+
 def _sleep(key: bytes, position: int) -> bytes:
     if position:
         return _END
@@ -56,6 +75,8 @@ def _plan(path: bytes) -> tuple[Answer, bool]:
     if name == b"sleep":
         return _sleep, True
     length, answer = int(number), _WAIT if name == b"wait" else _STEP
+    if name == b"stream":
+        return lambda _, position: _stream(position, length), False
     return lambda _, position: answer if position < length else _END, name != b"steps"
 
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,10 +64,14 @@ def folder_on_disk() -> Iterator[Path]:
         yield Path(folder).absolute()
 
 
-@contextlib.contextmanager
-def bare_runner(options: Options) -> Iterator[str]:
+def bare_runner(options: Options) -> contextlib.AbstractContextManager[str]:
     """A runner in a process of its own, on a core of its own; gives its URL, without a path."""
-    command = [sys.executable, "-m", "benchmarks.bare_runner"]
+    return runner_process([sys.executable, "-m", "benchmarks.bare_runner"], options)
+
+
+@contextlib.contextmanager
+def runner_process(command: Sequence[str], options: Options) -> Iterator[str]:
+    """A runner that prints its URL and ends with its standard input, on a core of its own."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

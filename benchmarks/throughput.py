@@ -62,7 +62,7 @@ async def _measure(url: str, folder: Path, at_a_time: int, options: Options) -> 
         return await interleaved(contenders, windows=options.pick(11, 5, 1))
 
 
-async def drive(engine: WorkflowEngine, at_a_time: int, rounds: int, input: Any = INPUT) -> int:
+async def drive(engine: WorkflowEngine, at_a_time: int, rounds: int, input: Any = INPUT, *, steps: int = STEPS) -> int:
     """Take that many instances at a time through all their steps, so many times; returns how many steps that were."""
 
     async def one_after_the_other() -> None:
@@ -70,7 +70,7 @@ async def drive(engine: WorkflowEngine, at_a_time: int, rounds: int, input: Any 
             await engine.wait(await engine.start(WORKFLOW, input))
 
     await asyncio.gather(*(one_after_the_other() for _ in range(at_a_time)))
-    return at_a_time * rounds * STEPS
+    return at_a_time * rounds * steps
 
 
 def _figures(rounds: Rounds, at_a_time: int, loop: str) -> list[Figure]:
