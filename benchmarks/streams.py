@@ -89,7 +89,5 @@ def _figures(rounds: Rounds, name: str, loop: str) -> list[Figure]:
             "",
             at_least=WANTED if name == PREPARED and loop == "asyncio" else None,
         ),
-        median_figure(
-            f"CPU of all threads, {name}", [windows["engine"].cpu_us for windows in rounds], "us a step"
-        ),
+        median_figure(f"CPU of all threads, {name}", [windows["engine"].cpu_us for windows in rounds], "us a step"),
     ]

@@ -32,7 +32,8 @@ STATE = (
 ORIGIN = ("name", "created_at", "idempotency_key")
 _RESTORED_STATE = STATE[:-1]
 RESTORED = ("id", "revision", "name", "created_at", *_RESTORED_STATE)
-APPENDED = ("id", "revision", *TRANSITION, "former_revision", *STATE)
+EARLIER = ("id", "revision", *TRANSITION)
+APPENDED = (*EARLIER, "former_revision", *STATE)
 CREATED = ("id", "revision", *TRANSITION, *ORIGIN, *STATE)
 SUMMARY = tuple(field.name for field in fields(InstanceSummary))
 DEFINITION = (
@@ -48,21 +49,17 @@ DEFINITION = (
 
 _STATUS_WORDS = {status: status.value for status in Status}
 _STATUSES = {status.value: status for status in Status}
-_NO_STATE = (None,) * (1 + len(STATE))
 
 
 def appended_rows(instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool) -> list[Row]:
-    """A row of APPENDED a transition; the last one carries the state that all of them lead to."""
+    """A row of EARLIER for each transition but the last, and of APPENDED for that: with the state they all lead to."""
     instance_id = instance.origin.id
     former = instance.revision - len(transitions)
     last = (former, *_state(instance, is_to_announce=is_to_announce))
-    if len(transitions) == 1:
-        return [(instance_id, instance.revision, *encode(transitions[0]), *last)]
     rows: list[Row] = [
-        (instance_id, revision, *encode(transition), *_NO_STATE)
-        for revision, transition in enumerate(transitions, former + 1)
+        (instance_id, revision, *encode(transition)) for revision, transition in enumerate(transitions, former + 1)
     ]
-    rows[-1] = (*rows[-1][: -len(last)], *last)
+    rows[-1] += last
     return rows
 
 
