@@ -131,7 +131,9 @@ class OpenTurn:
 
     async def fail(self, error: str) -> None:
         """Count what has gone wrong with the answer as a failed attempt."""
-        await self.commit(lambda instance, now: self._decided(instance, self._failure(error), now))
+        await self.commit(
+            lambda instance, now: self._decided(instance, self._failure(error, goes_on=self.has_applied), now)
+        )
 
     async def block(self, reason: str) -> None:
         """Park the instance for a reason."""
@@ -182,7 +184,7 @@ class OpenTurn:
                 try:
                     instance, decided, is_last = self._decided(instance, command, now)
                 except MalformedAnswerError as error:
-                    failure = self._failure(f"{error.code}: {error}")
+                    failure = self._failure(f"{error.code}: {error}", goes_on=goes_on)
                     instance, decided, _ = self._decided(instance, failure, now)
                     is_last = True
             transitions += decided
@@ -197,5 +199,5 @@ class OpenTurn:
             instance = evolve(instance, transition)
         return instance, transitions, not is_driven(instance) or instance.group is not None
 
-    def _failure(self, error: str) -> FailTurn:
-        return FailTurn(error=error, turn_started_at=self._since, jitter=self._jitter())
+    def _failure(self, error: str, *, goes_on: bool) -> FailTurn:
+        return FailTurn(error=error, turn_started_at=self._since, jitter=self._jitter(), goes_on=goes_on)

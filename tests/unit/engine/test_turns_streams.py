@@ -335,13 +335,27 @@ async def test_an_attempt_that_is_retried_is_no_end_for_the_steps_that_run_besid
         await runner.say(failed)
         assert (await engine.get("a")).retry_at == at(1)
         await engine.send_event("a", "paid")
+        await runner.say(step("three"))
         clock.advance(1)
         await settled()
-        await runner.say(step("three"))
-        assert (runner.is_hung_up, runner.wanted) == (False, [True, True, True])
-        assert await names(engine) == ["one", "two", "three"]
+        await runner.say(step("four"))
+        assert (runner.is_hung_up, runner.wanted) == (False, [True] * 4)
+        assert await names(engine) == ["one", "two", "three", "four"]
         await runner.end()
         await wait_until(lambda: len(runner.requests) == 2)
+
+
+async def test_the_runner_is_asked_again_when_the_time_of_a_retry_has_come_and_not_before():
+    clock = FakeClock()
+    failed = Fail(step_name="two", key="two", error="declined", on_exhausted="throw")
+    runner = ScriptedRunner(script([failed, step("three")], [step("two"), Complete()]))
+    async with engine_with(runner, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        assert len(runner.requests) == 1
+        clock.advance(1)
+        await engine.wait("a", 5)
+        assert await names(engine) == ["two", "three", "two"]
 
 
 async def test_an_engine_that_stops_hangs_up_and_what_came_stays():
