@@ -1,6 +1,7 @@
 """What users call on the engine of the process that owns the store."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from pylon_workflows.announcements import FinishedCallback
@@ -32,6 +33,7 @@ class LocalEngine(EngineParts):
         """See `ports.Engine.start_or_find`."""
         self._check_running()
         input_json = checked_json(input, "input", self._settings.max_input_bytes, InputTooLargeError)
+        await self._discovery.look_for(name)
         instance = self._starts.new_instance(name, input_json, id, idempotency_key)
         return await self._to_its_end(self._starts.create(instance, has_given_id=id is not None))
 
@@ -142,8 +144,9 @@ class LocalEngine(EngineParts):
     async def save_definition(self, definition: WorkflowDefinition) -> None:
         """See `ports.Engine.save_definition`."""
         self._check_running()
-        await self._to_its_end(self._store.save_definition(definition))
-        self._definitions.restore([definition])
+        saved = replace(definition, source="saved")
+        await self._to_its_end(self._store.save_definition(saved))
+        self._definitions.restore([saved])
 
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
         """See `ports.Engine.waiting_for_runner`."""

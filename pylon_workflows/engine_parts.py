@@ -10,13 +10,14 @@ from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.definitions import Definitions
+from pylon_workflows.discovery import Discovery
 from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.pace import Pace
-from pylon_workflows.ports import Clock, Role, Runner, Store
+from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.settings import EngineSettings
@@ -33,7 +34,8 @@ T = TypeVar("T")
 class EngineParts:
     """What a `LocalEngine` is made of. Without a runner nothing is driven.
 
-    `checks` are made once a second; each raises StoreError when the engine must `fail`.
+    `checks` are made once a second; each raises StoreError when the engine must `fail`. `describers` are asked which
+    workflows there are.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class EngineParts:
         settings: EngineSettings,
         *,
         checks: Sequence[Check] = (),
+        describers: Sequence[Describer] = (),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -61,6 +64,7 @@ class EngineParts:
         )
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
+        self._discovery = Discovery(describers, definitions, store, clock, jitter)
         self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
         self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)
@@ -122,7 +126,7 @@ class EngineParts:
         self._changes.has_announcements = self._announcements.has_callbacks
         self._lifetime.begin()
         parts = (self._timers, self._announcements, self._retention, self._changes.doubts, self._watch)
-        self._tasks.start((*(part.run for part in parts), self._changes.inspect))
+        self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:
             self._dispatcher.open()
 

@@ -15,6 +15,7 @@ WorkflowError
 │   ├── TooLargeError           a value has more bytes than it may
 │   │   ├── InputTooLargeError
 │   │   ├── EventTooLargeError
+│   │   ├── SchemaTooLargeError
 │   │   └── ApprovalTooLargeError
 │   ├── UnknownWorkflowError    no definition of that name
 │   ├── UnknownInstanceError    no instance of that id
@@ -113,6 +114,10 @@ class TooLargeError(CallerError, code="too-large"):
 
 class InputTooLargeError(TooLargeError, code="input-too-large"):
     """The input of a start has more than `max_input_bytes`."""
+
+
+class SchemaTooLargeError(TooLargeError, code="schema-too-large"):
+    """The schema of a definition's input has more than 64 KiB."""
 
 
 class EventTooLargeError(TooLargeError, code="event-too-large"):

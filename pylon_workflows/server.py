@@ -6,8 +6,8 @@ import functools
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import uvicorn
@@ -41,6 +41,7 @@ class ServeOptions:
     """
 
     runner: str = DEFAULT_RUNNER_URL
+    runners: Mapping[str, str] = field(default_factory=dict)
     database: str = "workflows.db"
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -112,7 +113,11 @@ class _Server(uvicorn.Server):
 
 async def _serve(options: ServeOptions, listener: socket.socket, announce: Callable[[str], None]) -> None:
     engine = WorkflowEngine(
-        runner=options.runner, database=options.database, synchronous=options.synchronous, settings=options.settings
+        runner=options.runner,
+        runners=options.runners,
+        database=options.database,
+        synchronous=options.synchronous,
+        settings=options.settings,
     )
     for definition in options.workflows:
         engine.register(definition)

@@ -25,7 +25,8 @@ class EngineSettings:
     in memory for a turn, the others in the file. `max_live_instances` and `max_live_bytes` bound what is kept in memory
     beyond the instances being driven. An input, an event's data and the inbox have their limits, and a
     run has: with `max_records` records, or `max_history_bytes` of outputs, it is blocked. A standby looks for the
-    file's owner for `forward_timeout_s` before it says that there is none.
+    file's owner for `forward_timeout_s` before it says that there is none. With `has_discovery` runners are asked which
+    workflows they have.
 
     Raises:
         InvalidInputError: a number that makes no sense.
@@ -37,6 +38,7 @@ class EngineSettings:
     max_live_bytes: int = 64_000_000
     shutdown_grace_s: float = 20.0
     forward_timeout_s: float = 10.0
+    has_discovery: bool = True
     retain_finished_for: timedelta | None = timedelta(days=30)
     max_history: int | None = None
     max_input_bytes: int = 1024 * 1024

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,13 +14,14 @@ from pylon_workflows.clock import SystemClock
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.engine_calls import EngineCalls
-from pylon_workflows.errors import StoreError, WorkflowError
+from pylon_workflows.errors import InvalidInputError, StoreError, WorkflowError
 from pylon_workflows.ownership.access import Access, SharedAccess, SoleAccess
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
-from pylon_workflows.ports import Clock, Role, Runner, Store
+from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
 from pylon_workflows.runner.http import HttpRunner
+from pylon_workflows.runner.routing import RoutingRunner
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings, Synchronous
 from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.store.sqlite import SqliteStore
@@ -35,7 +36,9 @@ class WorkflowEngine(EngineCalls):
 
     `runner` is a URL, a `Runner` such as `LocalRunner`, or None: then nothing is driven and `apply` gives the answers.
     One that is an async context manager, as `HttpRunner` and `LocalRunner` are, is this engine's alone: it is entered
-    when the engine starts and left after the last turn. Any other is its maker's to open and close.
+    when the engine starts and left after the last turn. Any other is its maker's to open and close. `runners` are asked
+    about some workflows instead: `{"orders": url}` about all instances of `orders`, `{"orders@2": url}` about those
+    whose run began with version 2.
     `database` is the file's path; the file is created on first use and belongs to one engine at a time.
     `synchronous="full"` survives a power cut, `"normal"` only a crash (PROMISES.md P1, P2). `settings` are the other
     knobs; `store`, `clock` and `jitter` are for tests.
@@ -43,13 +46,14 @@ class WorkflowEngine(EngineCalls):
     Nothing happens before `async with engine:`, or before the web app's lifespan (`engine.lifespan`) begins.
 
     Raises:
-        InvalidInputError: a URL that is none.
+        InvalidInputError: a URL that is none, a key of `runners` that is no name or name@version.
     """
 
     def __init__(
         self,
         *,
         runner: str | Runner | None = FROM_ENVIRONMENT,
+        runners: Mapping[str, str | Runner] | None = None,
         database: str | os.PathLike[str] = "workflows.db",
         synchronous: Synchronous = "full",
         settings: EngineSettings | None = None,
@@ -59,7 +63,7 @@ class WorkflowEngine(EngineCalls):
     ) -> None:
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
-        self._runner = HttpRunner(runner) if isinstance(runner, str) else runner
+        self._runner, describers = _connected(runner, runners or {})
         settings = EngineSettings() if settings is None else settings
         self._definitions = Definitions()
         path = Path(database)
@@ -77,6 +81,7 @@ class WorkflowEngine(EngineCalls):
             self._definitions,
             settings,
             checks=checks,
+            describers=describers if settings.has_discovery else (),
             jitter=jitter,
         )
         super().__init__(engine, self._access_to(engine, settings, path), settings)
@@ -146,3 +151,21 @@ class WorkflowEngine(EngineCalls):
     async def until_failed(self) -> StoreError:
         """Wait until the engine has stopped by itself, which it logs, and tell why; while it is well, for ever."""
         return await self._access.until_failed()
+
+
+def _connected(
+    default: str | Runner | None, others: Mapping[str, str | Runner]
+) -> tuple[Runner | None, Sequence[Describer]]:
+    """What takes the turns, with connections of its own for each URL, and what can be asked for its workflows."""
+    made: dict[str, Runner] = {}
+    runner = made.setdefault(default, HttpRunner(default)) if isinstance(default, str) else default
+    if not others:
+        return runner, [runner] if isinstance(runner, Describer) else []
+    routes: dict[str, Runner] = {}
+    for route, other in others.items():
+        try:
+            routes[route] = made.setdefault(other, HttpRunner(other)) if isinstance(other, str) else other
+        except InvalidInputError as error:
+            raise InvalidInputError(f"runners: {route[:140]!r}: {error}") from None
+    routing = RoutingRunner(runner, routes)
+    return routing, routing.describers

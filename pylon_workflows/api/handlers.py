@@ -37,7 +37,7 @@ class Handlers:
         body = await read_body(request, DefinitionRequest)
         if None not in (body.step_timeout_s, body.step_timeout_secs) and body.step_timeout_s != body.step_timeout_secs:
             raise InvalidInputError("step_timeout_s: differs from step_timeout_secs; send one of them")
-        terms: dict[str, Any] = {"max_in_flight": body.max_in_flight}
+        terms: dict[str, Any] = {"max_in_flight": body.max_in_flight, "input_schema": body.input_schema}
         if body.max_retries is not None:
             terms["max_retries"] = body.max_retries
         seconds = body.step_timeout_s or body.step_timeout_secs

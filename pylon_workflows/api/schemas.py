@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pylon_workflows.canonical_json import MAX_COMMENT_LENGTH, CanonicalJson
 from pylon_workflows.core.instance import Status
-from pylon_workflows.definitions import MAX_DESCRIPTION_LENGTH, MAX_RETRIES
+from pylon_workflows.definitions import MAX_DESCRIPTION_LENGTH, MAX_RETRIES, Source
 from runner_protocol.durations import MAX_DURATION
 from runner_protocol.fields import Name, Timestamp
 from runner_protocol.messages import StepRecord
@@ -79,6 +79,7 @@ class DefinitionRequest(Shape):
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description="turns at a time; its fair share when absent"
     )
+    input_schema: dict[str, Any] | None = Field(None, description="shown to callers, not enforced")
     file: str | None = Field(None, description="pylon's field, ignored: the runner knows its files")
 
 
@@ -91,6 +92,8 @@ class DefinitionAnswer(Shape):
     max_retries: int
     step_timeout_s: float
     max_in_flight: int | None
+    input_schema: dict[str, Any] | None
+    source: Source
 
 
 class SummaryAnswer(Shape):

@@ -97,6 +97,8 @@ def definition_json(definition: WorkflowDefinition) -> bytes:
             "max_retries": definition.max_retries,
             "step_timeout_s": _seconds(definition.step_timeout),
             "max_in_flight": definition.max_in_flight,
+            "input_schema": definition.input_schema,
+            "source": definition.source,
         }
     )
 

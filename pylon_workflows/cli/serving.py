@@ -37,11 +37,30 @@ def read_definition(text: str) -> WorkflowDefinition:
         raise click.BadParameter(f"{text!r}: {error}") from None
 
 
+def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Any:
+    routes: dict[str, str] = {}
+    for value in values:
+        route, equals, url = value.partition("=http")
+        if not equals:
+            raise click.BadParameter(
+                f"{value!r}: should be like orders=http://127.0.0.1:9877/run, or orders@2=http://..."
+            )
+        if route in routes:
+            raise click.BadParameter(f"{route!r} has two URLs")
+        routes[route] = f"http{url}"
+    return routes
+
+
 @click.command("serve")
 @click.option(
     "--runner", metavar="URL", envvar=RUNNER_URL_VARIABLE, default=DEFAULT_RUNNER_URL, show_default=True,
     help="Where the workflow code answers.",
 )  # fmt: skip
+@click.option(
+    "--runner-for", "runners", metavar="NAME[@VERSION]=URL", multiple=True, callback=_routes,
+    help="Where one workflow, or one version of it, answers instead; may be given several times.",
+)  # fmt: skip
+@click.option("--no-discovery", is_flag=True, help="Do not ask runners which workflows they have.")
 @click.option("--db", "database", metavar="FILE", default="workflows.db", show_default=True, help="Made on first use.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another machine's reach needs a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes any.")
@@ -70,7 +89,14 @@ def read_definition(text: str) -> WorkflowDefinition:
     show_default=True, help="Of the data of an event, as JSON.",
 )  # fmt: skip
 def serve(
-    *, token: str | None, max_body: int, body_timeout: float, max_input: int, max_event: int, **options: Any
+    *,
+    token: str | None,
+    no_discovery: bool,
+    max_body: int,
+    body_timeout: float,
+    max_input: int,
+    max_event: int,
+    **options: Any,
 ) -> None:
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
     if token == "":  # `--token "$UNSET"`; an empty variable of the environment is none
@@ -79,7 +105,9 @@ def serve(
         settings = ServeOptions(
             token=token,
             limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
-            settings=EngineSettings(max_input_bytes=max_input, max_event_bytes=max_event),
+            settings=EngineSettings(
+                max_input_bytes=max_input, max_event_bytes=max_event, has_discovery=not no_discovery
+            ),
             **options,
         )
     except InvalidInputError as error:

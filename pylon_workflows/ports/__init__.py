@@ -1,6 +1,7 @@
 """The seams of the engine. The docstrings are the contracts; `tests/contracts` holds every implementation to them."""
 
 from pylon_workflows.ports.clock import Clock
+from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.store import Store, Write
@@ -21,6 +22,7 @@ __all__ = [
     "Apply",
     "ApprovalReceipt",
     "Clock",
+    "Describer",
     "Engine",
     "EventReceipt",
     "InstanceSummary",

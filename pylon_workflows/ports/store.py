@@ -139,7 +139,7 @@ class Store(Protocol):
         ...
 
     async def save_definition(self, definition: WorkflowDefinition) -> None:
-        """Add or replace a definition by name."""
+        """Add or replace a definition by name; one whose source is a runner replaces only such a one."""
         ...
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:

@@ -30,8 +30,9 @@ from pylon_workflows.runner.answers import (
     read_answer,
 )
 from pylon_workflows.runner.deadline import MAX_TURN_S
+from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description
 from pylon_workflows.runner.streams import AnswerStream
-from runner_protocol.messages import MAX_ANSWER_BYTES
+from runner_protocol.messages import MAX_ANSWER_BYTES, Description
 
 
 class HttpRunner:
@@ -73,12 +74,10 @@ class HttpRunner:
         timeout_s = min(turn.timeout_s, MAX_TURN_S)
         if timeout_s <= 0:
             raise TurnTimedOutError(format_timeout(0.0))
-        if self._client is None:
-            raise EngineNotRunningError("the runner has not been opened")
-        head = b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._head, encode_key(turn.idempotency_key), len(turn.body))
         until = asyncio.get_running_loop().time() + timeout_s
         try:
-            answer = await self._client.exchange(head, turn.body, timeout_s=timeout_s, is_stream=_is_stream)
+            head = self._head_of(turn)
+            answer = await self._open_client.exchange(head, turn.body, timeout_s=timeout_s, is_stream=_is_stream)
             if answer.stream is not None:
                 await _take_stream(answer, answer.stream, apply, timeout_s=timeout_s, until=until)
                 return
@@ -97,6 +96,25 @@ class HttpRunner:
             retry_after_s=wait_s,
         )
         await apply((await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
+
+    async def describe(self) -> Description | None:
+        """See `ports.Describer`."""
+        turn = DESCRIBE_TURN
+        try:
+            answer = await self._open_client.request(self._head_of(turn), turn.body, timeout_s=turn.timeout_s)
+        except HttpClientError as error:
+            raise as_away(self._translated(error, turn.timeout_s)) from None
+        encoding = answer.header(b"content-encoding")
+        return read_description(answer.status, answer.body, is_too_large=answer.is_cut_off, content_encoding=encoding)
+
+    @property
+    def _open_client(self) -> HttpClient:
+        if self._client is None:
+            raise EngineNotRunningError("the runner has not been opened")
+        return self._client
+
+    def _head_of(self, turn: Turn) -> bytes:
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._head, encode_key(turn.idempotency_key), len(turn.body))
 
     def _translated(self, error: HttpClientError, timeout_s: float) -> RunnerError:
         name = self._address.name

@@ -24,8 +24,10 @@ from pylon_workflows.runner.answers import (
 )
 from pylon_workflows.runner.asgi import AsgiApp, AsgiExchange
 from pylon_workflows.runner.deadline import MAX_TURN_S
+from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description, read_whole
 from pylon_workflows.runner.pump import LocalBody, pumped
 from pylon_workflows.runner.streams import AnswerStream
+from runner_protocol.messages import Description
 
 Body = bytes | AsyncIterator[bytes]
 Handler = Callable[[bytes], Awaitable[tuple[int, Body]]]
@@ -109,12 +111,7 @@ class LocalRunner:
         """See `ports.Runner`."""
         timeout_s = min(turn.timeout_s, MAX_TURN_S)
         until = asyncio.get_running_loop().time() + timeout_s
-        deadline = asyncio.timeout_at(until)
-        with suppress(TimeoutError):
-            async with deadline:
-                status, body, headers = await self._ask(turn)
-        if deadline.expired():  # also when the target has swallowed the cancellation and answers all the same
-            raise TurnTimedOutError(format_timeout(turn.timeout_s))
+        status, body, headers = await self._ask_in_time(turn, until)
         content_encoding = headers.get("content-encoding")
         if isinstance(body, LocalBody):
             try:
@@ -126,6 +123,25 @@ class LocalRunner:
         wait_s = parse_retry_after(headers.get("retry-after"), self._clock.now()) if headers else None
         read = partial(read_answer, status, body, content_encoding=content_encoding, retry_after_s=wait_s)
         await apply((await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
+
+    async def describe(self) -> Description | None:
+        """See `ports.Describer`."""
+        until = asyncio.get_running_loop().time() + DESCRIBE_TURN.timeout_s
+        try:
+            status, body, headers = await self._ask_in_time(DESCRIBE_TURN, until)
+            whole = await read_whole(body, until) if isinstance(body, LocalBody) else body
+        except TurnTimedOutError as error:
+            raise as_away(error) from None
+        return read_description(status, whole, content_encoding=headers.get("content-encoding"))
+
+    async def _ask_in_time(self, turn: Turn, until: float) -> _Answer:
+        deadline = asyncio.timeout_at(until)
+        with suppress(TimeoutError):
+            async with deadline:
+                answer = await self._ask(turn)
+        if deadline.expired():  # also when the target has swallowed the cancellation and answers all the same
+            raise TurnTimedOutError(format_timeout(turn.timeout_s))
+        return answer
 
     async def _ask(self, turn: Turn) -> _Answer:
         """Call the target; whatever it raises, its own cancellations too, is the runner's trouble and not ours."""

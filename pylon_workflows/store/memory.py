@@ -207,7 +207,9 @@ class MemoryStore:
     async def save_definition(self, definition: WorkflowDefinition) -> None:
         """See `Store`."""
         self._check_open()
-        self._definitions[definition.name] = definition
+        known = self._definitions.get(definition.name)
+        if definition.source != "runner" or known is None or known.source == "runner":
+            self._definitions[definition.name] = definition
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `Store`."""

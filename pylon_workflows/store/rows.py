@@ -11,6 +11,8 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ports import PARKED, InstanceSummary
 from pylon_workflows.store.codec import duration_to_microseconds, encode, from_microseconds, to_microseconds
+from runner_protocol.strict_json import encode as encode_json
+from runner_protocol.strict_json import parse as parse_json
 
 Row = tuple[Any, ...]
 
@@ -45,6 +47,8 @@ DEFINITION = (
     "initial_backoff",
     "maximum_backoff",
     "max_in_flight",
+    "source",
+    "input_schema",
 )
 
 _STATUS_WORDS = {status: status.value for status in Status}
@@ -180,6 +184,8 @@ def definition_row(definition: WorkflowDefinition) -> Row:
         duration_to_microseconds(definition.initial_backoff),
         duration_to_microseconds(definition.maximum_backoff),
         definition.max_in_flight,
+        definition.source,
+        None if definition.input_schema is None else encode_json(dict(definition.input_schema)).decode(),
     )
 
 
@@ -204,6 +210,10 @@ def _definition_from(row: Row) -> WorkflowDefinition:
     return WorkflowDefinition(terms.pop("name"), **terms)
 
 
+def _schema(value: Any) -> Any:
+    return parse_json(_text(value))
+
+
 def _duration(value: Any) -> timedelta:
     return timedelta(microseconds=_number(value))
 
@@ -217,5 +227,7 @@ _DEFINITION_TERMS: dict[str, Callable[[Any], Any]] = {
     "initial_backoff": _duration,
     "maximum_backoff": _duration,
     "max_in_flight": _or_none(_number),
+    "source": _text,
+    "input_schema": _or_none(_schema),
 }
 """How each column is read."""

@@ -165,9 +165,12 @@ def mark_announced(connection: sqlite3.Connection, instance_ids: Sequence[Sequen
 
 
 def save_definition(connection: sqlite3.Connection, definitions: Sequence[Row]) -> Sequence[None]:
-    """Insert or replace rows of DEFINITION."""
+    """Insert or replace rows of DEFINITION; what a runner tells replaces none that somebody has saved."""
     connection.executemany(
-        f"INSERT OR REPLACE INTO definitions ({', '.join(DEFINITION)}) VALUES ({_marks(len(DEFINITION))})", definitions
+        f"INSERT INTO definitions ({', '.join(DEFINITION)}) VALUES ({_marks(len(DEFINITION))}) ON CONFLICT (name) "
+        f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in DEFINITION[1:])} "
+        "WHERE excluded.source <> 'runner' OR definitions.source = 'runner'",
+        definitions,
     )
     return [None] * len(definitions)
 

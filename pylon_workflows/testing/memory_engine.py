@@ -1,5 +1,7 @@
 """An engine that keeps its instances in memory."""
 
+from collections.abc import Mapping
+
 from pylon_workflows.ports import Runner, Store
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.memory import MemoryStore
@@ -10,6 +12,7 @@ from pylon_workflows.workflow_engine import WorkflowEngine
 def engine_in_memory(
     runner: Runner | None,
     *,
+    runners: Mapping[str, Runner] | None = None,
     clock: FakeClock | None = None,
     store: Store | None = None,
     settings: EngineSettings | None = None,
@@ -21,6 +24,7 @@ def engine_in_memory(
     """
     return WorkflowEngine(
         runner=runner,
+        runners=runners,
         store=MemoryStore() if store is None else store,
         clock=clock,
         settings=EngineSettings(shutdown_grace_s=0) if settings is None else settings,

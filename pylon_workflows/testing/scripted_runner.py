@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from datetime import timedelta
 from typing import TypeVar
 
-from pylon_workflows.errors import RunnerError, TurnTimedOutError
+from pylon_workflows.errors import RunnerError, RunnerUnavailableError, TurnTimedOutError
 from pylon_workflows.ports import Apply, Turn
 from pylon_workflows.runner.deadline import Deadline
-from runner_protocol.messages import Action, StepStart, TurnRequest, parse_request
+from runner_protocol.messages import Action, Description, StepStart, TurnRequest, parse_request
 
 Answered = Action | RunnerError | Sequence[Action | RunnerError] | AsyncIterator[Action | RunnerError]
 Answer = Answered | Awaitable[Answered]
@@ -23,12 +23,27 @@ class ScriptedRunner:
     an async iterator that gives one after the other, each when the one before it is durable.
 
     It may return an awaitable too, which has the turn's `timeout_s`, in real seconds, to come to an answer; so has an
-    iterator for each action.
+    iterator for each action. `description` is what it tells of its workflows, or an error to raise; None is a runner
+    that does not know how.
     """
 
-    def __init__(self, answer: Callable[[TurnRequest], Answer]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[TurnRequest], Answer],
+        *,
+        description: Description | RunnerUnavailableError | None = None,
+    ) -> None:
         self._answer = answer
         self.requests: list[TurnRequest] = []
+        self.description = description
+        self.descriptions_asked = 0
+
+    async def describe(self) -> Description | None:
+        """See `ports.Describer.describe`."""
+        self.descriptions_asked += 1
+        if isinstance(self.description, RunnerUnavailableError):
+            raise self.description
+        return self.description
 
     async def take_turn(self, turn: Turn, apply: Apply) -> None:
         """See `ports.Runner.take_turn`."""

@@ -594,6 +594,27 @@ class StoreContract(ABC):
         assert await store.histories(["wf_1"]) == {}
         assert await store.create(new_instance(idempotency_key="k")) is None
 
+    async def test_a_definition_that_a_runner_tells_replaces_none_that_somebody_has_saved(self, store):
+        def a_definition(source, version):
+            return WorkflowDefinition("order", version=version, input_schema={"type": version}, source=source)
+
+        kept = []
+        for source, version in (("runner", "1"), ("runner", "2"), ("saved", "3"), ("runner", "4"), ("saved", "5")):
+            await store.save_definition(a_definition(source, version))
+            (found,) = await store.definitions()
+            kept.append((found.source, found.version, found.input_schema))
+        assert kept == [
+            ("runner", "1", {"type": "1"}),
+            ("runner", "2", {"type": "2"}),
+            ("saved", "3", {"type": "3"}),
+            ("saved", "3", {"type": "3"}),
+            ("saved", "5", {"type": "5"}),
+        ]
+        store = await self.reopen(store)
+        (found,) = await store.definitions()
+        assert (found, found.source) == (a_definition("saved", "5"), "saved")
+        await store.close()
+
     async def test_definitions_are_kept_by_name_and_replaced(self, store):
         first = WorkflowDefinition("b", version="1", description="é", step_timeout=timedelta(microseconds=1))
         other = WorkflowDefinition(

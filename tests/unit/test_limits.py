@@ -164,6 +164,10 @@ OVER_HTTP: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
         DEFINITIONS, {"name": "n", "description": "d" * 10_000}, {"name": "n", "description": "d" * 10_001}, 400,
         "description-too-long",
     ),
+    "schema": (
+        DEFINITIONS, {"name": "n", "input_schema": {"d": "s" * 65_528}},
+        {"name": "n", "input_schema": {"d": "s" * 65_529}}, 413, "schema-too-large",
+    ),
     "retries": (
         DEFINITIONS, {"name": "n", "max_retries": 1_000_000}, {"name": "n", "max_retries": 1_000_001}, 400,
         "too-many-retries",

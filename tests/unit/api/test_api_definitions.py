@@ -19,6 +19,8 @@ async def test_definitions_are_listed_by_name(client: httpx.AsyncClient, engine:
             "max_retries": 0,
             "step_timeout_s": 1.5,
             "max_in_flight": 8,
+            "input_schema": None,
+            "source": "code",
         },
         {
             "name": "onboarding",
@@ -27,6 +29,8 @@ async def test_definitions_are_listed_by_name(client: httpx.AsyncClient, engine:
             "max_retries": 3,
             "step_timeout_s": 30,
             "max_in_flight": None,
+            "input_schema": None,
+            "source": "code",
         },
     ]
 
@@ -34,7 +38,14 @@ async def test_definitions_are_listed_by_name(client: httpx.AsyncClient, engine:
 async def test_a_definition_is_registered_and_then_replaced(client: httpx.AsyncClient) -> None:
     first = await client.post("/definitions", json={"name": "billing", "max_retries": 0, "step_timeout_s": 0.5})
     again = await client.post(
-        "/definitions", json={"name": "billing", "version": "2", "description": "Bills", "max_in_flight": 2}
+        "/definitions",
+        json={
+            "name": "billing",
+            "version": "2",
+            "description": "Bills",
+            "max_in_flight": 2,
+            "input_schema": {"type": "object"},
+        },
     )
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == {
@@ -44,6 +55,8 @@ async def test_a_definition_is_registered_and_then_replaced(client: httpx.AsyncC
         "max_retries": 0,
         "step_timeout_s": 0.5,
         "max_in_flight": None,
+        "input_schema": None,
+        "source": "saved",
     }
     assert again.json() == {
         "name": "billing",
@@ -52,6 +65,8 @@ async def test_a_definition_is_registered_and_then_replaced(client: httpx.AsyncC
         "max_retries": 3,
         "step_timeout_s": 30,
         "max_in_flight": 2,
+        "input_schema": {"type": "object"},
+        "source": "saved",
     }
     assert (await client.post("/start", json={"name": "billing"})).status_code == 201
 
@@ -102,6 +117,8 @@ async def test_what_the_program_registered_is_what_the_answer_says(client: httpx
         ("max_in_flight", "8"),
         ("max_in_flight", 1.5),
         ("max_in_flight", True),
+        ("input_schema", []),
+        ("input_schema", "object"),
         ("file", 1),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
-from pylon_workflows.errors import InvalidInputError, UnknownWorkflowError
+from pylon_workflows.errors import CallerError, UnknownWorkflowError
 
 
 def test_a_definition_has_the_defaults_that_the_documentation_names():
@@ -21,6 +21,10 @@ def test_a_definition_has_the_defaults_that_the_documentation_names():
         ({"name": ""}, "name: must have 1 to 128 characters, not 0"),
         ({"name": "x" * 129}, "name: must have 1 to 128 characters, not 129"),
         ({"version": ""}, "version: must have 1 to 128 characters, not 0"),
+        ({"input_schema": []}, "input_schema: must be an object, not list"),
+        ({"input_schema": {"x": float("nan")}}, "input_schema: .*nan is not JSON"),
+        ({"input_schema": {"x": "y" * 65_536}}, "input_schema: has 65544 bytes, the limit is 65536"),
+        ({"source": "nowhere"}, "source: must be one of code, saved, runner, not 'nowhere'"),
         ({"max_retries": -1}, "max_retries: must be from 0 to 1,000,000, not -1"),
         ({"max_retries": 1_000_001}, "max_retries: must be from 0"),
         ({"max_in_flight": 0}, "max_in_flight: must be from 1 to 1,000,000, not 0"),
@@ -34,7 +38,7 @@ def test_a_definition_has_the_defaults_that_the_documentation_names():
     ],
 )
 def test_a_definition_that_makes_no_sense_is_refused_with_the_field_named(options, message):
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(CallerError, match=message):
         WorkflowDefinition(**{"name": "order", **options})
 
 

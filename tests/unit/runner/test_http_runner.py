@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, RunnerUnavailableError, TurnTimedOutError
-from pylon_workflows.ports import Runner
 from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.http import HttpRunner
 from runner_protocol.messages import Complete
+from tests.contracts.describer_contract import DescriberContract, Describing
 from tests.contracts.runner_contract import HeaderContract, NoAnswerError, ReplyTo, a_turn, answer_of
 from tests.contracts.stream_contract import Pieces, WireStreamContract, unless_gone
 from tests.faults.hostile_runner import Act, Behaviour, Exchange, HostileRunner, replies, sends
@@ -32,9 +32,9 @@ def doing(act: Act) -> HostileRunner:
     return HostileRunner(Behaviour(act, "answered"))
 
 
-class TestOverHttp(HeaderContract):
+class TestOverHttp(HeaderContract, DescriberContract):
     @asynccontextmanager
-    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Describing]:
         async def act(exchange: Exchange) -> None:
             try:
                 reply = await reply_to(exchange.body)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, TurnTimedOutError
-from pylon_workflows.ports import Runner
 from pylon_workflows.runner.local import LocalRunner
 from runner_protocol.kit.runner import Runner as KitRunner
 from runner_protocol.messages import Complete, Defer
+from tests.contracts.describer_contract import DescriberContract, Describing
 from tests.contracts.runner_contract import HeaderContract, Reply, ReplyTo, WireContract, a_turn, answer_of, never
 from tests.contracts.stream_contract import Pieces, WireStreamContract, unless_gone
 
@@ -30,9 +30,9 @@ async def respond(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": reply.body[middle:]})
 
 
-class TestAFunction(WireContract):
+class TestAFunction(WireContract, DescriberContract):
     @asynccontextmanager
-    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Describing]:
         async def target(body: bytes) -> tuple[int, bytes]:
             reply = await reply_to(body)
             return reply.status, reply.body
@@ -41,9 +41,9 @@ class TestAFunction(WireContract):
             yield runner
 
 
-class TestAnObjectThatHandles(WireContract):
+class TestAnObjectThatHandles(WireContract, DescriberContract):
     @asynccontextmanager
-    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Describing]:
         class Target:
             async def handle(self, body: bytes) -> tuple[int, bytes]:
                 reply = await reply_to(body)
@@ -53,9 +53,9 @@ class TestAnObjectThatHandles(WireContract):
             yield runner
 
 
-class TestAnApp(HeaderContract):
+class TestAnApp(HeaderContract, DescriberContract):
     @asynccontextmanager
-    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Runner]:
+    async def serve_replies(self, reply_to: ReplyTo) -> AsyncIterator[Describing]:
         async def app(scope: Message, receive: Receive, send: Send) -> None:
             message = await receive()
             await respond(send, await reply_to(message["body"]))
