@@ -13,6 +13,7 @@ from pylon_workflows.cli import serving
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import DatabaseInUseError, InvalidInputError
 from pylon_workflows.server import ServeOptions
+from pylon_workflows.settings import EngineSettings
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> 
     result = run(
         "serve", "--runner", "http://127.0.0.1:1/run", "--db", "x.db", "--host", "0.0.0.0", "--port", "0",
         "--workflow", "onboarding", "--workflow", "billing:5", "--workflow", "a:b:3", "--token", "t",
-        "--synchronous", "normal", "--loop", "asyncio", "--access-log",
+        "--synchronous", "normal", "--loop", "asyncio", "--access-log", "--no-discovery",
+        "--runner-for", "mail=http://127.0.0.1:2/run?a=http://b", "--runner-for", "a=b@2=https://x.example",
     )  # fmt: skip
     assert result.exit_code == 0
     assert told == [
@@ -48,6 +50,8 @@ def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> 
             synchronous="normal",
             loop="asyncio",
             has_access_log=True,
+            runners={"mail": "http://127.0.0.1:2/run?a=http://b", "a=b@2": "https://x.example"},
+            settings=EngineSettings(has_discovery=False),
         )
     ]
 
@@ -81,6 +85,9 @@ def test_the_environment_names_runner_and_token(
         (["--workflow", "x" * 129], "name"),
         (["--workflow", "x:9999999"], "max_retries"),
         (["--workflow", ":3"], "name"),
+        (["--runner-for", "orders"], "orders=http"),
+        (["--runner-for", "orders=ftp://x"], "orders=http"),
+        (["--runner-for", "orders=http://a", "--runner-for", "orders=http://b"], "two URLs"),
         (["--port", "65536"], "--port"),
         (["--synchronous", "off"], "--synchronous"),
     ],
