@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.ports import Runner
 from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.http import HttpRunner
 from runner_protocol.messages import Complete

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.ports import Runner
 from pylon_workflows.runner.local import LocalRunner
 from runner_protocol.kit.runner import Runner as KitRunner
 from runner_protocol.messages import Complete, Defer
