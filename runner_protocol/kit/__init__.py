@@ -1,8 +1,15 @@
 """The Python runner kit: authors write `@workflow` functions, a `Runner` answers the engine's turns with them.
 
-workflow   the decorator          context   the helpers a workflow calls      call      what a helper gives back
-replay     keys, records (pure)   turn      drives one turn, line by line     code      the author's function, parked
-step       one step's function    running   the steps that run in a turn      answers   results and errors as actions
-runner     `Runner`               asgi      the runner as an application      serve     uvicorn, the address
-errors     what authors raise and catch
+What authors meet
+  workflow   the decorator            context    the helpers of a workflow    facts      what it knows and notes down
+  options    of steps                 approval   a decision                   errors     what they raise and catch
+  operation  work with a kind         shell      commands                     http       requests
+One turn
+  turn       drives it, line by line  code       the function, parked         ledger     what it asks for and is handed
+  replay     keys, records (pure)     call       what a helper gives back     groups     parallel and map
+  step       one step's function      running    the steps that run           answers    results as actions
+  notes      variables, usage, logs   usage      exact sums                   history    how long the run is
+Doors
+  runner     `Runner`                 workflows  by name and version          asgi       the application
+  serve      uvicorn, the address
 """

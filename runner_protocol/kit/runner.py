@@ -43,6 +43,7 @@ class Runner:
         self._workflows = Workflows(workflows)
         self.is_streaming = stream
         self._cleanup_timeout_s = cleanup_timeout_s
+        self._is_stopping = False
 
     async def handle(self, body: bytes) -> tuple[int, bytes]:
         """Answer one request with one action: HTTP status and JSON. Never raises for what the body holds.
@@ -98,7 +99,15 @@ class Runner:
         Without arguments the address is that of PYLON_WORKFLOW_RUNNER_URL, else http://127.0.0.1:9876/run; port 0
         takes any free one. Raises OSError when the port is taken.
         """
-        serve_app(self.app, host=host, port=port)
+        serve_app(self.app, host=host, port=port, on_stop=self.stop)
+
+    def stop(self) -> None:
+        """Start no more steps: those that run may finish, and then their answers end; the engine asks again.
+
+        `serve` calls it on SIGTERM. A host that mounts the runner calls it when it is told to stop, or a stream of many
+        steps may keep it up for long.
+        """
+        self._is_stopping = True
 
     def _open(self, body: bytes, *, streams: bool) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
         if len(body) > MAX_REQUEST_BYTES:
@@ -115,7 +124,13 @@ class Runner:
         workflow = self._workflows.find(request.workflow_name, request.workflow_version)
         if isinstance(workflow, str):
             return 200, encode_message(Defer(retry_after=_RETRY, reason=workflow))
-        return Turn(workflow, request, streams=streams, cleanup_timeout_s=self._cleanup_timeout_s).lines()
+        return Turn(
+            workflow,
+            request,
+            streams=streams,
+            cleanup_timeout_s=self._cleanup_timeout_s,
+            is_stopping=lambda: self._is_stopping,
+        ).lines()
 
 
 def _check_mode(request: TurnRequest) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from runner_protocol.kit.asgi import AsgiApp
@@ -17,8 +18,12 @@ _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 
 
-def serve_app(app: AsgiApp, *, host: str | None = None, port: int | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; says on standard output where, once connections are accepted.
+def serve_app(
+    app: AsgiApp, *, host: str | None = None, port: int | None = None, on_stop: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGINT or SIGTERM, then call `on_stop` and let answers end.
+
+    Says on standard output where it listens, once connections are accepted.
 
     Raises:
         ValueError: the URL in the environment is no `http://host:port/path`.
@@ -44,6 +49,10 @@ def serve_app(app: AsgiApp, *, host: str | None = None, port: int | None = None)
             await super().startup(sockets)
             sys.stdout.write(f"runner listening on {url}\n")
             sys.stdout.flush()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            on_stop()
+            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         app, lifespan="off", access_log=False, log_level="warning", timeout_keep_alive=_KEEP_ALIVE_S

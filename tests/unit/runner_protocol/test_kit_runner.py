@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from runner_protocol import Context, Runner, Workflow, workflow
 from runner_protocol.kit import asgi, serve
 from runner_protocol.kit import runner as runner_module
 from runner_protocol.kit import turn as turn_module
+from runner_protocol.kit import workflows as workflows_module
+from runner_protocol.messages import DESCRIBE_REQUEST, parse_description
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onboarding" / "runner.py"
 
@@ -296,3 +299,57 @@ def test_serving_ends_with_the_server_and_works_on_ipv6(
     assert first.startswith("runner listening on http://[::1]:")
     assert second.startswith("runner listening on http://127.0.0.1:")
     assert second.endswith("/run")
+
+
+@workflow("described", version="2", max_retries=5, step_timeout="1m", input_schema={"type": "object"})
+async def described(_: Context, input: Any) -> Any:
+    """Says what it is.
+
+    And more, which is for readers of the code.
+    """
+    return input
+
+
+async def test_a_runner_describes_its_workflows() -> None:
+    status, body = await Runner([described, echo]).handle(DESCRIBE_REQUEST)
+    assert status == 200
+    described_as = json.loads(body)
+    assert described_as.pop("kit").startswith("python/")
+    assert described_as == {
+        "action": "description",
+        "protocol": 2,
+        "workflows": [
+            {
+                "name": "described",
+                "version": "2",
+                "description": "Says what it is.",
+                "max_retries": 5,
+                "step_timeout": "1m",
+                "input_schema": {"type": "object"},
+            },
+            {"name": "echo"},
+        ],
+    }
+    assert parse_description(body).workflows[0].step_timeout == timedelta(minutes=1)
+    assert [line async for line in RUNNER.stream(DESCRIBE_REQUEST)] == [
+        (await RUNNER.handle(DESCRIBE_REQUEST))[1] + b"\n"
+    ]
+
+
+async def test_a_kit_that_is_not_installed_describes_itself_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflows_module, "_DISTRIBUTION", "no such distribution")
+    assert parse_description((await RUNNER.handle(DESCRIBE_REQUEST))[1]).kit == "python/0"
+
+
+@pytest.mark.parametrize(
+    ("terms", "sentence"),
+    [
+        ({"version": ""}, "workflow 'echo': version"),
+        ({"max_retries": -1}, "workflow 'echo': max_retries"),
+        ({"step_timeout": "soon"}, "is no duration"),
+        ({"description": 3}, "workflow 'echo': description"),
+    ],
+)
+def test_terms_that_are_none_are_refused(terms: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        workflow("echo", **terms)(echo.function)

@@ -438,3 +438,55 @@ async def test_ten_times_the_steps_take_about_ten_times_as_long() -> None:
 
     small = min([await took(100) for _ in range(3)])
     assert await took(1_000) < 30 * small
+
+
+async def test_a_runner_that_is_stopped_lets_steps_finish_and_starts_none() -> None:
+    @workflow("stopped")
+    async def stopped(ctx: Context, _: Any) -> Any:
+        async def stop() -> None:
+            runner.stop()
+
+        await asyncio.gather(ctx.step("a", stop), ctx.step("b", asyncio.sleep, 0.01))
+        await ctx.step("c", echo, 1)
+
+    runner = Runner([stopped])
+    body = json.dumps(request_for("stopped")).encode()
+    assert [json.loads(line).get("key") async for line in runner.stream(body)] == ["a", "b"]
+    [line] = [json.loads(line) async for line in runner.stream(body)]
+    assert line == {"action": "defer", "retry_after": "1s", "reason": "the runner is being stopped"}
+    assert json.loads((await runner.handle(body))[1])["action"] == "defer"
+
+
+async def test_a_runner_that_is_stopped_still_says_what_needs_no_step() -> None:
+    @workflow("sleepy")
+    async def sleepy(ctx: Context, _: Any) -> Any:
+        await ctx.sleep("1h")
+
+    runner = Runner([sleepy])
+    runner.stop()
+    assert [json.loads(line)["action"] async for line in runner.stream(json.dumps(request_for("sleepy")).encode())] == [
+        "sleep"
+    ]
+
+
+async def test_a_step_called_while_the_turn_is_over_does_not_run() -> None:
+    """A branch of its own making stirs while another one's step runs."""
+    ran: list[str] = []
+    may_stir, may_end = asyncio.Event(), asyncio.Event()
+
+    @workflow("astray")
+    async def astray(ctx: Context, _: Any) -> Any:
+        async def first() -> None:
+            may_stir.set()
+            await may_end.wait()
+            ran.append("first")
+
+        async def second() -> None:
+            await may_stir.wait()
+            may_end.set()
+            await ctx.step("second", ran.append, "second")
+
+        await asyncio.gather(ctx.step("first", first), second())
+
+    assert [line.get("key") for line in await answers(astray)] == ["first"]
+    assert ran == ["first"]
