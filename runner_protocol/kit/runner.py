@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from runner_protocol.kit.asgi import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refuse
+from runner_protocol.kit.rehearsal import Rehearsal
 from runner_protocol.kit.serve import serve_app
 from runner_protocol.kit.turn import Turn
 from runner_protocol.kit.workflow import Workflow
@@ -19,6 +20,7 @@ from runner_protocol.messages import (
     TurnRequest,
     encode_message,
     parse_question,
+    parse_request,
 )
 from runner_protocol.strict_json import parse
 
@@ -87,6 +89,18 @@ class Runner:
     def open_turn(self, body: bytes) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
         """Answer one request with the lines of its answer, without line breaks, or with a reply that is no turn's."""
         return self._open(body, streams=self.is_streaming)
+
+    async def rehearse(self, body: bytes) -> Rehearsal:
+        """Say what the workflow would do next about this request, and do none of it: for tests of new code.
+
+        Raises:
+            ValueError: the request is none, or its workflow or version is not here.
+        """
+        request = parse_request(body)
+        workflow = self._workflows.find(request.workflow_name, request.workflow_version)
+        if isinstance(workflow, str):
+            raise ValueError(workflow)  # noqa: TRY004 -- a sentence in its place, for there is none
+        return await Turn(workflow, request, cleanup_timeout_s=self._cleanup_timeout_s).rehearse()
 
     @cached_property
     def app(self) -> AsgiApp:

@@ -21,6 +21,7 @@ from runner_protocol.kit.groups import Group
 from runner_protocol.kit.ledger import Ledger
 from runner_protocol.kit.notes import NoteBook, written
 from runner_protocol.kit.options import Policy
+from runner_protocol.kit.rehearsal import Rehearsal
 from runner_protocol.kit.replay import THE_END
 from runner_protocol.kit.running import RunningSteps
 from runner_protocol.kit.step import StepBody, StepInfo, StepScope, leave_steps
@@ -36,6 +37,7 @@ from runner_protocol.messages import (
     StepStart,
     TurnRequest,
     encode_message,
+    parse_action,
 )
 
 logger = logging.getLogger("runner_protocol.kit")
@@ -96,6 +98,18 @@ class Turn:
                 yield encode_message(_NOT_NOW)
         finally:
             await self._steps.close()
+            await self._code.close(call.future for call in self._replay.open_calls())
+
+    async def rehearse(self) -> Rehearsal:
+        """Let the code run over the records and say what it would do next; no step is run."""
+        self._code.start(self._run_code())
+        try:
+            if (diverged := await self._run_on()) is not None:
+                return Rehearsal(end=diverged)
+            if self._code.ended is not None or self._replay.continuation() is not None:
+                return Rehearsal(end=parse_action(encode_answer(self._last())[1]))
+            return Rehearsal(next_keys=tuple(call.key for call in self._replay.open_calls()))
+        finally:
             await self._code.close(call.future for call in self._replay.open_calls())
 
     async def _run_on(self) -> Diverged | None:

@@ -1,0 +1,81 @@
+"""New code against old histories: it fits, or the place where it does not is named; nothing is run."""
+
+import pytest
+
+from pylon_workflows import WorkflowDefinition
+from pylon_workflows.testing import WorkflowTester, replay_history
+from runner_protocol import Context, Runner, workflow
+
+RAN = []
+
+
+def a_runner(code):
+    return Runner([workflow("order")(code)])
+
+
+async def charge_then_ship(ctx: Context, input):
+    receipt = await ctx.step("charge", RAN.append, "charge")
+    await ctx.wait_for_event("paid")
+    await ctx.step("ship", RAN.append, "ship")
+    return {"receipt": receipt, "amount": input["amount"]}
+
+
+async def with_a_mail(ctx: Context, input):
+    await ctx.step("charge", RAN.append, "charge")
+    await ctx.step("mail", RAN.append, "mail")
+    await ctx.wait_for_event("paid")
+    return {}
+
+
+async def without_a_wait(ctx: Context, input):
+    await ctx.step("charge", RAN.append, "charge")
+    await ctx.step("ship", RAN.append, "ship")
+
+
+async def history_of(code, *, is_paid):
+    async with WorkflowTester(a_runner(code), definitions=[WorkflowDefinition("order")]) as tester:
+        instance_id = await tester.start("order", {"amount": 42})
+        await tester.until_waiting(instance_id, "paid")
+        if is_paid:
+            await tester.engine.send_event(instance_id, "paid")
+            await tester.finish(instance_id)
+        return await tester.history(instance_id)
+
+
+async def test_code_that_has_not_changed_comes_to_the_same():
+    history = await history_of(charge_then_ship, is_paid=True)
+    RAN.clear()
+    case = await replay_history(history, a_runner(charge_then_ship))
+    assert (case.is_as_before, case.divergence, case.next_keys) == (True, None, ())
+    assert str(case) == "next would be the end, with the output {'receipt': None, 'amount': 42}"
+    assert RAN == []
+
+
+async def test_one_that_waits_would_wait_for_the_same():
+    history = await history_of(charge_then_ship, is_paid=False)
+    RAN.clear()
+    case = await replay_history(history, a_runner(charge_then_ship))
+    assert (case.is_as_before, str(case)) == (True, "next would be 'event:paid'")
+    case = await replay_history(history, a_runner(without_a_wait))
+    assert (case.is_as_before, str(case), RAN) == (False, "next would be 'ship'", [])
+
+
+async def test_code_that_asks_for_something_else_diverges_and_the_place_is_named():
+    history = await history_of(charge_then_ship, is_paid=True)
+    case = await replay_history(history, a_runner(with_a_mail))
+    assert not case.is_as_before
+    assert str(case) == "diverges at position 1: the record is 'event:paid', the code asks for 'mail'"
+
+
+async def test_another_output_is_not_as_before():
+    async def dearer(ctx, input):
+        return {**await charge_then_ship(ctx, input), "amount": 43}
+
+    case = await replay_history(await history_of(charge_then_ship, is_paid=True), a_runner(dearer))
+    assert (case.is_as_before, case.divergence) == (False, None)
+
+
+async def test_a_workflow_that_the_runner_does_not_have_is_named():
+    history = await history_of(charge_then_ship, is_paid=False)
+    with pytest.raises(ValueError, match="unknown workflow 'order'"):
+        await replay_history(history, Runner([]))
