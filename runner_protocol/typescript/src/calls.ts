@@ -89,8 +89,11 @@ export function isTaken(kind: string): boolean {
   return OTHER_KINDS.includes(kind) || kind === "step";
 }
 
-/** A step named "sleep" and a sleep without a name share a key; a step's record may name a kind of its own ("http"). */
+/**
+ * A step named "sleep" and a sleep without a name share a key; a step's record may name a kind of its own ("http").
+ * What was skipped fits only a call that skips, and the other way round.
+ */
 export function fits(record: { kind: string; status: string }, call: Call): boolean {
-  if (call.kind === "skip") return record.status === "skipped" && !OTHER_KINDS.includes(record.kind);
-  return call.kind === "step" ? !OTHER_KINDS.includes(record.kind) : record.kind === call.kind;
+  if (!isWork(call)) return record.kind === call.kind;
+  return !OTHER_KINDS.includes(record.kind) && (record.status === "skipped") === (call.kind === "skip");
 }

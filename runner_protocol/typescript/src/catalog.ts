@@ -31,7 +31,7 @@ export class Catalog {
     if (found !== undefined) return found;
     if (only !== undefined && (version === null || only.version === null)) return only;
     const there = definitions.map((definition) => definition.version ?? "none").join(", ");
-    return version === null ? `workflow '${name}' has the versions ${there} here, and the run names none` : `unknown version '${version}' of workflow '${name}'; here is ${there}`;
+    return version === null ? `workflow '${name}' has the versions ${there} here, and the run names none` : `unknown version '${version}' of workflow '${name}'`;
   }
 
   describe(): Description {

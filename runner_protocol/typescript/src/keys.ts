@@ -10,19 +10,20 @@ const RESERVED = /^(?:event|sleep):/;
 
 /** Throws NameError unless `name` may be given to a helper; `what` says whose name it is, `isKeyed` whether it makes a key. */
 export function checkName(what: string, name: unknown, { isKeyed = true } = {}): asserts name is string {
-  if (typeof name !== "string") throw new NameError(`a ${what}'s name must be a string, not ${typeof name}`);
+  const whose = `${/^[aeiou]/.test(what) ? "an" : "a"} ${what}'s name`;
+  if (typeof name !== "string") throw new NameError(`${whose} must be a string, not ${typeof name}`);
   const shown = JSON.stringify(name.slice(0, 60));
-  if (name === "") throw new NameError(`a ${what}'s name must not be empty`);
+  if (name === "") throw new NameError(`${whose} must not be empty`);
   // Code points, as every other kit counts; UTF-16 units are an upper bound that is cheap to look at first.
   if (name.length > MAX_NAME_LENGTH && [...name].length > MAX_NAME_LENGTH) {
-    throw new NameError(`a ${what}'s name has at most ${MAX_NAME_LENGTH} characters: ${shown}...`);
+    throw new NameError(`${whose} has at most ${MAX_NAME_LENGTH} characters: ${shown}...`);
   }
-  if (!name.isWellFormed()) throw new NameError(`a ${what}'s name holds half a character (a lone surrogate): ${shown}`);
+  if (!name.isWellFormed()) throw new NameError(`${whose} holds half a character (a lone surrogate): ${shown}`);
   if (!isKeyed) return;
   const mark = /[#[\]/]/.exec(name)?.[0];
-  if (mark !== undefined) throw new NameError(`a ${what}'s name must not contain '${mark}', which keys use: ${shown}`);
+  if (mark !== undefined) throw new NameError(`${whose} must not contain '${mark}', which keys use: ${shown}`);
   const prefix = RESERVED.exec(name)?.[0];
-  if (prefix !== undefined) throw new NameError(`a ${what}'s name must not begin with '${prefix}', which keys use: ${shown}`);
+  if (prefix !== undefined) throw new NameError(`${whose} must not begin with '${prefix}', which keys use: ${shown}`);
 }
 
 /** The keys taken in one run. */

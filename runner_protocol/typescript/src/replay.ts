@@ -80,7 +80,8 @@ export class Replay {
     const asked = this.#asked.get(record.key);
     if (asked === undefined) return this.#diverged(record, this.firstAsked()?.key ?? THE_END);
     if (!fits(record, asked.call)) {
-      return this.#diverged(record, `${asked.call.key} (a ${asked.call.kind})`, `${record.key} (a ${record.kind})`);
+      const kind = record.status === "skipped" ? "skip" : record.kind;
+      return this.#diverged(record, `${asked.call.key} (a ${asked.call.kind})`, `${record.key} (a ${kind})`);
     }
     this.#handOut(record, asked);
     return record;
@@ -151,6 +152,5 @@ function asRecord(action: StepComplete | StepSkip): StepRecord {
 
 function failedError(record: StepRecord, { kind }: Call, attempts: number): StepFailedError {
   const message = record.error ?? "Unknown error";
-  const isLate = (kind === "event" || kind === "approval") && record.timed_out !== false;
-  return new (isLate ? TimedOutError : StepFailedError)(record.name, record.key, message, attempts, kind);
+  return new (record.timed_out === true ? TimedOutError : StepFailedError)(record.name, record.key, message, attempts, kind);
 }

@@ -28,6 +28,8 @@ export async function serve(answer: Answerer, port?: number, options: ServeOptio
   const host = options.host ?? configured.hostname.replace(/^\[|\]$/g, "");
   const closing = new AbortController();
   const server = createServer((request, response) => {
+    // A connection that is kept alive would keep a server that closes alive too.
+    response.once("close", () => void setImmediate(() => closing.signal.aborted && server.closeIdleConnections()));
     // A caller that hung up while its body was read, or while it was answered, needs nothing more.
     respond(answer, request, response, closing.signal).catch(() => response.destroy());
   });
@@ -116,13 +118,24 @@ function configuredUrl(): URL {
   return url;
 }
 
-/** Without Node's stack and fields, which an uncaught error would show: the sentence says what there is to know. */
 function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): Error {
   const reasons: Record<string, string> = { EADDRINUSE: "the address is in use", EACCES: "that takes more rights", EADDRNOTAVAIL: "this machine has no such address" };
   const reason = reasons[error.code ?? ""] ?? error.message;
-  const sentence = new Error(`the runner cannot listen on ${host} port ${port}: ${reason}; stop what listens there, or name another port in ${VARIABLE}`);
-  sentence.stack = `${sentence.name}: ${sentence.message}`;
-  return Object.defineProperty(sentence, "code", { value: error.code });
+  const sentence = new Error(`the runner cannot listen on ${host} port ${port}: ${reason}; stop what listens there, or name another port in ${VARIABLE}`, { cause: error });
+  sayOnly(sentence);
+  return sentence;
+}
+
+/** Lets the error, when nobody catches it, end the process with its sentence in place of Node's dump. */
+function sayOnly(error: Error): void {
+  const onUncaught = (thrown: unknown): void => {
+    if (thrown !== error) throw thrown;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(1);
+  };
+  process.prependListener("uncaughtException", onUncaught);
+  // Uncaught it comes before the next turn of the event loop, or never.
+  setImmediate(() => process.off("uncaughtException", onUncaught));
 }
 
 function portOf(url: URL): number {

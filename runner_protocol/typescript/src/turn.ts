@@ -255,10 +255,9 @@ export class Turn implements Calls {
     return (await this.#steps.next()) ?? { action: GONE, notes: null };
   }
 
-  /** The function's end. When it will be run again, what still runs is not to be done again: its lines go first. */
+  /** The function's end. One that has failed may be run again, and what still runs is not to be done again: its lines go first. */
   async *#close(last: Complete | Fail | Diverged): AsyncGenerator<Line, void, void> {
-    const isRepeated = last.action === "fail" && last.retryable !== false;
-    if (!isRepeated || (yield* this.#finish())) yield this.#line(last);
+    if (last.action !== "fail" || (yield* this.#finish())) yield this.#line(last);
   }
 
   /** The lines of what still runs, when nothing new is to begin; false when one of them has failed, or nobody reads them. */

@@ -120,11 +120,11 @@ test("records that were asked for but not awaited when the function ends are ign
   assert.equal((await turn(race, both)).action, "diverged");
 });
 
-test("a skipped record is handed out as null", async () => {
-  assert.deepEqual(await turn((_, { step }) => step("remind", () => 1), records(record("remind", { status: "skipped" }))), {
-    action: "complete",
-    output: null,
-  });
+test("what was skipped fits only a call that skips, and that call nothing else", async () => {
+  const skipped = records(record("remind", { status: "skipped" }));
+  assert.deepEqual(await turn((_, { skip }) => skip("remind", "no need"), skipped), { action: "complete", output: null });
+  assert.deepEqual(await turn((_, { step }) => step("remind", () => 1), skipped), { action: "diverged", position: 0, expected: "remind (a skip)", got: "remind (a step)" });
+  assert.deepEqual(await turn((_, { skip }) => skip("remind", "no need"), records(record("remind"))), { action: "diverged", position: 0, expected: "remind (a step)", got: "remind (a skip)" });
 });
 
 test("a final failure that is awaited only later reaches the code there", async () => {

@@ -100,6 +100,18 @@ test("a final failure that a branch never awaits does not end the process, and a
   assert.notEqual(await run("other"), 0);
 });
 
+test("a port that is taken is told in one sentence, whether it is awaited or not, and can be caught", () =>
+  served(async ({ port, host }) => {
+    const sentence = `the runner cannot listen on ${host} port ${port}: the address is in use; stop what listens there, or name another port in PYLON_WORKFLOW_RUNNER_URL\n`;
+    for (const [how, said, expected] of [["awaited", sentence, 1], ["unawaited", sentence, 1], ["caught", `caught: ${sentence}`, 0]] as const) {
+      const child = spawn(process.execPath, [fileURLToPath(new URL("port.js", import.meta.url)), how, String(port)], { stdio: ["ignore", "ignore", "pipe"] });
+      let stderr = "";
+      child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
+      const [code] = (await once(child, "close")) as [number | null];
+      assert.deepEqual([stderr, code], [said, expected], how);
+    }
+  }));
+
 test("a hop through a message channel comes after all promises that can go on", async () => {
   const channel = new MessageChannel();
   const hop = channelHop(channel as never);
