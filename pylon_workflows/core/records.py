@@ -148,8 +148,10 @@ class Records(Sequence[Record]):
                 ends.popleft()
         ends.append((self._positions, record.key))
         self._positions += 1
-        last = islice(ends, max(0, len(ends) - MAX_DEPENDENCIES), None)
-        self._frontiers.append((record.key,) if len(ends) == 1 else tuple(key for _, key in last))
+        if len(ends) == 1:
+            self._frontiers.append((record.key,))
+        else:
+            self._frontiers.append(tuple(key for _, key in islice(reversed(ends), MAX_DEPENDENCIES))[::-1])
 
     def __len__(self) -> int:
         return self._length

@@ -1,10 +1,12 @@
 """Histories for tests of the core, written short: what a test does not name has a value that does not matter to it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pylon_workflows.core.commands import ApplyAction, DeliverEvent, FailTurn
-from pylon_workflows.core.evolution import replay
+from pylon_workflows.core.commands import ApplyAction, Command, DeliverEvent, FailTurn
+from pylon_workflows.core.decider import decide
+from pylon_workflows.core.evolution import evolve, replay
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import (
@@ -114,12 +116,31 @@ def received(event: str, data: Any = None, *, second: float = 0, event_id: str |
     return EventReceived(at=at(second), event=event, event_id=event_id, data_json=encode(data))
 
 
-def answer(action: Action, *, turn_began: float = 0, jitter: float = 1.0) -> ApplyAction:
-    return ApplyAction(action=action, turn_started_at=at(turn_began), jitter=jitter)
+def answer(action: Action, *, turn_began: float = 0, jitter: float = 1.0, **more: Any) -> ApplyAction:
+    return ApplyAction(action=action, turn_started_at=at(turn_began), jitter=jitter, **more)
 
 
-def no_answer(error: str = "timed out after 30 s", *, turn_began: float = 0, jitter: float = 1.0) -> FailTurn:
-    return FailTurn(error=error, turn_started_at=at(turn_began), jitter=jitter)
+def next_line(action: Action, **more: Any) -> ApplyAction:
+    """An action that is not the first of its answer."""
+    return answer(action, goes_on=True, **more)
+
+
+def no_answer(
+    error: str = "timed out after 30 s", *, turn_began: float = 0, jitter: float = 1.0, goes_on: bool = False
+) -> FailTurn:
+    return FailTurn(error=error, turn_started_at=at(turn_began), jitter=jitter, goes_on=goes_on)
+
+
+def after(instance: Instance, *commands: Command, second: float = 0) -> Instance:
+    """What becomes of it when these commands are decided one upon the other."""
+    for command in commands:
+        for transition in decide(instance, command, at(second)):
+            instance = evolve(instance, transition)
+    return instance
+
+
+def kinds(transitions: Sequence[Transition]) -> list[str]:
+    return [type(transition).__name__ for transition in transitions]
 
 
 def event(name: str, data: Any = None, *, event_id: str | None = None) -> DeliverEvent:
