@@ -8,7 +8,8 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -49,18 +50,21 @@ class StepBody:
     input: Any = None
 
 
-@dataclass(frozen=True, slots=True)
 class StepScope:
-    """What helpers find when a step's function calls them: its own notes, and random numbers of its own."""
+    """What helpers find when a step's function calls them: its own notes, and random numbers of its own.
 
-    info: StepInfo
-    random: Random
-    notes: NoteBook = field(default_factory=NoteBook)
+    What it draws must not move what the workflow's function draws next.
+    """
 
-    @classmethod
-    def of(cls, info: StepInfo, seed: str) -> "StepScope":
-        """A new attempt's; what it draws must not move what the workflow's function draws next."""
-        return cls(info, Random(f"{seed}:{info.key}:{info.number}"))  # noqa: S311 - no secret is made of it
+    def __init__(self, info: StepInfo, seed: str) -> None:
+        self.info = info
+        self.notes = NoteBook()
+        self._seed = seed
+
+    @cached_property
+    def random(self) -> Random:
+        """Made on demand: few steps draw, and to seed one is a tenth of what a step costs."""
+        return Random(f"{self._seed}:{self.info.key}:{self.info.number}")  # noqa: S311 - no secret is made of it
 
     def enter(self) -> None:
         """Let whoever runs in the present context find it."""

@@ -191,7 +191,7 @@ class Turn:
             last_error=last_error,
         )
         after = None if self._request.member is not None else call.after
-        self._steps.start(call, body, StepScope.of(info, self._request.seed), after=after)
+        self._steps.start(call, body, StepScope(info, self._request.seed), after=after)
 
     def _most_attempts(self, policy: Policy) -> int:
         return self._request.attempt.max if policy.max_retries is None else policy.max_retries + 1
