@@ -35,14 +35,12 @@ logger = logging.getLogger("runner_protocol.kit")
 class Answers(Protocol):
     """What answers requests: `handle` with one action each, `open_turn` with lines."""
 
-    is_streaming: bool
-
-    async def handle(self, body: bytes) -> Reply:
+    def handle(self, body: bytes) -> Coroutine[Any, Any, Reply]:
         """Answer with a status and one JSON object."""
         ...
 
-    def open_turn(self, body: bytes) -> Reply | Lines:
-        """Answer with actions as they are made, without line breaks, or with a reply where there is no turn."""
+    def open_turn(self, body: bytes) -> Lines | Coroutine[Any, Any, Reply]:
+        """Answer with actions as they are made, without line breaks; or with one reply to what asks for no stream."""
         ...
 
 
@@ -81,14 +79,11 @@ async def _answer(answers: Answers, scope: MutableMapping[str, Any], receive: Re
         if scope["method"] != "POST":
             raise _RefusedError(405, "a runner is asked with POST")
         body = await _read(scope, receive)
-        if answers.is_streaming and _accepts_lines(scope):
-            opened = answers.open_turn(body)
-            if not isinstance(opened, tuple):
-                await _unless_gone(_Stream(send).send_all(opened), receive)
-                return
-            reply = opened
-        else:
-            reply = await _unless_gone(answers.handle(body), receive)
+        opened = answers.open_turn(body) if _accepts_lines(scope) else answers.handle(body)
+        if isinstance(opened, AsyncGenerator):
+            await _unless_gone(_Stream(send).send_all(opened), receive)
+            return
+        reply = await _unless_gone(opened, receive)
     except _RefusedError as refused:
         reply = refused.reply
     except _CallerGoneError:

@@ -44,7 +44,7 @@ class Ledger:
         if record.status != "failed":
             call.answer(record.output)
             return
-        raised = TimedOutError if call.kind in ("event", "approval") else StepFailedError
+        raised = TimedOutError if record.timed_out or call.kind in ("event", "approval") else StepFailedError
         name = record.name if call.kind == "step" else call.name or ""
         attempts = len(self.replay.failures(call.key)) + 1
         call.fail(raised(name, record.error or UNKNOWN_ERROR, attempts, key=record.key, kind=call.kind))

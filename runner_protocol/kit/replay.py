@@ -194,9 +194,9 @@ def check_name(kind: str, name: object) -> str:
 
 
 def _is_alike(called: CallKind, record: StepRecord) -> bool:
-    """A step may be recorded as any kind of work (`http`...), but not as what another helper makes."""
-    if called == "skip":
-        return record.status == "skipped"
+    """A step may be recorded as any kind of work (`http`...), but not as what another helper makes, nor as skipped."""
+    if called == "skip" or record.status == "skipped":
+        return called == "skip" and record.status == "skipped"
     return called == record.kind or (called == "step" and record.kind not in _OTHER_KINDS)
 
 

@@ -1,13 +1,13 @@
 """`Runner`: a set of workflows that answers turns, over HTTP or in the engine's own process."""
 
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 from runner_protocol.kit.asgi import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refuse
-from runner_protocol.kit.rehearsal import Rehearsal
 from runner_protocol.kit.serve import serve_app
 from runner_protocol.kit.turn import Turn
 from runner_protocol.kit.workflow import Workflow
@@ -20,7 +20,6 @@ from runner_protocol.messages import (
     TurnRequest,
     encode_message,
     parse_question,
-    parse_request,
 )
 from runner_protocol.strict_json import parse
 
@@ -43,7 +42,7 @@ class Runner:
 
     def __init__(self, workflows: Iterable[Workflow], *, stream: bool = True, cleanup_timeout_s: float = 1.0) -> None:
         self._workflows = Workflows(workflows)
-        self.is_streaming = stream
+        self._streams = stream
         self._cleanup_timeout_s = cleanup_timeout_s
         self._is_stopping = False
 
@@ -52,15 +51,7 @@ class Runner:
 
         Cancelled, it cancels the step that is running.
         """
-        try:
-            opened = self._open(body, streams=False)
-            if isinstance(opened, tuple):
-                return opened
-            async with aclosing(opened):
-                return 200, await anext(opened)
-        except Exception:
-            logger.exception("the kit has failed; this is no fault of the workflow")
-            return refuse(500, "the kit has failed; the runner's log says how")
+        return await _reply(self._open(body, streams=False))
 
     async def stream(self, body: bytes) -> AsyncGenerator[bytes, None]:
         r"""Answer one request with a stream: each action as soon as it is known, as one line that ends in `\n`.
@@ -74,10 +65,10 @@ class Runner:
         Raises:
             Exception: a fault of the kit's own; the lines given before it count.
         """
-        opened = self.open_turn(body)
+        opened = self._open(body, streams=self._streams)
         if not isinstance(opened, tuple):
-            async with aclosing(opened):
-                async for line in opened:
+            async with aclosing(opened.lines()) as lines:
+                async for line in lines:
                     yield line + b"\n"
             return
         status, reply = opened
@@ -86,21 +77,10 @@ class Runner:
             reply = encode_message(Defer(retry_after=_RETRY, reason=reason))
         yield reply + b"\n"
 
-    def open_turn(self, body: bytes) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
-        """Answer one request with the lines of its answer, without line breaks, or with a reply that is no turn's."""
-        return self._open(body, streams=self.is_streaming)
-
-    async def rehearse(self, body: bytes) -> Rehearsal:
-        """Say what the workflow would do next about this request, and do none of it: for tests of new code.
-
-        Raises:
-            ValueError: the request is none, or its workflow or version is not here.
-        """
-        request = parse_request(body)
-        workflow = self._workflows.find(request.workflow_name, request.workflow_version)
-        if isinstance(workflow, str):
-            raise ValueError(workflow)  # noqa: TRY004 -- a sentence in its place, for there is none
-        return await Turn(workflow, request, cleanup_timeout_s=self._cleanup_timeout_s).rehearse()
+    def open_turn(self, body: bytes) -> AsyncGenerator[bytes, None] | Coroutine[Any, Any, tuple[int, bytes]]:
+        """Answer one request as ASGI needs it: the lines of a stream, or one reply to what asks for none."""
+        opened = self._open(body, streams=self._streams)
+        return _reply(opened) if isinstance(opened, tuple) or not opened.is_stream else opened.lines()
 
     @cached_property
     def app(self) -> AsgiApp:
@@ -123,7 +103,7 @@ class Runner:
         """
         self._is_stopping = True
 
-    def _open(self, body: bytes, *, streams: bool) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
+    def _open(self, body: bytes, *, streams: bool) -> tuple[int, bytes] | Turn:
         if len(body) > MAX_REQUEST_BYTES:
             return refuse(413, f"a request has at most {MAX_REQUEST_BYTES:,} bytes")
         try:
@@ -134,7 +114,7 @@ class Runner:
             return 200, self._workflows.describe()
         return refuse(400, wrong) if (wrong := _check_mode(request)) else self._ask(request, streams=streams)
 
-    def _ask(self, request: TurnRequest, *, streams: bool) -> tuple[int, bytes] | AsyncGenerator[bytes, None]:
+    def _ask(self, request: TurnRequest, *, streams: bool) -> tuple[int, bytes] | Turn:
         workflow = self._workflows.find(request.workflow_name, request.workflow_version)
         if isinstance(workflow, str):
             return 200, encode_message(Defer(retry_after=_RETRY, reason=workflow))
@@ -144,7 +124,18 @@ class Runner:
             streams=streams,
             cleanup_timeout_s=self._cleanup_timeout_s,
             is_stopping=lambda: self._is_stopping,
-        ).lines()
+        )
+
+
+async def _reply(opened: tuple[int, bytes] | Turn) -> tuple[int, bytes]:
+    if isinstance(opened, tuple):
+        return opened
+    try:
+        async with aclosing(opened.lines()) as lines:
+            return 200, await anext(lines)
+    except Exception:
+        logger.exception("the kit has failed; this is no fault of the workflow")
+        return refuse(500, "the kit has failed; the runner's log says how")
 
 
 def _check_mode(request: TurnRequest) -> str | None:

@@ -48,7 +48,8 @@ _NOT_NOW = Defer(retry_after=timedelta(seconds=1), reason="the runner is being s
 class Turn:
     """One request to one workflow; `lines` may be iterated once.
 
-    With `streams` the turn goes on after each step, else its answer has one line. Once `is_stopping` no step starts.
+    With `streams` the turn goes on after each step; without, and of a member, its answer has one line. Once
+    `is_stopping` no step starts.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Turn:
     ) -> None:
         self._workflow = workflow
         self._request = request
-        self._streams = streams
+        self.is_stream = streams and request.member is None
         self._is_stopping = is_stopping
         self._steps = RunningSteps()
         shown = f"{request.workflow_id}: the code of workflow {workflow.name!r}"
@@ -88,7 +89,7 @@ class Turn:
                 if (ended := await self._steps.next()) is not None:
                     answer, line = self._encode(ended.answer, ended.notes)
                     yield line
-                    if not self._streams or self._request.member is not None:
+                    if not self.is_stream:
                         return
                     if not self._is_over and isinstance(answer.action, (StepComplete, StepSkip)):
                         self._ledger.hand_out_live(ended.call, answer)
@@ -135,7 +136,7 @@ class Turn:
         if self._request.member is not None:
             yield from self._start_member(self._request.member)
             return
-        while self._code.ended is None and (self._streams or not self._steps):
+        while self._code.ended is None and (self.is_stream or not self._steps):
             if (call := self._replay.next_step()) is None:
                 return
             if self._is_stopping():
@@ -179,7 +180,7 @@ class Turn:
     def _start(
         self, call: HelperCall, body: StepBody, *, name: str, key: str, number: int, last_error: str | None
     ) -> Iterator[bytes]:
-        if self._streams and body.policy.timeout is not None:
+        if self.is_stream and body.policy.timeout is not None:
             yield encode_message(StepStart(step_name=name, key=key, timeout=body.policy.timeout))
         info = StepInfo(
             workflow_id=self._request.workflow_id,

@@ -195,7 +195,7 @@ class Play:
         if failures:
             attempt["last_error"] = failures[-1]
         body = self.request(mode="run_step", attempt=attempt, member=group.member(index))
-        lines = [line async for line in self._lines(body) if b'"step_start"' not in line]
+        lines = [line async for line in self._lines(body)]
         assert len(lines) == 1
         if is_lost:
             return self.answers[-1]

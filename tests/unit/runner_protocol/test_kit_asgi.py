@@ -176,3 +176,14 @@ async def test_a_fault_of_the_kit_before_the_first_line_is_500(monkeypatch: pyte
     assert (reply.status_code, set(reply.json())) == (500, {"error"})
     with pytest.raises(TypeError):
         await anext(Runner([two]).stream(json.dumps(request_for("two", completed(("first", 2)))).encode()))
+
+
+async def test_a_member_has_one_answer_that_is_no_stream() -> None:
+    @workflow("two")
+    async def mapped(ctx: Context, _: Any) -> Any:
+        return await ctx.map("all", [1], str, timeout="1h")
+
+    member = {"group": "all", "name": "all", "key": "all[0]", "index": 0, "total": 1, "input": 1}
+    reply = await post(Runner([mapped]), ACCEPT, mode="run_step", member=member)
+    assert reply.headers["content-type"] == "application/json"
+    assert (reply.json()["key"], reply.json()["output"]) == ("all[0]", "1")

@@ -506,12 +506,13 @@ async def test_now_is_the_time_of_the_last_record_handed_out() -> None:
     assert (await ask(clock, [slept]))["output"] == "2026-01-01T01:00:00+00:00"
 
 
-async def test_a_step_may_be_given_a_skipped_record() -> None:
+async def test_a_step_that_was_skipped_does_not_fit_one_that_is_to_run() -> None:
     @workflow("skipped")
     async def skipped(ctx: Context, _: Any) -> Any:
         return [await ctx.step("work", echo, 1)]
 
-    assert (await ask(skipped, [record("work", position=0, status="skipped")]))["output"] == [None]
+    answer = await ask(skipped, [record("work", position=0, status="skipped")])
+    assert (answer["action"], answer["expected"], answer["got"]) == ("diverged", "work (a skip)", "work (a step)")
 
 
 async def test_a_context_variable_set_by_the_code_is_seen_by_the_step() -> None:
