@@ -91,7 +91,7 @@ export class Replay {
   handOutLive(action: StepComplete | StepSkip): StepRecord {
     const asked = this.#asked.get(action.key);
     if (asked === undefined) throw new Error(`nobody has asked for '${action.key}'`);
-    const record = { ...asRecord(action), position: this.#handedOut };
+    const record = asRecord(action, this.#handedOut);
     this.#records.push(record);
     this.#handOut(record, asked);
     return record;
@@ -142,12 +142,14 @@ export class Replay {
   }
 }
 
-/** What the engine sends of it in the next turn. */
-function asRecord(action: StepComplete | StepSkip): StepRecord {
-  const same = { name: action.step_name, key: action.key, error: null, retry_count: 0, final: false, timed_out: false };
-  if (action.action === "step_skip") return { ...same, kind: "step", status: "skipped", output: null, position: 0 };
+/** What the engine sends of it in the next turn. One literal: this is made for each step of a stream. */
+function asRecord(action: StepComplete | StepSkip, position: number): StepRecord & { position: number } {
+  const { step_name: name, key } = action;
+  if (action.action === "step_skip") {
+    return { name, key, kind: "step", status: "skipped", output: null, error: null, retry_count: 0, position, final: false, timed_out: false };
+  }
   const { output, started_at, completed_at, duration_ms, kind = "step" } = action;
-  return { ...same, kind, status: "completed", output, started_at, completed_at, duration_ms, position: 0 };
+  return { name, key, kind, status: "completed", output, error: null, started_at, completed_at, duration_ms, retry_count: 0, position, final: false, timed_out: false };
 }
 
 function failedError(record: StepRecord, { kind }: Call, attempts: number): StepFailedError {

@@ -5,7 +5,7 @@ import { type Line, writeLine } from "./lines.js";
 import type { Action, Description } from "./messages.js";
 import { MalformedRequestError, readRequest } from "./requests.js";
 import type { ServeOptions, ServerHandle } from "./server.js";
-import { accepts, NDJSON, readable, withKeepAlives } from "./stream.js";
+import { accepts, NDJSON, readable, written } from "./stream.js";
 import { type Signals, Turn } from "./turn.js";
 import type { WorkflowDefinition } from "./workflow.js";
 
@@ -44,9 +44,6 @@ type Lines = AsyncGenerator<Line, void, void>;
 /** What the engine sends stays below this: a thousand records of 50 KB. */
 export const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
 const KEEP_ALIVE_MS = 15_000;
-/** Some runtimes give a request no signal. */
-const NEVER = new AbortController().signal;
-const ALWAYS_THERE: Signals = { gone: NEVER, closing: NEVER };
 /** A byte order mark is kept, so that the parser refuses it as every other door does. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -70,7 +67,7 @@ export function createRunner(workflows: readonly WorkflowDefinition[], { stream 
     try {
       const taken = await take(parse(body), stream && accepts(accept, NDJSON), signals);
       if ("action" in taken) return ok("text" in taken ? taken.text : JSON.stringify(taken));
-      return { status: 200, headers: { "content-type": `${NDJSON}; charset=utf-8` }, body: withKeepAlives(taken, KEEP_ALIVE_MS) };
+      return { status: 200, headers: { "content-type": `${NDJSON}; charset=utf-8` }, body: written(taken, KEEP_ALIVE_MS) };
     } catch (thrown) {
       if (thrown instanceof MalformedRequestError) return problem(400, thrown.message, { field: thrown.field });
       return problem(500, `the runner kit failed: ${describeError(thrown).message}`);
@@ -81,16 +78,19 @@ export function createRunner(workflows: readonly WorkflowDefinition[], { stream 
     async fetch(request) {
       if (request.method !== "POST") return new Response(METHOD_NOT_ALLOWED.body as string, METHOD_NOT_ALLOWED);
       const left = new AbortController();
-      const gone = request.signal === undefined ? left.signal : either(request.signal, left.signal);
-      const { status, headers, body } = await answer(await readBody(request), request.headers.get("accept"), { gone, closing: NEVER });
+      // Some runtimes give a request no signal.
+      request.signal?.addEventListener("abort", () => left.abort(request.signal.reason), { once: true });
+      if (request.signal?.aborted) left.abort(request.signal.reason);
+      const signals = { ...alwaysThere(), gone: left.signal };
+      const { status, headers, body } = await answer(await readBody(request), request.headers.get("accept"), signals);
       return new Response(typeof body === "string" ? body : readable(body, () => left.abort()), { status, headers });
     },
     async handleRequest(body) {
-      const taken = await take(copied(body), false, ALWAYS_THERE);
+      const taken = await take(copied(body), false, alwaysThere());
       return ("text" in taken ? taken.action : taken) as Action;
     },
     async *stream(body) {
-      const taken = await take(copied(body), true, ALWAYS_THERE);
+      const taken = await take(copied(body), true, alwaysThere());
       if (!("action" in taken)) for await (const { action } of taken) yield action;
       else yield ("text" in taken ? taken.action : taken) as Action;
     },
@@ -109,14 +109,9 @@ function copied(body: unknown): unknown {
   return body === undefined ? body : JSON.parse(JSON.stringify(body));
 }
 
-/** AbortSignal.any, which Node 20.0 does not have. */
-function either(one: AbortSignal, other: AbortSignal): AbortSignal {
-  const both = new AbortController();
-  for (const signal of [one, other]) {
-    if (signal.aborted) both.abort(signal.reason);
-    else signal.addEventListener("abort", () => both.abort(signal.reason), { once: true });
-  }
-  return both.signal;
+/** Signals of a turn's own: Node takes many listeners of one for a leak. */
+function alwaysThere(): Signals {
+  return { gone: new AbortController().signal, closing: new AbortController().signal };
 }
 
 function ok(body: string): Answer {

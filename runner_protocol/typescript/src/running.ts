@@ -12,8 +12,9 @@ export interface Finished {
 export class RunningSteps {
   readonly #turn: object;
   readonly #finished: Finished[] = [];
-  readonly #stop = new AbortController();
-  #running = 0;
+  /** Of the steps that run; one signal with a listener for each would make Node warn of a leak. */
+  readonly #running = new Set<AbortController>();
+  #isStopped = false;
   #wake = (): void => undefined;
 
   constructor(turn: object) {
@@ -21,9 +22,10 @@ export class RunningSteps {
   }
 
   start(attempt: Attempt): void {
-    this.#running += 1;
-    void runStep(this.#turn, attempt, this.#stop.signal).then((outcome) => {
-      this.#running -= 1;
+    const controller = new AbortController();
+    this.#running.add(controller);
+    void runStep(this.#turn, attempt, controller).then((outcome) => {
+      this.#running.delete(controller);
       this.add(outcome);
     });
   }
@@ -36,7 +38,7 @@ export class RunningSteps {
 
   /** What has ended first of those not given yet; null when nothing is left, or nobody wants it any more. */
   async next(): Promise<Finished | null> {
-    while (this.#finished.length === 0 && this.#running > 0 && !this.#stop.signal.aborted) {
+    while (this.#finished.length === 0 && this.#running.size > 0 && !this.#isStopped) {
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
     return this.#finished.shift() ?? null;
@@ -44,7 +46,8 @@ export class RunningSteps {
 
   /** Tells all bodies that nobody waits for them any more; one that goes on nevertheless is left to itself. */
   stop(reason?: unknown): void {
-    this.#stop.abort(reason);
+    this.#isStopped = true;
+    for (const controller of this.#running) controller.abort(reason);
     this.#wake();
   }
 }

@@ -48,14 +48,10 @@ export function runningStep(turn: object): RunningStep | null {
   return found?.turn === turn ? found.step : null;
 }
 
-/** Never rejects; `stop` is aborted when nobody wants the outcome any more. */
-export async function runStep(turn: object, attempt: Attempt, stop: AbortSignal): Promise<Outcome> {
+/** Never rejects; `controller` is the step's own, aborted also by who does not want the outcome any more. */
+export async function runStep(turn: object, attempt: Attempt, controller: AbortController): Promise<Outcome> {
   const { name, key, policy, idempotencyKey } = attempt;
   const notes = new NoteBook();
-  const controller = new AbortController();
-  const onStop = (): void => controller.abort(stop.reason);
-  if (stop.aborted) onStop();
-  stop.addEventListener("abort", onStop);
   const context: MemberContext = {
     key,
     attempt: attempt.number,
@@ -77,8 +73,6 @@ export async function runStep(turn: object, attempt: Attempt, stop: AbortSignal)
     return { action: { action: "step_complete", ...identity(attempt), output, ...attempt.recordedAs, ...times() }, notes };
   } catch (thrown) {
     return { action: stepFailure(attempt, thrown, times()), notes };
-  } finally {
-    stop.removeEventListener("abort", onStop);
   }
 }
 

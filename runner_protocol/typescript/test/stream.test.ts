@@ -4,7 +4,7 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { test } from "node:test";
 import { type Action, createRunner, type StepContext, workflow, type WorkflowFunction } from "../src/index.js";
 import { type Line, writeLine } from "../src/lines.js";
-import { accepts, withKeepAlives } from "../src/stream.js";
+import { accepts, written } from "../src/stream.js";
 import { record, records, request } from "./engine.js";
 
 const NDJSON = "application/x-ndjson, application/json";
@@ -331,12 +331,36 @@ test("while a step is silent the connection is kept alive by blank lines", async
     yield writeLine({ action: "complete", output: 2 });
   }
   const seen: string[] = [];
-  for await (const chunk of withKeepAlives(slow(), 5)) {
+  for await (const chunk of written(slow(), 5)) {
     seen.push(chunk);
     if (seen.length === 3) goOn.open();
   }
   assert.deepEqual(seen.slice(0, 3), ['{"action":"complete","output":1}\n', "\n", "\n"]);
   assert.equal(seen.at(-1), '{"action":"complete","output":2}\n');
+});
+
+test("lines made in one breath go over the network together, each in time for the step that comes next", async () => {
+  const response = await post(async (_, { step }) => {
+    for (let index = 0; index < 100; index += 1) await step("quick", () => index);
+  });
+  let [chunks, lines] = [0, 0];
+  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    chunks += 1;
+    lines += new TextDecoder().decode(chunk).split("\n").length - 1;
+  }
+  assert.equal(lines, 101);
+  assert.ok(chunks <= 30, `${chunks} chunks`);
+});
+
+test("many steps side by side, and many turns, are no leak of listeners", async () => {
+  const warnings: string[] = [];
+  const note = ({ message }: Error): unknown => warnings.push(message);
+  process.on("warning", note);
+  const fn: WorkflowFunction<any, unknown> = (_, { step }) => Promise.all(Array.from({ length: 30 }, () => step("a", ({ signal }) => void signal.addEventListener("abort", () => undefined))));
+  await Promise.all(Array.from({ length: 30 }, () => streamed(fn)));
+  await new Promise(setImmediate);
+  process.off("warning", note);
+  assert.deepEqual(warnings, []);
 });
 
 test("a test reads the actions of a stream without a server", async () => {
