@@ -17,15 +17,17 @@ _PLAIN_NUMBER = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
 _TWO = tuple(f"{number:02d}" for number in range(60))
 _THREE = tuple(f"{number:03d}" for number in range(1000))
 """Digits ready to be put together: a request has five times or more, and this halves their price."""
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
+_is_rfc3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)").fullmatch
 
 
 def parse_timestamp(value: object) -> datetime:
     """Read an RFC 3339 time (with an offset) as a UTC datetime; raises ValueError for anything else."""
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+    if not isinstance(value, str) or not _is_rfc3339(value):
         raise ValueError("should be an RFC 3339 time such as 2026-12-01T09:00:00.000Z")
+    if value[-1] == "Z":
+        return datetime.fromisoformat(value)
     try:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except OverflowError:

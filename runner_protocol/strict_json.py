@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 MAX_DEPTH = 64
 """How deep arrays and objects may nest, counted from the value (an envelope around it does not count)."""
@@ -49,6 +49,9 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
         raise NotJsonError(f"the text is not UTF-8 (character {error.start})") from None
     if data.count(b"[") + data.count(b"{") > max_depth:
         check_depth(data, max_depth)
+    value = _parse_canonical(data)
+    if value is not _NOT_CANONICAL:
+        return value
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -113,6 +116,25 @@ def check_depth(data: bytes, max_depth: int) -> None:
         if depth > max_depth:
             raise TooDeepJsonError(f"nested deeper than {max_depth}")
 
+
+def _parse_canonical(data: bytes) -> Any:
+    """Read JSON that stands as `encode` writes it, as that of kits does, at half the price.
+
+    Whatever a quick parser loses or lets pass does not come back equal byte for byte: white space, a repeated key, NaN,
+    a number beyond a double, a surrogate. Only an integer beyond 64 bits does, and it has 19 digits.
+    """
+    try:
+        value = from_json(data, allow_inf_nan=False)
+        if to_json(value) == data and _NINETEEN_DIGITS not in data.translate(_AS_DIGITS):
+            return value
+    except (ValueError, RecursionError):
+        pass  # for the slow parser to say what is wrong
+    return _NOT_CANONICAL
+
+
+_NOT_CANONICAL = object()
+_AS_DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
+_NINETEEN_DIGITS = b"0" * 19
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(
