@@ -47,6 +47,9 @@ def _response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
+_NOT_SAID = _response(b'{"error":"what there is, is not said"}')
+"""To `describe`."""
+
 _STEP, _END, _WAIT = _response(STEP), _response(END), _response(WAIT)
 
 
@@ -123,7 +126,8 @@ class BareRunner(asyncio.Protocol):
         key = _value(head, lower, _KEY)
         if is_noted:
             self._arrivals.append((key.decode(), time.monotonic_ns(), time.time_ns()))
-        return answer(key, int(key[key.rfind(b":") + 1 :]))
+        position = key[key.rfind(b":") + 1 :]
+        return answer(key, int(position)) if position.isdigit() else _NOT_SAID
 
 
 def _value(head: bytes, lower: bytes, name: bytes) -> bytes:
