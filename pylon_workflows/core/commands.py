@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pylon_workflows.core.construction import quickly_made
 from pylon_workflows.core.instance import Terms
 from pylon_workflows.core.transitions import InstanceStarted
 from runner_protocol.messages import Action
@@ -10,6 +11,7 @@ from runner_protocol.messages import Action
 MAX_UNREAD_EVENTS = 2_000
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyAction:
     """Apply an action of the runner's answer to the turn that began at `turn_started_at`.

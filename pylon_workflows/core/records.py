@@ -14,12 +14,14 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, overload
 
+from pylon_workflows.core.construction import quickly_made
 from runner_protocol.messages import RecordStatus
 
 MAX_DEPENDENCIES = 32
 """How many records one says that it came after; of more the last ones."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One entry of `completed_steps` (PROTOCOL.md section 1).

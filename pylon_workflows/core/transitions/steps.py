@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pylon_workflows.core.construction import quickly_made
 
+
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSucceeded:
     """A step ran and its output is recorded; `kind` and `input_json` are those of an operation."""
