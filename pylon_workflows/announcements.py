@@ -6,7 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.errors import StoreError, WorkflowError
+from pylon_workflows.decision import has_family
+from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnknownInstanceError, WorkflowError
 from pylon_workflows.ports import Clock, Store
 
 _log = logging.getLogger(__name__)
@@ -22,11 +23,19 @@ class Announcements:
 
     An instance is marked in the store when all callbacks have returned. One for which a callback raised, or which was
     cut off by a crash, is announced again at the next start. While there are no callbacks, what an earlier program left
-    is marked, for retention keeps what is unannounced.
+    is marked, for retention keeps what is unannounced. One that has a family is given to `settle`, and comes back as
+    `settled`.
     """
 
-    def __init__(self, store: Store, load: Callable[[str], Awaitable[Instance]], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        load: Callable[[str], Awaitable[Instance]],
+        clock: Clock,
+        settle: Callable[[Instance], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._settle = settle
         self._load = load
         self._clock = clock
         self._callbacks: list[FinishedCallback] = []
@@ -42,37 +51,55 @@ class Announcements:
         self._callbacks.append(callback)
 
     def announce(self, instance: Instance) -> None:
-        """An instance has finished and that is committed."""
+        """An instance without a family has finished, and that is committed."""
         if self._callbacks:
             self._queue.put_nowait(instance)
 
+    def settled(self, instance: Instance) -> None:
+        """An instance has finished, and its family has been told."""
+        self._queue.put_nowait(instance)
+
     async def run(self) -> None:
         """Announce what is left unannounced, then whatever comes, for ever."""
-        for instance_id in await self._left():
-            try:
-                await self._tell(await self._load(instance_id))
-            except WorkflowError:
-                _log.exception("%s: could not be read to be announced", instance_id)
+        await self._announce_what_is_left()
         while True:
             await self._tell(await self._queue.get())
 
-    async def _left(self) -> Sequence[str]:
-        """What was left to be announced, when anybody wants to know; tried until the store can tell, or mark it."""
+    async def _announce_what_is_left(self) -> None:
+        """What an earlier program left; tried until the store can tell, or mark it."""
         is_told = False
         while True:
             self._queue = asyncio.Queue()  # what the former one held is read from the store; it may be another loop's
             try:
+                left = await self._without_families(await self._store.unannounced(limit=1_000_000))
                 if self._callbacks:
-                    return await self._store.unannounced(limit=1_000_000)
-                while left := await self._store.unannounced(limit=_PAGE):
-                    await self._store.mark_announced(left)
+                    for instance_id in left:
+                        await self._tell(await self._load(instance_id))
+                    return
+                for first in range(0, len(left), _PAGE):
+                    await self._store.mark_announced(left[first : first + _PAGE])
             except StoreError as error:
                 if not is_told:  # once an outage
                     _log.warning("what finished before the start cannot be dealt with yet, tried again: %s", error)
                 is_told = True
                 await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
             else:
-                return ()
+                return
+
+    async def _without_families(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Let those be settled that have a family, which waits; the others."""
+        others = []
+        for instance_id in instance_ids:
+            try:
+                instance = await self._load(instance_id)
+            except (CorruptDatabaseError, UnknownInstanceError) as error:
+                _log.error("%s: could not be read to be announced: %s", instance_id, error)
+                continue
+            if has_family(instance):
+                self._settle(instance)
+            else:
+                others.append(instance_id)
+        return others
 
     async def _tell(self, instance: Instance) -> None:
         for callback in self._callbacks:

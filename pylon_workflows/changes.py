@@ -2,23 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from pylon_workflows.core.commands import ApplyAction, Command, Resume, WakeUp
-from pylon_workflows.core.decider import decide
-from pylon_workflows.core.evolution import evolve
+from pylon_workflows.core.commands import Command, Resume, WakeUp
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.decision import Decision, TakenIdError, has_family
 from pylon_workflows.doubts import Doubts
 from pylon_workflows.errors import (
     CorruptDatabaseError,
     InstanceNotFinishedError,
-    InvalidInputError,
-    MalformedAnswerError,
     StorageFullError,
     StoreError,
-    TurnNotOpenError,
-    TurnOpenError,
     UnknownInstanceError,
     UnreadableInstanceError,
 )
@@ -26,7 +21,6 @@ from pylon_workflows.histories import folded, history_of
 from pylon_workflows.live_instances import LiveInstance, LiveInstances, is_driven
 from pylon_workflows.parking import Parking, shown
 from pylon_workflows.ports import Clock, Store
-from runner_protocol.messages import Action
 
 _log = logging.getLogger(__name__)
 
@@ -101,28 +95,38 @@ class Changes:
 
     async def execute(self, live: LiveInstance, command: Command) -> Sequence[Transition]:
         """Decide a command about a loaded instance and commit what follows; nothing follows from one that is late."""
-        after = live.loaded
-        transitions = decide(after, command, self._clock.now())
-        for transition in transitions:
-            after = evolve(after, transition)
-        if transitions:
-            await self.commit(live, after, transitions)
-        return transitions
+        decision = Decision(live.loaded, self._clock.now())
+        if decision.add(command):
+            await self.commit(live, decision)
+        return decision.transitions
 
-    async def commit(self, live: LiveInstance, after: Instance, transitions: Sequence[Transition]) -> None:
-        """Commit what has been decided about a loaded instance, all of it or nothing, and the state `after` it."""
-        is_to_announce = self.has_announcements and after.is_finished
-        write = self._store.append(after, transitions, is_to_announce=is_to_announce)
+    async def commit(self, live: LiveInstance, decision: Decision) -> None:
+        """Commit what has been decided about a loaded instance, all of it or nothing.
+
+        Raises:
+            TakenIdError: another instance has the id of one that was to start; nothing was changed.
+        """
+        after, starts = decision.after, decision.starts
+        is_to_announce = after.is_finished and (self.has_announcements or has_family(after))
+        write = self._store.append(after, decision.transitions, is_to_announce=is_to_announce, starts=starts)
         try:
-            await write  # to its end, whoever cancels
+            taken = await write  # to its end, whoever cancels
         finally:
-            if write.done() and write.exception() is None:
-                live.instance = after
-                self._committed(after)
-            else:
+            if not write.done() or write.exception() is not None:
                 live.forget()
                 if not isinstance(write.exception(), StorageFullError):  # which says that nothing was changed
-                    self.doubts.add(after.id)
+                    for instance in (after, *starts):
+                        self.doubts.add(instance.id)
+            elif write.result() is None:
+                live.instance = after
+                self._committed(after)
+                for started in starts:
+                    self._live.keep(started)
+                    self._committed(started)
+                for found in decision.found:
+                    self.doubts.add(found.id)  # it may have finished meanwhile
+        if taken is not None:
+            raise TakenIdError(taken)
 
     async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
         """Execute a command that came from outside; returns the state after it and what followed from it."""
@@ -146,26 +150,14 @@ class Changes:
         instance, _ = await self.change(instance_id, Resume())
         return instance
 
-    async def apply(self, instance_id: str, action: Action) -> Instance:
-        """Take this action for the runner's answer, and return the state after it.
-
-        Raises:
-            UnknownInstanceError, InvalidInputError (it does not fit the records), TurnOpenError, TurnNotOpenError.
-        """
-        with self._live.use(instance_id) as live:
-            async with live.lock:
-                await self.load(live, instance_id)
-                if live.open_turn is not None:
-                    raise TurnOpenError(f"{instance_id}: the runner is being asked; its answer counts, not this one")
-                command = ApplyAction(action=action, turn_started_at=self._clock.now())
-                try:
-                    transitions = await self.execute(live, command)
-                except MalformedAnswerError as error:
-                    raise InvalidInputError(f"action: {error}") from None
-                instance = live.loaded
-                if not transitions and not instance.is_runnable:
-                    raise TurnNotOpenError(f"{instance_id} is {instance.status} and awaits no answer")
-                return instance
+    async def who_has(self, instance_id: str) -> Mapping[str, Instance | None]:
+        """The instance that has an id, by it; null where it cannot be read, nothing when it is there no more."""
+        try:
+            return {instance_id: await self.read(instance_id)}
+        except UnknownInstanceError:
+            return {}
+        except CorruptDatabaseError:
+            return {instance_id: None}
 
     async def delete(self, instance_id: str) -> None:
         """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""

@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-from runner_protocol.messages import Defer
-
 _SHORTEST_S = 0.1
 _LONGEST_S = 300.0
 
@@ -17,11 +15,11 @@ class Deferrals:
     def __contains__(self, asked: str) -> bool:
         return asked in self._counts
 
-    def put_off(self, asked: str, action: Defer) -> float:
+    def put_off(self, asked: str, retry_after: timedelta) -> float:
         """Once more; the seconds after which to ask again: as long as it said, then longer, up to five minutes."""
         count = self._counts.get(asked, 0)
         self._counts[asked] = count + 1
-        asked_for_s = max(action.retry_after / timedelta(seconds=1), _SHORTEST_S)
+        asked_for_s = max(retry_after / timedelta(seconds=1), _SHORTEST_S)
         return max(asked_for_s, min(asked_for_s * 2.0 ** min(count, 30), _LONGEST_S))
 
     def forget(self, asked: str) -> None:

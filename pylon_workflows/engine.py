@@ -124,12 +124,12 @@ class LocalEngine(EngineParts):
             checked = parse_action(encode(action.model_dump(), max_depth=MAX_DEPTH + 1))
         except ValueError as error:
             raise InvalidInputError(f"action: {error}") from None
-        return await self._to_its_end(self._changes.apply(instance_id, checked))
+        return await self._to_its_end(self._canned_answers.apply(instance_id, checked))
 
     async def delete(self, instance_id: str) -> None:
         """See `ports.Engine.delete`."""
         self._check_running()
-        await self._to_its_end(self._changes.delete(instance_id))
+        await self._to_its_end(self._families.delete(instance_id))
 
     async def wait(self, instance_id: str, timeout_s: float | None = None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError; TimeoutError."""

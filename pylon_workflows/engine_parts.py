@@ -5,15 +5,19 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from pylon_workflows.actions import Actions
 from pylon_workflows.announcements import Announcements
 from pylon_workflows.call_places import CallPlaces
+from pylon_workflows.canned_answers import CannedAnswers
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.instance import Instance
+from pylon_workflows.decision import has_family
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.discovery import Discovery
 from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
+from pylon_workflows.families import Families
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.pace import Pace
@@ -57,8 +61,16 @@ class EngineParts:
         self._jitter = jitter
         self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
         self._changes = Changes(store, clock, self._live, self._committed)
+        self._actions = Actions(definitions, max_input_bytes=settings.max_input_bytes)
+        self._canned_answers = CannedAnswers(self._changes, self._live, clock, self._actions)
         self._timers = Timers(store, clock, self._changes.wake)
-        self._announcements = Announcements(store, self._changes.read, clock)
+        self._announcements = Announcements(
+            store,
+            self._changes.read,
+            clock,
+            settle=lambda instance: self._families.ended(instance),  # noqa: PLW0108  it is made below
+        )
+        self._families = Families(store, self._changes, clock, self._announcements.settled)
         self._retention = Retention(
             store, clock, self._live, keep_for=settings.retain_finished_for, keep=settings.max_history
         )
@@ -96,6 +108,7 @@ class EngineParts:
             max_records=self._settings.max_records,
             max_history_bytes=self._settings.max_history_bytes,
             call_places=CallPlaces(self._settings.max_in_flight, may_have_more_calls),
+            actions=self._actions,
         )
         pace = Pace(self._settings.max_in_flight, is_shared=lambda: self._definitions.has_several)
         dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace)
@@ -123,9 +136,12 @@ class EngineParts:
         await self._store.open()
         self._watch.look()
         self._definitions.restore(await self._store.definitions())
+        self._families.clear()
         self._changes.has_announcements = self._announcements.has_callbacks
         self._lifetime.begin()
-        parts = (self._timers, self._announcements, self._retention, self._changes.doubts, self._watch)
+        parts = (
+            self._timers, self._announcements, self._families, self._retention, self._changes.doubts, self._watch,
+        )  # fmt: skip
         self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:
             self._dispatcher.open()
@@ -171,7 +187,10 @@ class EngineParts:
         if instance.due_at is not None:
             self._timers.notice(instance.due_at)
         elif instance.is_finished:
-            self._announcements.announce(instance)
+            if has_family(instance):
+                self._families.ended(instance)
+            else:
+                self._announcements.announce(instance)
             self._waiters.finished(instance)
 
     async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:

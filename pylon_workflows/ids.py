@@ -1,5 +1,6 @@
 """Ids: time-ordered, so that they sort by age; unguessable, so that knowing one says nothing of another."""
 
+import hashlib
 import re
 import secrets
 from datetime import datetime
@@ -30,7 +31,17 @@ _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 def new_instance_id(now: datetime) -> str:
     """`wf_` and 26 characters: 48 bits of milliseconds, then 80 random bits (the ULID's layout)."""
     number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
-    return "wf_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "wf_" + _in_letters(number)
+
+
+def _in_letters(number: int) -> str:
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def child_id(parent_id: str, run: int, key: str) -> str:
+    """The id of a child to whom nobody gave one: the same each time that this record starts it, and unguessable."""
+    digest = hashlib.sha256(f"{parent_id}\0{run}\0{key}".encode()).digest()
+    return "wf_" + _in_letters(int.from_bytes(digest[:17], "big") >> 6)
 
 
 def new_seed() -> str:

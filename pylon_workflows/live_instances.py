@@ -98,6 +98,12 @@ class LiveInstances:
         finally:
             self.release(live)
 
+    def keep(self, instance: Instance) -> None:
+        """Have a new instance in memory, for it is about to be driven."""
+        with self.use(instance.id) as live:
+            if live.instance is None and not live.lock.locked():
+                live.instance = instance
+
     def acquire(self, instance_id: str) -> LiveInstance:
         """The one entry of that id, to be given back with `release`."""
         live = self._entries.get(instance_id)

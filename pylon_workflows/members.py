@@ -8,20 +8,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 
 from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.core.commands import ApplyMember, EndGroup
-from pylon_workflows.core.decider import decide
-from pylon_workflows.core.evolution import evolve
 from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.core.transitions import Transition
+from pylon_workflows.decision import Decision
 from pylon_workflows.errors import MalformedAnswerError, RunnerUnavailableError, TurnTimedOutError
 from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.member_calls import MemberAnswer, call_member
-from pylon_workflows.open_turn import Decided, OpenTurn, RunLimits
+from pylon_workflows.open_turn import OpenTurn, RunLimits
 from pylon_workflows.ports import Clock, Runner
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
 from pylon_workflows.wave import Wave
@@ -186,26 +183,20 @@ class _Passage:
         self._wave.deferrals.forget(call_id)
         return answer.command(self._instance, self._group, self._of.jitter())
 
-    def _decided(self, commands: Sequence[ApplyMember], instance: Instance, now: datetime) -> Decided:
-        transitions: list[Transition] = []
+    def _decided(self, commands: Sequence[ApplyMember], decision: Decision) -> bool:
         for command in commands:
             try:
-                decided = decide(instance, command, now)
+                decision.add(command)
             except MalformedAnswerError as error:
-                decided = decide(instance, replace(command, action=f"{error.code}: {error}"), now)
-            for transition in decided:
-                instance = evolve(instance, transition)
-            transitions += decided
-        is_last = instance.group is None or not is_driven(instance)
-        if not is_last:
-            self._instance, self._group = instance, _open(instance)
-        return instance, transitions, is_last
+                decision.add(replace(command, action=f"{error.code}: {error}"))
+        if decision.after.group is None or not is_driven(decision.after):
+            return True
+        self._instance, self._group = decision.after, decision.after.group
+        return False
 
-    def _ended(self, instance: Instance, now: datetime) -> Decided:
-        decided = decide(instance, EndGroup(run=instance.run, group=self._group.key), now)
-        for transition in decided:
-            instance = evolve(instance, transition)
-        return instance, decided, True
+    def _ended(self, decision: Decision) -> bool:
+        decision.add(EndGroup(run=decision.run, group=self._group.key))
+        return True
 
     def _unavailable(self, index: int, error: RunnerUnavailableError) -> None:
         health, clock, name, call_id = self._of.health, self._of.clock, self._instance.name, self._call_id(index)
@@ -225,7 +216,7 @@ class _Passage:
         clock, deferrals, call_id = self._of.clock, self._wave.deferrals, self._call_id(index)
         if call_id not in deferrals:
             _log.warning("%s: the runner puts it off, it is asked again and again: %s", call_id, action.reason)
-        self._wave.hold(index, clock.monotonic() + deferrals.put_off(call_id, action))
+        self._wave.hold(index, clock.monotonic() + deferrals.put_off(call_id, action.retry_after))
         self._wave.reason = f"the runner puts it off: {action.reason}"
 
     def _pause_s(self) -> float | None:

@@ -3,17 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
+from pylon_workflows.actions import Actions
 from pylon_workflows.changes import Changes
-from pylon_workflows.core.commands import ApplyAction, Block, Command, FailTurn
-from pylon_workflows.core.decider import decide
-from pylon_workflows.core.evolution import evolve
+from pylon_workflows.core.commands import Block, Command, FailTurn
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.core.transitions import Transition
-from pylon_workflows.errors import MalformedAnswerError, StorageFullError
+from pylon_workflows.decision import Decision, TakenIdError
+from pylon_workflows.errors import MalformedAnswerError, StorageFullError, UnknownWorkflowError
 from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.ports import Clock
 from pylon_workflows.runner_health import RunnerHealth
@@ -22,9 +21,15 @@ from runner_protocol.messages import Action, Defer
 _log = logging.getLogger("pylon_workflows.turns")  # one name for all that a person reads of turns
 
 _FULL_DISK_PAUSE_S = 1.0
+_UNKNOWN_WORKFLOW_PAUSE = timedelta(seconds=1)
 
-Decided = tuple[Instance, Sequence[Transition], bool]
-"""The state after the transitions, the transitions, and whether they end the turn."""
+
+class Deferral(NamedTuple):
+    """Why it is to be asked later: what is the matter, and more of it."""
+
+    retry_after: timedelta
+    matter: str
+    reason: str
 
 
 class RunLimits(NamedTuple):
@@ -52,6 +57,7 @@ class OpenTurn:
     """
 
     __slots__ = (
+        "_actions",
         "_changes",
         "_clock",
         "_health",
@@ -73,6 +79,7 @@ class OpenTurn:
     def __init__(
         self,
         changes: Changes,
+        actions: Actions,
         clock: Clock,
         health: RunnerHealth,
         limits: RunLimits,
@@ -81,6 +88,7 @@ class OpenTurn:
         jitter: Callable[[], float],
     ) -> None:
         self._changes = changes
+        self._actions = actions
         self._clock = clock
         self._health = health
         self._limits = limits
@@ -93,7 +101,7 @@ class OpenTurn:
         self.has_answer = False
         self.has_applied = False
         self.was_late = False
-        self.deferred: Defer | None = None
+        self.deferred: Deferral | None = None
 
     @property
     def is_open(self) -> bool:
@@ -131,17 +139,19 @@ class OpenTurn:
 
     async def fail(self, error: str) -> None:
         """Count what has gone wrong with the answer as a failed attempt."""
-        await self.commit(
-            lambda instance, now: self._decided(instance, self._failure(error, goes_on=self.has_applied), now)
-        )
+        await self.commit(lambda decision: _is_last(decision, self._failure(error, goes_on=self.has_applied)))
 
     async def block(self, reason: str) -> None:
         """Park the instance for a reason."""
-        await self.commit(lambda instance, now: self._decided(instance, Block(reason=reason), now))
+        await self.commit(lambda decision: _is_last(decision, Block(reason=reason)))
 
-    async def commit(self, decide_all: Callable[[Instance, datetime], Decided]) -> bool:
-        """Make what is decided durable, as soon as there is room; whether the turn goes on."""
+    async def commit(self, decide_all: Callable[[Decision], bool]) -> bool:
+        """Make what `decide_all` adds to a decision durable, as soon as there is room; whether the turn goes on.
+
+        `decide_all` returns whether the turn is over with that, and is called again when it could not be stored.
+        """
         live = self._live
+        known: dict[str, Instance | None] = {}
         while True:
             live.asking = None  # a write is not cut off
             try:
@@ -150,13 +160,16 @@ class OpenTurn:
                         self.was_late = True
                         return False
                     instance = live.instance or await self._changes.load(live, self.instance_id)
-                    now = self._clock.now()
-                    after, transitions, is_last = decide_all(instance, now)
-                    if transitions:
-                        await self._changes.commit(live, after, transitions)
-                        self._since, self.has_applied = now, True
+                    decision = Decision(instance, self._clock.now(), known)
+                    is_last = decide_all(decision)
+                    if decision.transitions:
+                        await self._changes.commit(live, decision)
+                        self._since, self.has_applied = decision.at, True
                         self._health.goes_on(self.instance_id)
                     return not is_last
+            except TakenIdError as error:
+                known |= await self._changes.who_has(error.id)
+                continue
             except StorageFullError as error:  # nothing was changed; asking again would run the steps again
                 _log.debug("%s: could not be stored, tried again: %s", self.instance_id, error)  # the store tells of it
             finally:
@@ -168,36 +181,39 @@ class OpenTurn:
                 self.was_late = not self.is_open
                 raise
 
-    def _applied(self, actions: Sequence[Action], instance: Instance, now: datetime) -> Decided:
-        """What follows from the next actions, each decided upon the last."""
-        transitions: list[Transition] = []
+    def _applied(self, actions: Sequence[Action], decision: Decision) -> bool:
+        """Add what follows from the next actions; whether the turn is over with them."""
         since, goes_on = self._since, self.has_applied
         for action in actions:
             if isinstance(action, Defer):
-                self.deferred = action
-                return instance, transitions, True
-            excess = self._limits.excess(instance) if goes_on else None
+                self.deferred = Deferral(action.retry_after, "the runner puts it off", action.reason)
+                return True
+            excess = self._limits.excess(decision.after) if goes_on else None
             if excess is not None:
-                instance, decided, is_last = self._decided(instance, Block(reason=excess), now)
-            else:
-                command = ApplyAction(action=action, turn_started_at=since, jitter=self._jitter(), goes_on=goes_on)
-                try:
-                    instance, decided, is_last = self._decided(instance, command, now)
-                except MalformedAnswerError as error:
-                    failure = self._failure(f"{error.code}: {error}", goes_on=goes_on)
-                    instance, decided, _ = self._decided(instance, failure, now)
-                    is_last = True
-            transitions += decided
-            if is_last:
-                return instance, transitions, True
-            since, goes_on = now, True
-        return instance, transitions, False
-
-    def _decided(self, instance: Instance, command: Command, now: datetime) -> Decided:
-        transitions = decide(instance, command, now)
-        for transition in transitions:
-            instance = evolve(instance, transition)
-        return instance, transitions, not is_driven(instance) or instance.group is not None
+                return _is_last(decision, Block(reason=excess))
+            try:
+                self._actions.apply(decision, action, turn_started_at=since, jitter=self._jitter(), goes_on=goes_on)
+            except UnknownWorkflowError as error:  # of a child; it may be registered yet
+                self.deferred = Deferral(_UNKNOWN_WORKFLOW_PAUSE, "its child cannot be started", str(error))
+                return True
+            except MalformedAnswerError as error:
+                decision.add(self._failure(f"{error.code}: {error}", goes_on=goes_on))
+                return True
+            if _is_over(decision):
+                return True
+            since, goes_on = decision.at, True
+        return False
 
     def _failure(self, error: str, *, goes_on: bool) -> FailTurn:
         return FailTurn(error=error, turn_started_at=self._since, jitter=self._jitter(), goes_on=goes_on)
+
+
+def _is_last(decision: Decision, command: Command) -> bool:
+    decision.add(command)
+    return _is_over(decision)
+
+
+def _is_over(decision: Decision) -> bool:
+    """Whether what was decided leaves nothing more for this turn to say: a suspension, an end, another run."""
+    after = decision.after
+    return not is_driven(after) or after.group is not None or after.run != decision.run

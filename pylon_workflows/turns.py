@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from pylon_workflows.actions import Actions
 from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Block
@@ -22,11 +23,10 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.members import Members
-from pylon_workflows.open_turn import OpenTurn, RunLimits
+from pylon_workflows.open_turn import Deferral, OpenTurn, RunLimits
 from pylon_workflows.ports import Clock, Runner, Turn
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
 from pylon_workflows.turn_request import JoinedRecords, idempotency_key, request_body
-from runner_protocol.messages import Defer
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +54,13 @@ class Turns:
         max_records: int,
         max_history_bytes: int,
         call_places: CallPlaces,
+        actions: Actions,
     ) -> None:
         self._runner = runner
         self._health = health
         self._clock = clock
         self._changes = changes
+        self._actions = actions
         self._live = live
         self._is_crowded = is_crowded
         self._jitter = jitter
@@ -116,7 +118,9 @@ class Turns:
         if excess := self._limits.excess(instance):
             await self._changes.change(instance_id, Block(reason=excess))
             return None
-        turn = OpenTurn(self._changes, self._clock, self._health, self._limits, live, jitter=self._jitter)
+        turn = OpenTurn(
+            self._changes, self._actions, self._clock, self._health, self._limits, live, jitter=self._jitter
+        )
         try:
             if instance.group is not None:
                 return await self._members.go_on(turn, live)
@@ -185,11 +189,11 @@ class Turns:
         self._health.put_off(instance_id, f"the runner is unavailable: {reason}", self._clock.now())
         return delay_s if await turn.still_counts() else None
 
-    def _deferred(self, instance_id: str, action: Defer) -> float:
+    def _deferred(self, instance_id: str, deferral: Deferral) -> float:
         if instance_id not in self._deferrals:
-            _log.warning("%s: the runner puts it off, it is asked again and again: %s", instance_id, action.reason)
-        self._health.put_off(instance_id, f"the runner puts it off: {action.reason}", self._clock.now())
-        return self._deferrals.put_off(instance_id, action)
+            _log.warning("%s: %s, it is asked again and again: %s", instance_id, deferral.matter, deferral.reason)
+        self._health.put_off(instance_id, f"{deferral.matter}: {deferral.reason}", self._clock.now())
+        return self._deferrals.put_off(instance_id, deferral.retry_after)
 
 
 def _has_to_wait(live: LiveInstance) -> bool:

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from engine_parts import TroubledStore, an_instance, settled
+from engine_parts import TroubledStore, an_instance, at, settled
 
 from pylon_workflows.changes import Changes
-from pylon_workflows.core.commands import Cancel, DeliverEvent, WakeUp
+from pylon_workflows.core.commands import ApplyAction, Cancel, DeliverEvent, WakeUp
 from pylon_workflows.core.instance import Status
 from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, UnknownInstanceError
 from pylon_workflows.live_instances import LiveInstances
@@ -136,7 +136,8 @@ async def test_a_change_that_is_cut_off_and_could_not_be_written_is_read_again(i
 
 async def test_the_count_of_failed_attempts_goes_on_after_a_restart(it):
     await it.create("a")
-    assert (await it.changes.apply("a", Fail(error="declined"))).failures_here == 1
+    failed, _ = await it.changes.change("a", ApplyAction(action=Fail(error="declined"), turn_started_at=at(0)))
+    assert failed.failures_here == 1
     it.live.clear()
     assert (await it.changes.read("a")).failures_here == 1
 

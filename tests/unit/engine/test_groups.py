@@ -12,6 +12,7 @@ from pylon_workflows import WorkflowDefinition, create_app
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import MemberAttemptFailed, MemberFailed, MemberSucceeded
 from pylon_workflows.errors import (
+    InvalidInputError,
     MalformedAnswerError,
     RunnerUnavailableError,
     StorageFullError,
@@ -538,3 +539,22 @@ async def test_a_full_disk_runs_no_member_again():
         clock.advance(1)
         assert (await engine.wait("a", 10)).output["status"] == "completed"
     assert len(group.calls) == 3
+
+
+async def test_canned_answers_are_taken_for_those_of_the_members_whose_keys_they_have():
+    engine = engine_in_memory(None)
+    engine.register(WorkflowDefinition("order", max_retries=1))
+    async with engine:
+        await engine.start("order", id="a")
+        await engine.apply("a", items(3))
+        for action in (StepComplete(step_name="s"), StepComplete(key="resize[3]"), Complete()):
+            with pytest.raises(InvalidInputError, match=r"the group 'resize' is open.*such as 'resize\[0\]'"):
+                await engine.apply("a", action)
+        await engine.apply("a", StepComplete(key="resize[2]", output="c"))
+        await engine.apply("a", Fail(key="resize[0]", error="once"))
+        await engine.apply("a", StepComplete(key="resize[0]", output="a"))
+        instance = await engine.apply("a", StepComplete(key="resize[1]", output="b"))
+        assert (instance.group, instance.steps[0].output) == (None, ["a", "b", "c"])
+        await engine.apply("a", items(3).model_copy(update={"key": "again"}))
+        instance = await engine.apply("a", Fail(key="again[1]", error="no", retryable=False))
+        assert instance.steps[1].error == "1 of 3 members failed: again[1]: no"

@@ -1,0 +1,59 @@
+"""What follows from several commands, each decided upon the state that the one before led to; stored as one change."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from pylon_workflows.core.commands import ApplyAction, Command
+from pylon_workflows.core.decider import decide
+from pylon_workflows.core.evolution import begin, evolve
+from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.transitions import ChildStarted, Transition
+
+
+class TakenIdError(Exception):
+    """Of an instance that was to start with a change the id is taken; nothing was changed."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+
+def has_family(instance: Instance) -> bool:
+    """Whether anybody is concerned by its end: a parent that has started it, or a child that ends with it."""
+    if instance.origin.parent_key is not None:
+        return True
+    return any(child.on_parent_close == "cancel" for child in instance.children.values())
+
+
+class Decision:
+    """The state `after` the commands so far, the `transitions` that lead there, and the instances that start with it.
+
+    `run` was the instance's before, `at` is the time of all of it. `known` are instances whose ids were wanted for
+    children and are taken, by id; null where they cannot be read. `found` are those of them that the same record has
+    started before.
+    """
+
+    __slots__ = ("after", "at", "found", "known", "run", "starts", "transitions")
+
+    def __init__(self, instance: Instance, at: datetime, known: Mapping[str, Instance | None] | None = None) -> None:
+        self.after = instance
+        self.run = instance.run
+        self.at = at
+        self.known: Mapping[str, Instance | None] = {} if known is None else known
+        self.transitions: list[Transition] = []
+        self.starts: list[Instance] = []
+        self.found: list[Instance] = []
+
+    def add(self, command: Command) -> int:
+        """Decide one more command; how many transitions follow. Raises what `decide` raises, and adds nothing then."""
+        decided = decide(self.after, command, self.at)
+        for transition in decided:
+            self.after = evolve(self.after, transition)
+            if isinstance(transition, ChildStarted) and isinstance(command, ApplyAction) and command.child is not None:
+                former = self.known.get(transition.child_id)
+                if former is None:
+                    self.starts.append(begin(command.child))
+                else:
+                    self.found.append(former)
+        self.transitions += decided
+        return len(decided)
