@@ -128,8 +128,8 @@ MUTANTS = (
         "a lost answer counts as a failed attempt",
         "P10",
         "turns.py",
-        "            return self._unavailable(instance.id, instance.origin.name, error)\n",
-        "            return FailTurn(error=str(error), turn_started_at=began_at, jitter=self._jitter())\n",
+        "            return await self._unavailable(turn, error)\n",
+        "            return await turn.fail(str(error))\n",
         f"{UNIT}/test_turns.py::test_an_unavailable_runner_uses_up_no_retry_and_nothing_is_written",
     ),
     Mutant(
@@ -250,7 +250,7 @@ MUTANTS = (
         "a cancel lets the turn in flight go on",
         "P28",
         "changes.py",
-        "                if not instance.is_runnable:\n                    live.give_up_turn()\n"
+        "                if not is_driven(instance):\n                    live.give_up_turn()\n"
         "                return instance, transitions\n",
         "                return instance, transitions\n",
         f"{UNIT}/test_turns.py::test_cancelling_during_a_turn_gives_it_up_and_frees_its_place",
@@ -259,8 +259,8 @@ MUTANTS = (
         "after a cancel one more turn is taken",
         "P28",
         "turns.py",
-        "        if not instance.is_runnable:\n            return None\n        if len(",
-        "        if len(",
+        "        if not instance.is_runnable:\n            return None\n        if excess",
+        "        if excess",
         f"{UNIT}/test_turns.py::test_an_instance_that_is_cancelled_while_it_waits_for_a_place_is_never_asked_about",
     ),
     Mutant(
