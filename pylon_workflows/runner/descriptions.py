@@ -26,9 +26,16 @@ DESCRIBE_TIMEOUT_S = 5.0
 """How long a runner has to describe itself: it runs no code of a workflow for that."""
 
 DESCRIBE_TURN = Turn(
-    instance_id="describe", workflow="", body=DESCRIBE_REQUEST, idempotency_key="describe", timeout_s=DESCRIBE_TIMEOUT_S
+    instance_id="describe",
+    workflow="",
+    body=DESCRIBE_REQUEST,
+    idempotency_key="describe:1:0",
+    timeout_s=DESCRIBE_TIMEOUT_S,
 )
-"""The question as a turn's, which it is not: it is about no instance, and there is nothing to apply."""
+"""The question as a turn's, which it is not: it is about no instance, and there is nothing to apply.
+
+A runner that goes by the key's form, `<workflow_id>:<run>:<position>`, finds it here too.
+"""
 
 _REFUSALS = frozenset({400, 404, 405, 409, 411, 413, 415, 422, 500, 501})
 """What a runner of version 1 may say to a question without a workflow: it is there, and would say the same again."""

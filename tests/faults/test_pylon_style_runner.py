@@ -86,7 +86,7 @@ async def test_a_connection_that_it_closed_while_idle_costs_nothing(
     asleep, resumed = lines.index("turn sleep"), lines.index("turn wait_event")
     between = lines[asleep + 1 : resumed]
     # The engine lets go of a connection after 4 s by itself: one that may idle longer never sees the runner do it.
-    assert between == (["closed an idle connection"] if idle_ms < 4000 else [])
+    assert set(between) == ({"closed an idle connection"} if idle_ms < 4000 else set())
 
 
 async def test_a_turn_sent_into_a_connection_that_is_being_closed_uses_up_no_retry(
