@@ -20,18 +20,17 @@ export class Catalog {
   /**
    * The definition that goes on with an instance, or why there is none here.
    *
-   * It is the one of the run's version. A workflow that stands alone and without a version goes on with any run; a run without a
-   * version is gone on with by the only definition there is, or by the one without a version.
+   * It is the one of the run's version. A workflow that stands alone and without a version goes on with any run: its author has not
+   * begun to count. A run without a version goes on with the definition that has none, else with the one given last.
    */
   find({ workflow_name: name, workflow_version: version }: TurnRequest): WorkflowDefinition | string {
     const definitions = this.#named.get(name);
     if (definitions === undefined) return `unknown workflow '${name}'`;
     const found = definitions.find((definition) => definition.version === version);
-    const only = definitions.length === 1 ? definitions[0] : undefined;
+    const last = definitions.at(-1);
     if (found !== undefined) return found;
-    if (only !== undefined && (version === null || only.version === null)) return only;
-    const there = definitions.map((definition) => definition.version ?? "none").join(", ");
-    return version === null ? `workflow '${name}' has the versions ${there} here, and the run names none` : `unknown version '${version}' of workflow '${name}'`;
+    if (last !== undefined && (version === null || (definitions.length === 1 && last.version === null))) return last;
+    return `unknown version '${version}' of workflow '${name}'`;
   }
 
   describe(): Description {

@@ -1,10 +1,12 @@
 /** What a workflow sees of its instance. All of it is as it was at the last record handed out, so that each replay sees the same. */
 import type { Wanted } from "./calls.js";
+import { NonRetryableError } from "./errors.js";
 import { makeHelpers, type WorkflowHelpers } from "./helpers.js";
 import { type Json, toJson } from "./json.js";
-import type { LogLevel, StepRecord, TurnRequest } from "./messages.js";
-import { type NoteBook, readLogLine, readProgress, type RunNotes } from "./notes.js";
+import type { StepRecord, TurnRequest } from "./messages.js";
+import { type Log, makeLog, type NoteBook, readProgress, type RunNotes } from "./notes.js";
 import { Random } from "./random.js";
+import type { Replay } from "./replay.js";
 import type { Spent } from "./usage.js";
 
 export interface WorkflowContext<Input = any> extends WorkflowHelpers {
@@ -47,8 +49,8 @@ export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   usage(spent: Spent): void;
   /** Says how far the instance has come: percent from 0 to 100 or null, and a text for people. */
   progress(percent: number | null, message?: string): void;
-  /** Writes a line into the instance's history. */
-  log(message: string, level?: LogLevel): void;
+  /** Writes lines into the instance's history: `ctx.log.info("charged")`. */
+  readonly log: Log;
   /** Ends this run and begins the next with this input: same instance, no records. What is not done yet is dropped but for steps. */
   continueAsNew(input?: unknown): Promise<never>;
 }
@@ -72,8 +74,7 @@ export interface Calls {
   mayMove(): boolean;
   refuse(call: string, step: RunningStep): never;
   readonly notes: RunNotes;
-  readonly handedOut: readonly StepRecord[];
-  readonly handedOutCount: number;
+  readonly replay: Pick<Replay, "handedOut" | "handedOutCount" | "isRecorded">;
 }
 
 class Context {
@@ -112,16 +113,16 @@ class Context {
   }
 
   get currentStep(): number {
-    return this.#calls.handedOutCount;
+    return this.#calls.replay.handedOutCount;
   }
 
   get completedSteps(): readonly StepRecord[] {
-    return this.#calls.handedOut;
+    return this.#calls.replay.handedOut;
   }
 
   get history(): { readonly steps: number; readonly bytes: number } {
     const { steps, bytes } = this.#history;
-    const added = this.#calls.handedOut.slice(steps);
+    const added = this.#calls.replay.handedOut.slice(steps);
     const more = added.reduce((sum, { output }) => sum + new TextEncoder().encode(JSON.stringify(output ?? null)).length, 0);
     this.#history = { steps: steps + added.length, bytes: bytes + more };
     return { ...this.#history };
@@ -142,13 +143,13 @@ class Context {
   readonly uuid = (): string => this.#chance().uuid();
 
   readonly set = (...given: [name: string, value: unknown] | [values: Record<string, unknown>]): void => {
-    this.#fromTheFunction("set");
+    this.#notInStep("set");
     const [first, value] = given;
     if (this.#calls.mayMove()) this.#calls.notes.set(typeof first === "string" ? { [first]: value } : first);
   };
 
   readonly unset = (...names: string[]): void => {
-    this.#fromTheFunction("unset");
+    this.#notInStep("unset");
     if (this.#calls.mayMove()) this.#calls.notes.unset(names);
   };
 
@@ -159,13 +160,11 @@ class Context {
     this.#note((book) => book.progress(progress));
   };
 
-  readonly log = (message: string, level: LogLevel = "info"): void => {
-    const line = readLogLine(message, level);
-    this.#note((book) => book.log(line));
-  };
+  readonly log = makeLog((line) => this.#note((book) => book.log(line)));
 
   readonly continueAsNew = (input: unknown = null): Promise<never> => {
-    this.#fromTheFunction("continueAsNew");
+    const step = this.#calls.runningStep();
+    if (step !== null) this.#calls.refuse("continueAsNew", step);
     return this.#calls.continueAsNew(toJson(input, "the input of the next run"));
   };
 
@@ -175,9 +174,9 @@ class Context {
     else if (this.#calls.mayMove()) this.#calls.notes.note(write);
   }
 
-  #fromTheFunction(call: string): void {
+  #notInStep(what: "set" | "unset"): void {
     const step = this.#calls.runningStep();
-    if (step !== null) this.#calls.refuse(call, step);
+    if (step !== null) throw new NonRetryableError(`ctx.${what} in the step '${step.name}': return the value, and ${what} it in the workflow's function`);
   }
 
   /** What a body draws must not move what the function draws next: no replay runs the body again. */
@@ -189,6 +188,6 @@ class Context {
 /** The context of a turn, with the helpers on it, and what goes on to what the workflow saw after a record. */
 export function makeContext(request: TurnRequest, calls: Calls): { context: WorkflowContext; helpers: WorkflowHelpers; advance(record: StepRecord): void } {
   const facts = new Context(request, calls);
-  const helpers = makeHelpers((wanted) => calls.ask(wanted));
+  const helpers = makeHelpers({ ask: (wanted) => calls.ask(wanted), isRecorded: (name) => calls.replay.isRecorded(name) });
   return { context: Object.assign(facts, helpers), helpers, advance: (record) => facts.advance(record) };
 }

@@ -68,8 +68,9 @@ export interface Operation<T = unknown> {
   execute(step: StepContext): T | Promise<T>;
 }
 
-type Members = Record<string, ((input: null, member: MemberContext) => unknown) | Operation>;
-type Result<M> = M extends Operation<infer T> ? T : M extends (...input: any[]) => infer T ? Awaited<T> : never;
+/** A parallel's member: a function, one with its input, or an operation. */
+export type Member = ((member: MemberContext) => unknown) | readonly [body: (input: any, member: MemberContext) => unknown, input: unknown] | Operation;
+type Output<M> = M extends Operation<infer T> ? T : M extends readonly [(...given: any[]) => infer T, unknown] ? Awaited<T> : M extends (...given: any[]) => infer T ? Awaited<T> : never;
 
 /** The durable operations, handed to a workflow as its second argument and there on its context as well. */
 export interface WorkflowHelpers {
@@ -87,7 +88,7 @@ export interface WorkflowHelpers {
   /** Waits for a person's decision. */
   approval(name: string, options?: ApprovalOptions): Promise<Decision>;
   /** Runs the named members side by side, each in a call of its own; their results by name. */
-  parallel<M extends Members>(name: string, members: M, options?: GroupOptions): Promise<{ [Name in keyof M]: Result<M[Name]> }>;
+  parallel<M extends Record<string, Member>>(name: string, members: M, options?: GroupOptions): Promise<{ [Name in keyof M]: Output<M[Name]> }>;
   /** Runs `body` for each item, each in a call of its own; the results in the items' order. */
   map<Item, T>(name: string, items: readonly Item[], body: (item: Item, member: MemberContext) => T | Promise<T>, options?: GroupOptions): Promise<T[]>;
   /** Starts another workflow and returns its output; one that fails is thrown as StepFailedError. */
@@ -107,8 +108,15 @@ const MAX_MEMBERS = 100_000;
 const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/;
 const ID = /^[A-Za-z0-9_.:-]{1,128}$/;
 
+/** What the helpers need of a turn. */
+export interface Asking {
+  ask(wanted: Wanted): Promise<any>;
+  /** Whether the engine knows already what the next group of this name is. */
+  isRecorded(name: string): boolean;
+}
+
 /** The helpers as functions that stand on their own, so that `const { step } = ctx` works. */
-export function makeHelpers(ask: (wanted: Wanted) => Promise<any>): WorkflowHelpers {
+export function makeHelpers({ ask, isRecorded }: Asking): WorkflowHelpers {
   const run = (name: string, body: StepBody<any>, options: StepOptions, recordedAs: RecordedAs | null): Promise<any> =>
     ask({ kind: "step", name, body, policy: readOptions(`the step '${name}'`, options), recordedAs });
 
@@ -161,7 +169,9 @@ export function makeHelpers(ask: (wanted: Wanted) => Promise<any>): WorkflowHelp
       checkFunction(`'${name}'`, body);
       if (!Array.isArray(items)) throw new TypeError(`'${name}': items must be an array`);
       checkCount(name, items.length);
-      return ask({ kind: "map", items: toJson(items, `the items of '${name}'`) as Json[], body, ...group(name, options) });
+      // The engine has them, and asks for each: to copy ten thousand items ten thousand times would take minutes.
+      const sent = isRecorded(name) ? [] : (toJson(items, `the items of '${name}'`) as Json[]);
+      return ask({ kind: "map", items: sent, body, ...group(name, options) });
     },
     child(workflow: string | WorkflowDefinition, input: unknown, options: ChildOptions = {}) {
       const started = typeof workflow === "string" ? workflow : workflow?.name;
@@ -214,14 +224,18 @@ function readDecision(output: any): Decision {
 
 function readMembers(name: string, members: Record<string, unknown>): Map<string, NamedMember> {
   if (typeof members !== "object" || members === null || Array.isArray(members)) {
-    throw new TypeError(`'${name}': members must be an object of functions or operations`);
+    throw new TypeError(`'${name}': members must be an object of functions, [function, input] or operations`);
   }
   const entries = Object.entries(members);
   checkCount(name, entries.length);
   return new Map(
     entries.map(([member, work]): [string, NamedMember] => {
       checkName("member", member);
-      if (typeof work === "function") return [member, { body: work as MemberBody, input: null, recordedAs: null }];
+      if (typeof work === "function") return [member, { body: (_, step) => work(step), input: null, recordedAs: null }];
+      if (Array.isArray(work)) {
+        checkFunction(`the member '${member}' of '${name}'`, work[0]);
+        return [member, { body: work[0] as MemberBody, input: toJson(work[1], `the input of the member '${member}'`), recordedAs: null }];
+      }
       const recordedAs = readOperation(`${name}/${member}`, work as Operation);
       return [member, { body: (_, step) => (work as Operation).execute(step), input: recordedAs.input, recordedAs }];
     }),

@@ -7,6 +7,7 @@ export type {
   ChildOptions,
   Decision,
   GroupOptions,
+  Member,
   Operation,
   SleepOptions,
   WaitForEventOptions,
@@ -38,6 +39,7 @@ export type {
   WaitEvent,
 } from "./messages.js";
 export type { MemberContext, StepBody, StepContext, StepOptions } from "./options.js";
+export type { Log } from "./notes.js";
 export { MalformedRequestError } from "./requests.js";
 export { createRunner, type RunnerOptions, type WorkflowRunner } from "./runner.js";
 export type { ServeOptions, ServerHandle } from "./server.js";

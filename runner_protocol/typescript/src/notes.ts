@@ -10,7 +10,6 @@ import { checkName } from "./keys.js";
 import type { Carried, LogLevel, LogLine, Progress } from "./messages.js";
 import { type Spent, UsageSum } from "./usage.js";
 
-const LOG_LEVELS: readonly unknown[] = ["debug", "info", "warning", "error"];
 const MAX_LOG_LINES = 100;
 const MAX_TEXT = 2000;
 const MAX_VARS_BYTES = 256 * 1024;
@@ -138,9 +137,12 @@ export function readProgress(percent: unknown, message: unknown): Progress {
   return { ...(percent === null ? {} : { percent }), ...(message === undefined ? {} : { message: text(message) }) };
 }
 
-export function readLogLine(message: unknown, level: unknown): LogLine {
-  if (!LOG_LEVELS.includes(level)) throw new TypeError(`log: level must be one of ${LOG_LEVELS.join(", ")}, not ${String(level).slice(0, 60)}`);
-  return { at: new Date().toISOString(), level: level as LogLevel, message: text(message) };
+/** Lines for people: at most 100 go with an action, of 2,000 characters each. */
+export type Log = { readonly [Level in LogLevel]: (message: string) => void };
+
+export function makeLog(add: (line: LogLine) => void): Log {
+  const at = (level: LogLevel) => (message: string) => add({ at: new Date().toISOString(), level, message: text(message) });
+  return { debug: at("debug"), info: at("info"), warning: at("warning"), error: at("error") };
 }
 
 function entry(name: string, value: Json): { value: Json; bytes: number } {

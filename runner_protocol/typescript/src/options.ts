@@ -1,6 +1,6 @@
 /** What authors may say about a step beside its body, and what a body is told. */
 import { type Duration, parseDuration, wireDuration } from "./durations.js";
-import type { LogLevel } from "./messages.js";
+import type { Log } from "./notes.js";
 import type { Spent } from "./usage.js";
 
 /** What a step's body is told about the attempt. */
@@ -21,8 +21,8 @@ export interface StepContext {
   usage(spent: Spent): void;
   /** Says how far the instance has come, with this step's result or failure. */
   progress(percent: number | null, message?: string): void;
-  /** Writes a line into the instance's history, with this step's result or failure. */
-  log(message: string, level?: LogLevel): void;
+  /** Writes lines into the instance's history, with this step's result or failure: `step.log.info("charged")`. */
+  readonly log: Log;
 }
 
 /** What the body of a group's member is told. */

@@ -29,19 +29,30 @@ export class Replay {
   readonly #asked = new Map<string, Asked>();
   readonly #failures = new Map<string, Failures>();
   readonly #records: (StepRecord & { position: number })[] = [];
+  readonly #recorded = new Set<string>();
+  readonly #member: TurnRequest["member"];
   /** Steps and skips in the order of their calls, until they are taken. */
   readonly #work: Call<"step" | "skip">[] = [];
   #handedOut = 0;
 
   constructor(request: TurnRequest) {
+    this.#member = request.member;
     for (const record of request.completed_steps) {
       if (record.status === "failed") {
         const count = this.failures(record.key).count + 1;
         this.#failures.set(record.key, { count, lastError: record.error ?? null });
       }
       const { position } = record;
-      if (position !== null) this.#records.push({ ...record, position });
+      if (position === null) continue;
+      this.#records.push({ ...record, position });
+      this.#recorded.add(record.key);
     }
+  }
+
+  /** Whether the engine has a record already for the next such call, or has asked for a member of it. */
+  isRecorded(base: string): boolean {
+    const key = this.#keys.firstFree(base);
+    return this.#recorded.has(key) || this.#member?.group === key;
   }
 
   /** Takes a call's key and parks the call. */
@@ -152,7 +163,8 @@ function asRecord(action: StepComplete | StepSkip, position: number): StepRecord
   return { name, key, kind, status: "completed", output, error: null, started_at, completed_at, duration_ms, retry_count: 0, position, final: false, timed_out: false };
 }
 
-function failedError(record: StepRecord, { kind }: Call, attempts: number): StepFailedError {
+function failedError(record: StepRecord, { kind, name }: Call, attempts: number): StepFailedError {
   const message = record.error ?? "Unknown error";
-  return new (record.timed_out === true ? TimedOutError : StepFailedError)(record.name, record.key, message, attempts, kind);
+  const isLate = record.timed_out === true || kind === "event" || kind === "approval";
+  return new (isLate ? TimedOutError : StepFailedError)(kind === "step" ? record.name : (name ?? ""), record.key, message, attempts, kind);
 }

@@ -6,7 +6,7 @@ import { wireDuration } from "./durations.js";
 import { describeError, isFinal, RetryAfter } from "./errors.js";
 import { toJson } from "./json.js";
 import type { Fail, StepComplete } from "./messages.js";
-import { NoteBook, readLogLine, readProgress } from "./notes.js";
+import { makeLog, NoteBook, readProgress } from "./notes.js";
 import type { MemberContext, Policy } from "./options.js";
 import { Random } from "./random.js";
 
@@ -61,7 +61,7 @@ export async function runStep(turn: object, attempt: Attempt, controller: AbortC
     signal: controller.signal,
     usage: (spent) => notes.usage(spent),
     progress: (percent, message) => notes.progress(readProgress(percent, message)),
-    log: (message, level = "info") => notes.log(readLogLine(message, level)),
+    log: makeLog((line) => notes.log(line)),
     ...(attempt.member as { index: number; total: number }),
   };
   const step: RunningStep = { name, idempotencyKey, notes, random: new Random(`${idempotencyKey}:${attempt.number}`) };

@@ -34,10 +34,10 @@ const GONE: Defer = { action: "defer", retry_after: "1s", reason: "the caller ha
 
 export class Turn implements Calls {
   readonly notes: RunNotes;
+  readonly replay: Replay;
   readonly #definition: WorkflowDefinition;
   readonly #request: TurnRequest;
   readonly #signals: Signals;
-  readonly #replay: Replay;
   readonly #made: ReturnType<typeof makeContext>;
   readonly #steps = new RunningSteps(this);
   #phase: "moving" | "waiting" | "over" = "moving";
@@ -51,7 +51,7 @@ export class Turn implements Calls {
     this.#definition = definition;
     this.#request = request;
     this.#signals = signals;
-    this.#replay = new Replay(request);
+    this.replay = new Replay(request);
     this.notes = new RunNotes(request.vars, request.noted);
     this.#made = makeContext(request, this);
   }
@@ -75,7 +75,7 @@ export class Turn implements Calls {
         yield line;
         const { action } = line;
         if (this.#isAstray || (action.action !== "step_complete" && action.action !== "step_skip")) return void (yield* this.#finish());
-        this.#made.advance(this.#replay.handOutLive(action));
+        this.#made.advance(this.replay.handOutLive(action));
       }
     } finally {
       close();
@@ -90,7 +90,7 @@ export class Turn implements Calls {
       if (this.#isGone) return writeLine(GONE);
       if (last !== null) return this.#line(last);
       this.#phase = "over";
-      const work = this.#replay.takeWork();
+      const work = this.replay.takeWork();
       if (work === null) return this.#line(this.#suspension());
       if (work.kind === "skip") return this.#line(skipped(work));
       const { action, notes } = await this.#run(this.#attempt(work));
@@ -108,7 +108,7 @@ export class Turn implements Calls {
       if (this.#isGone) return writeLine(GONE);
       this.#phase = "over";
       if (last?.action === "diverged") return writeLine(last);
-      const found = findMember(this.#request, this.#replay);
+      const found = findMember(this.#request, this.replay);
       if ("action" in found) return writeLine(found);
       const { action, notes } = await this.#run(found);
       return writeLine(action, notes?.written());
@@ -121,7 +121,7 @@ export class Turn implements Calls {
     const step = runningStep(this);
     if (step !== null) this.refuse(shown(wanted), step);
     if (!this.mayMove()) return new Promise(() => undefined);
-    const answer = this.#replay.ask(wanted);
+    const answer = this.replay.ask(wanted);
     this.#wake();
     return answer;
   }
@@ -151,21 +151,13 @@ export class Turn implements Calls {
     throw new NonRetryableError(`${call} was called inside the body of the step '${step.name}'; call helpers from the workflow's function only`);
   }
 
-  get handedOut(): Calls["handedOut"] {
-    return this.#replay.handedOut;
-  }
-
-  get handedOutCount(): number {
-    return this.#replay.handedOutCount;
-  }
-
   get #isGone(): boolean {
     return this.#signals.gone.aborted;
   }
 
   /** Whether nothing may be begun any more, be it a step or a wait. */
   get #isStuck(): boolean {
-    return this.#isAstray || (this.#signals.closing.aborted && this.#replay.hasWork);
+    return this.#isAstray || (this.#signals.closing.aborted && this.replay.hasWork);
   }
 
   #open(): () => void {
@@ -204,7 +196,7 @@ export class Turn implements Calls {
       await this.#settle();
       if (this.#isGone) return null;
       if (this.#end !== null) return this.#ending(this.#end);
-      const next = this.#replay.handOutNext();
+      const next = this.replay.handOutNext();
       if (next === null) return null;
       if ("action" in next) return next;
       this.#made.advance(next);
@@ -215,7 +207,7 @@ export class Turn implements Calls {
   async #settle(): Promise<void> {
     this.#phase = "moving";
     await hop();
-    while (this.#end === null && this.#nextRun === null && !this.#replay.isWaiting && !this.#isGone) {
+    while (this.#end === null && this.#nextRun === null && !this.replay.isWaiting && !this.#isGone) {
       await this.#stirred();
       await hop();
     }
@@ -229,14 +221,14 @@ export class Turn implements Calls {
   #ending(end: Complete | Fail): Complete | Fail | Diverged | null {
     // Who returns without awaiting `continueAsNew` has called it all the same.
     if (this.#nextRun !== null && end.action === "complete") return null;
-    return this.#replay.divergenceAtEnd(end.action === "complete" ? "" : ` (it threw ${end.error.type}: ${end.error.message.slice(0, 200)})`) ?? end;
+    return this.replay.divergenceAtEnd(end.action === "complete" ? "" : ` (it threw ${end.error.type}: ${end.error.message.slice(0, 200)})`) ?? end;
   }
 
   /** Starts all steps that the code waits for; a skip has finished as soon as it begins. */
   async *#startSteps(): AsyncGenerator<Line, void, void> {
     for (;;) {
       if (this.#isGone || this.#isAstray || this.#signals.closing.aborted) return;
-      const work = this.#replay.takeWork();
+      const work = this.replay.takeWork();
       if (work === null) return;
       if (work.kind === "skip") {
         this.#steps.add({ action: skipped(work), notes: null });
@@ -273,7 +265,7 @@ export class Turn implements Calls {
 
   #suspension(): Action {
     if (this.#nextRun !== null) return { action: "continue_as_new", input: this.#nextRun.input };
-    const call = this.#replay.firstAsked();
+    const call = this.replay.firstAsked();
     if (call === null || isWork(call)) throw new Error("a turn is suspended only when its workflow waits, and for no step");
     return suspension(call);
   }
@@ -281,7 +273,7 @@ export class Turn implements Calls {
   #attempt(call: Call<"step">): Attempt {
     const { name, key, after, body, policy, recordedAs } = call;
     const { workflow_id, run, max_attempts } = this.#request;
-    const { count, lastError } = this.#replay.failures(key);
+    const { count, lastError } = this.replay.failures(key);
     const idempotencyKey = `${workflow_id}:${run}:${key}`;
     return { name, key, after, body, policy, recordedAs, number: count + 1, maxAttempts: max_attempts, lastError, idempotencyKey, member: null };
   }

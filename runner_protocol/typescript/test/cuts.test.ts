@@ -31,7 +31,7 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
         ["a", "b", "c", "d"].map((name) =>
           step(name, (own) => {
             began(own);
-            own.log(`${name} ${own.attempt}`);
+            own.log.info(`${name} ${own.attempt}`);
             own.usage({ costUsd: "0.1", inputTokens: own.attempt });
             if (name === "b" && own.attempt < 3) throw new Error("later");
             if (name === "c") throw new NonRetryableError("never");
@@ -52,7 +52,7 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
         }, { retries: 1 });
       } catch (error) {
         assert.ok(error instanceof StepFailedError);
-        ctx.log(`caught after ${error.attempts}`);
+        ctx.log.info(`caught after ${error.attempts}`);
         await skip("ship", "not paid");
         return [error.message, await step("apologise", (own) => (began(own), ctx.now().toISOString() !== ""))];
       }
@@ -61,7 +61,7 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
   ],
   "maps and parallels side by side with steps": [
     (began) => async (ctx, { step, map, parallel }) => {
-      ctx.log("began");
+      ctx.log.info("began");
       const [items, both, one] = await Promise.all([
         map("resize", [1, 2, 3], (item, own) => {
           began(own);
@@ -69,7 +69,7 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
           if (item === 2 && own.attempt === 1) throw new Error("again");
           return item * own.total + own.index;
         }),
-        parallel("checks", { lint: (_, own) => (began(own), "clean"), size: { kind: "measure", input: { of: "it" }, execute: (own) => (began(own), 42) } }),
+        parallel("checks", { lint: (own) => (began(own), "clean"), size: { kind: "measure", input: { of: "it" }, execute: (own) => (began(own), 42) } }),
         step("one", (own) => (began(own), 1)),
       ]);
       ctx.set("sum", items.reduce((sum, item) => sum + item, 0));
@@ -84,7 +84,7 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
         ctx.progress(round * 30, `round ${round}`);
         const drawn = await step("draw", (own) => (began(own), own.usage({ costUsd: 0.1 }), round * 2));
         ctx.usage({ costUsd: "0.000000000000000001", inputTokens: drawn });
-        ctx.log(`drew ${drawn} at ${ctx.random()}`);
+        ctx.log.info(`drew ${drawn} at ${ctx.random()}`);
         if (round === 2) ctx.unset("last");
         await sleep("1m");
       }
@@ -96,7 +96,7 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
       const { left } = ctx.input as { left: number };
       const total = ((ctx.vars["total"] as number | undefined) ?? 0) + (await step("count", (own) => (began(own), left)));
       ctx.set("total", total);
-      ctx.log(`run ${ctx.runNumber}`);
+      ctx.log.info(`run ${ctx.runNumber}`);
       if (left === 2) await waitForEvent("go");
       try {
         if (left > 0) await ctx.continueAsNew({ left: left - 1 });

@@ -15,7 +15,7 @@ test("a member is run alone, after the records before its group, with the input 
       map("resize", ["now", "other"], (item, own) => {
         ran.push(`${item} ${own.index} of ${own.total}, attempt ${own.attempt} of ${own.maxAttempts} after ${own.lastError}: ${own.idempotencyKey}`);
         own.usage({ inputTokens: 7 });
-        ctx.log("inside");
+        ctx.log.info("inside");
         return [item];
       }, { retries: 6 }),
     ]);
@@ -27,6 +27,17 @@ test("a member is run alone, after the records before its group, with the input 
   assert.deepEqual(rest, { action: "step_complete", step_name: "resize", key: "resize[1]", output: ["then"], usage: { input_tokens: 7 } });
   assert.deepEqual(logs?.map(({ message }) => message), ["inside"]);
   assert.deepEqual(ran, ["then 1 of 3, attempt 3 of 7 after no: wf_1:2:resize[1]"]);
+});
+
+test("items that the engine has already are not copied again: it would be done once for each of them", async () => {
+  let copies = 0;
+  const item = { toJSON: () => (copies += 1) };
+  const fn: WorkflowFunction<any, unknown> = (_, { map }) => map("resize", [item, item], () => 1);
+  const first = await turn(fn);
+  assert.deepEqual([first.action === "map" && first.items, copies], [[1, 2], 2]);
+  assert.equal((await turn(fn, member("resize", "resize", "resize[0]", 1))).action, "step_complete");
+  assert.deepEqual(await turn(fn, records(record("resize", { kind: "map", output: [1, 1] }))), { action: "complete", output: [1, 1] });
+  assert.equal(copies, 2);
 });
 
 test("an operation that is a member is recorded as what it is", async () => {

@@ -90,7 +90,7 @@ test("after a failure no step starts and nothing is suspended; the steps that ru
       step("good", () => failed.opened.then(() => ran.push("good"))).then(() => step("later", () => ran.push("later"))),
       step("worse", () => failed.opened.then(() => { throw new Error("neither"); })),
       sleep("1h"),
-      new Promise<void>((resolve) => { ctx.log("noted"); setImmediate(() => setImmediate(() => { failed.open(); resolve(); })); }),
+      new Promise<void>((resolve) => { ctx.log.info("noted"); setImmediate(() => setImmediate(() => { failed.open(); resolve(); })); }),
     ]);
   });
   assert.deepEqual(brief(actions), ["fail bad", "step_complete good", "fail worse"]);

@@ -24,8 +24,8 @@ test("each helper that suspends says all that it was given, and nothing that is 
       { action: "map", name: "resize", key: "resize", items: [1, null, "1970-01-01T00:00:00.000Z"], fail_fast: false, max_in_flight: 1 },
     ],
     [
-      (ctx) => ctx.parallel("checks", { lint: () => 1, copy: { kind: "copy", input: [1], execute: () => 2 } }),
-      { action: "parallel", name: "checks", key: "checks", members: [{ name: "lint", input: null }, { name: "copy", input: [1] }] },
+      (ctx) => ctx.parallel("checks", { lint: () => 1, size: [(of: number) => of, 7], copy: { kind: "copy", input: [1], execute: () => 2 } }),
+      { action: "parallel", name: "checks", key: "checks", members: [{ name: "lint", input: null }, { name: "size", input: 7 }, { name: "copy", input: [1] }] },
     ],
     [(ctx) => ctx.child("shipping", { n: 1 }), { action: "start_child", name: "shipping", key: "child:shipping", workflow: "shipping", input: { n: 1 } }],
     [
