@@ -81,7 +81,8 @@ class ShellCommand:
         except OSError as error:
             raise CommandError(f"{self._words[0]!r} cannot be run: {error.strerror or error}") from None
         try:
-            if self._stdin is not None and isinstance(stdin := transport.get_pipe_transport(0), asyncio.WriteTransport):
+            if self._stdin is not None:
+                stdin = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
                 stdin.write(self._stdin)
                 stdin.close()
             await command.exited

@@ -70,7 +70,7 @@ class Turn:
         self._code = Code(lambda: self._replay.waiting, shown, cleanup_timeout_s=cleanup_timeout_s)
         self._ledger = Ledger(request, self._code, self._steps.cancel)
         self._replay = self._ledger.replay
-        self._is_settled = False
+        self._is_winding_up = False
         self._has_answered = False
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
@@ -91,7 +91,7 @@ class Turn:
                     yield line
                     if not self.is_stream:
                         return
-                    if not self._is_over and isinstance(answer.action, (StepComplete, StepSkip)):
+                    if self._may_go_on and isinstance(answer.action, (StepComplete, StepSkip)):
                         self._ledger.hand_out_live(ended.call, answer)
             if not self._is_over:
                 yield self._encode(self._last())[1]
@@ -125,7 +125,11 @@ class Turn:
     @property
     def _is_over(self) -> bool:
         """Whether steps that run may still end, and nothing else is done any more."""
-        return self._is_settled or self._code.is_astray
+        return self._is_winding_up or self._code.is_astray
+
+    @property
+    def _may_go_on(self) -> bool:
+        return not self._is_over and self._code.ended is None
 
     async def _run_code(self) -> object:
         leave_steps()  # this turn may have been asked for by a step of a runner in the same process
@@ -136,11 +140,11 @@ class Turn:
         if self._request.member is not None:
             yield from self._start_member(self._request.member)
             return
-        while self._code.ended is None and (self.is_stream or not self._steps):
+        while self._may_go_on and (self.is_stream or not self._steps):
             if (call := self._replay.next_step()) is None:
                 return
             if self._is_stopping():
-                self._is_settled = True
+                self._is_winding_up = True
                 return
             if isinstance(call.deed, StepSkip):
                 fields = {"step_name": call.name, "key": call.key, "after": call.after}
@@ -170,7 +174,7 @@ class Turn:
                 last_error=attempt.last_error,
             )
             return
-        self._is_settled = True
+        self._is_winding_up = True
         if call is None or body is None:
             self._has_answered = True
             others = next((asked.key for asked in self._replay.open_calls()), THE_END)
@@ -207,7 +211,7 @@ class Turn:
         answer, line = encode_answer(answer)
         self._has_answered = True
         if isinstance(answer.action, Fail):
-            self._is_settled = True
+            self._is_winding_up = True
             what = answer.action.key or "the workflow's function"
             logger.info("%s: %s has failed", self._request.workflow_id, what)
         return answer, line

@@ -255,6 +255,35 @@ def test_the_example_runner_says_where_it_listens_and_logs_what_it_runs(tmp_path
     ]
 
 
+LONG = """
+import asyncio
+from runner_protocol import Runner, workflow
+
+@workflow("long")
+async def long(ctx, input):
+    for number in range(10_000):
+        await ctx.step("work", asyncio.sleep, 0.01)
+
+Runner([long]).serve(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_runner_that_is_told_to_stop_ends_its_streams() -> None:
+    with serve_script("-c", LONG) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip().rsplit(" ", 1)[1]
+        headers = {"accept": "application/x-ndjson"}
+        with httpx.stream("POST", url, json=request_for("long"), headers=headers) as reply:
+            lines = reply.iter_lines()
+            first = next(lines)
+            process.send_signal(signal.SIGTERM)
+            rest = list(lines)
+        process.wait(timeout=30)
+    assert {json.loads(line)["action"] for line in [first, *rest]} == {"step_complete"}
+    assert len(rest) < 1_000
+
+
 @pytest.mark.slow
 def test_the_default_address_is_that_of_the_environment() -> None:
     script = "from runner_protocol import Runner; Runner([]).serve(0)"

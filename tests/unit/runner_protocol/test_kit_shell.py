@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from playing import Play, ask
 
 from runner_protocol import CommandError, Context, workflow
@@ -151,3 +152,15 @@ async def test_a_command_that_is_given_up_is_killed_with_its_children(
         await reader
     command, child = map(int, pids.read_text().split())
     await until(lambda: is_gone(command) and is_gone(child))
+
+
+def test_commands_run_on_uvloop_too() -> None:
+    async def all_of_it() -> None:
+        assert (await run(["sh", "-c", "cat; echo said >&2"], input="given"))["stdout"] == "given"
+        left = await asyncio.wait_for(run(script(LEAVES_A_CHILD, "0")), 30)
+        await until(lambda: is_gone(int(left["stdout"])))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(run(["sleep", "600"]), 0.05)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(all_of_it())

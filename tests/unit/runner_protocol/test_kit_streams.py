@@ -490,3 +490,24 @@ async def test_a_step_called_while_the_turn_is_over_does_not_run() -> None:
 
     assert [line.get("key") for line in await answers(astray)] == ["first"]
     assert ran == ["first"]
+
+
+async def test_a_function_that_has_returned_waits_for_its_steps_and_asks_for_no_more() -> None:
+    ran: list[str] = []
+
+    @workflow("left behind")
+    async def left_behind(ctx: Context, _: Any) -> Any:
+        async def branch() -> None:
+            await ctx.step("slow", asyncio.sleep, 0.01)
+            ran.append(await ctx.step("never", echo, "never"))
+
+        task = asyncio.create_task(branch())
+        await ctx.step("quick", echo, 1)
+        return task.get_name()[:4]
+
+    assert [(line["action"], line.get("key")) for line in await answers(left_behind)] == [
+        ("step_complete", "quick"),
+        ("step_complete", "slow"),
+        ("complete", None),
+    ]
+    assert ran == []
