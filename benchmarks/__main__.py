@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import costs, events, history_length, latency, sleepers, streams, throughput, timers
+from benchmarks import costs, events, history_length, latency, maps, sleepers, streams, throughput, timers
 from benchmarks.machine_load import MachineLoad
 from benchmarks.report import Report, machine, show
 from benchmarks.surroundings import FOLDER, Options
@@ -26,6 +26,7 @@ BENCHMARKS = {
     "latency": Benchmark(latency.run),
     "costs": Benchmark(costs.run),
     "history_length": Benchmark(history_length.run),
+    "map": Benchmark(maps.run),
     "events": Benchmark(events.run),
     "timers": Benchmark(timers.run),
     "sleepers": Benchmark(sleepers.run),

@@ -3,10 +3,12 @@
     python -m benchmarks.bare_runner
 
 It prints its URL and answers until its standard input ends. It reads of a request: the path, `content-length`, and the
-position at the end of the `idempotency-key` header (`<workflow id>:<run>:<position>`); of the body, nothing.
+position, or the member's key, at the end of the `idempotency-key` header (`<workflow id>:<run>:<position>`); of the
+body, nothing.
 
     POST /steps/N   a step at each position below N, then the end of the workflow
     POST /stream/N  all steps from the position to N and the end of the workflow, as lines of one answer
+    POST /map/N     a map over N items with 32 in flight, each a step, then the end of the workflow
     POST /wait/N    a wait for the event `go` at each position below N, then the end; notes when each turn arrived
     POST /sleep     at position 0 a sleep until the time in the id (`...-<unix milliseconds>`), then the end;
                     notes when each turn arrived
@@ -32,6 +34,7 @@ LINE = (
 )
 """As a kit writes it."""
 
+MAP = b'{"action":"map","name":"charge","key":"charge","items":%b,"max_in_flight":32}'
 END = b'{"action":"complete","output":{"done":true}}'
 WAIT = b'{"action":"wait_event","event":"go"}'
 
@@ -64,6 +67,10 @@ def _stream(position: int, length: int) -> bytes:
     return head + chunks + b"0\r\n\r\n"
 
 
+def _items(count: int) -> bytes:
+    return json.dumps([{"sku": f"A-{number}", "count": 2} for number in range(count)]).encode()
+
+
 def _sleep(key: bytes, position: int) -> bytes:
     if position:
         return _END
@@ -75,6 +82,9 @@ def _sleep(key: bytes, position: int) -> bytes:
 def _plan(path: bytes) -> tuple[Answer, bool]:
     """What answers this path, and whether arrivals are noted."""
     name, _, number = path.strip(b"/").partition(b"/")
+    if name == b"map":
+        begin = _response(MAP % _items(int(number)))
+        return lambda _, position: begin if position == 0 else _END, False
     if name == b"sleep":
         return _sleep, True
     length, answer = int(number), _WAIT if name == b"wait" else _STEP
@@ -127,6 +137,8 @@ class BareRunner(asyncio.Protocol):
         if is_noted:
             self._arrivals.append((key.decode(), time.monotonic_ns(), time.time_ns()))
         position = key[key.rfind(b":") + 1 :]
+        if position.endswith(b"]"):
+            return _STEP
         return answer(key, int(position)) if position.isdigit() else _NOT_SAID
 
 
