@@ -67,7 +67,7 @@ export function createRunner(workflows: readonly WorkflowDefinition[], { stream 
     try {
       const taken = await take(parse(body), stream && accepts(accept, NDJSON), signals);
       if ("action" in taken) return ok("text" in taken ? taken.text : JSON.stringify(taken));
-      return { status: 200, headers: { "content-type": `${NDJSON}; charset=utf-8` }, body: written(taken, KEEP_ALIVE_MS) };
+      return { status: 200, headers: { "content-type": NDJSON }, body: written(taken, KEEP_ALIVE_MS) };
     } catch (thrown) {
       if (thrown instanceof MalformedRequestError) return problem(400, thrown.message, { field: thrown.field });
       return problem(500, `the runner kit failed: ${describeError(thrown).message}`);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NonRetryableError, StepFailedError, type WorkflowFunction } from "../src/index.js";
+import { Random } from "../src/random.js";
 import { tell, type Told, type World } from "./instance.js";
 
 type Began = (step: { key: string }) => void;
@@ -145,9 +146,19 @@ for (const [name, [fn, world = {}]] of Object.entries(corpus)) {
     assert.equal(whole.end.action, "complete");
     assert.deepEqual(await tell(fn, world).then(outcome), outcome(whole));
     for (let line = 0; line < whole.lines; line += 1) {
-      const cut = await tell(fn, world, line);
+      let cuts = 0;
+      const cut = await tell(fn, world, (lines) => lines === line && (cuts += 1) === 1);
+      assert.equal(cuts, 2);
       assert.deepEqual(outcome(cut), outcome(whole), `cut after ${line} lines`);
-      assert.ok(cut.turns > 0);
+    }
+  });
+
+  test(`cut again and again: ${name}`, async () => {
+    const whole = outcome(await tell(fn, world));
+    assert.deepEqual(outcome(await tell(fn, world, (_, taken) => taken === 1)), whole, "one line an answer");
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const chance = new Random(String(seed));
+      assert.deepEqual(outcome(await tell(fn, world, () => chance.number() < 0.4)), whole, `schedule ${seed}`);
     }
   });
 

@@ -29,12 +29,14 @@ export interface Told {
   actions: Action[];
 }
 
+/** Whether the connection breaks before a line is applied, `lines` having been applied in all and `taken` of this answer. */
+type Cut = (lines: number, taken: number) => boolean;
 type Fn = (began: (step: { key: string }) => void) => WorkflowFunction<any, unknown>;
 
 class Instance {
   readonly #runner: WorkflowRunner;
   readonly #world: World;
-  readonly #cutAfter: number;
+  readonly #isCut: Cut;
   readonly #events: Record<string, unknown[]>;
   readonly actions: Action[] = [];
   readonly keys: string[] = [];
@@ -50,16 +52,15 @@ class Instance {
   #runVars: Record<string, unknown> = {};
   #noted = 0;
   #records: StepRecord[] = [];
-  #hasBeenCut = false;
   #clock = 0;
 
-  constructor(fn: Fn, world: World, cutAfter: number) {
+  constructor(fn: Fn, world: World, isCut: Cut) {
     const began = ({ key }: { key: string }): void => {
       assert.ok(!this.#records.some((kept) => kept.key === key && kept.position !== null), `${key} is recorded and was run again`);
     };
     this.#runner = createRunner([workflow("order", fn(began))], { stream: world.stream ?? true });
     this.#world = world;
-    this.#cutAfter = cutAfter;
+    this.#isCut = isCut;
     this.#events = structuredClone(world.events ?? {});
     this.#input = world.input ?? {};
   }
@@ -76,10 +77,6 @@ class Instance {
       }
       if (group !== null) await this.#runGroup(group);
     }
-  }
-
-  get #isCut(): boolean {
-    return !this.#hasBeenCut && this.lines === this.#cutAfter;
   }
 
   /** The lines of one answer, each counted as it is taken; the connection is cut where the test says so. */
@@ -100,7 +97,7 @@ class Instance {
     const response = await this.#runner.fetch(asked);
     assert.equal(response.status, 200);
     const decoder = new TextDecoder();
-    let text = "";
+    let [text, taken] = ["", 0];
     // Left in the middle, the loop cancels the body: the runner is told that its caller has gone.
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
       text += decoder.decode(chunk, { stream: true });
@@ -110,11 +107,9 @@ class Instance {
         if (line === "") continue;
         const action = JSON.parse(line) as Action;
         if (action.action === "step_start") continue;
-        if (this.#isCut) {
-          this.#hasBeenCut = true;
-          return;
-        }
+        if (this.#isCut(this.lines, taken)) return;
         this.lines += 1;
+        taken += 1;
         this.actions.push(action);
         this.#applyNotes(action);
         yield action;
@@ -233,9 +228,9 @@ class Instance {
   }
 }
 
-/** Drives an instance to its end; with `cutAfter` the connection breaks once, after so many applied lines. */
-export async function tell(fn: Fn, world: World = {}, cutAfter = Number.POSITIVE_INFINITY): Promise<Told> {
-  const instance = new Instance(fn, world, cutAfter);
+/** Drives an instance to its end. */
+export async function tell(fn: Fn, world: World = {}, isCut: Cut = () => false): Promise<Told> {
+  const instance = new Instance(fn, world, isCut);
   await instance.drive();
   const { end, lines, turns, keys, vars, usage, progress, logs, actions } = instance;
   assert.ok(end !== null);
