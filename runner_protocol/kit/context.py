@@ -6,9 +6,7 @@ which it must wait it is never settled, so that no `except` of the author's can 
 is over the code is cancelled: `finally` blocks, and an `except` for CancelledError, do run at each pause.
 """
 
-import inspect
-import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -16,19 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from runner_protocol.fields import duration_text, parse_timestamp
 from runner_protocol.kit.approval import Approval
-from runner_protocol.kit.call import Deed, HelperCall
 from runner_protocol.kit.errors import read_delay
-from runner_protocol.kit.facts import Facts
 from runner_protocol.kit.groups import MemberBody, read_map, read_parallel
-from runner_protocol.kit.http import HttpRequest, HttpResult
 from runner_protocol.kit.json_values import json_copy
-from runner_protocol.kit.operation import Operation, operation_body
 from runner_protocol.kit.options import Delay, StepOptions, read_options
-from runner_protocol.kit.replay import CallKind, check_name
-from runner_protocol.kit.shell import ShellCommand, ShellResult
-from runner_protocol.kit.step import StepBody, running_step
+from runner_protocol.kit.replay import check_name
+from runner_protocol.kit.work import Work
 from runner_protocol.messages import Approval as ApprovalGate
-from runner_protocol.messages import ContinueAsNew, Sleep, StartChild, StepSkip, WaitEvent
+from runner_protocol.messages import ContinueAsNew, Sleep, StartChild, WaitEvent
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -36,7 +29,7 @@ Ts = TypeVarTuple("Ts")
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
 
-class Context(Facts):
+class Context(Work):
     """What a workflow's function is given: its helpers, and the facts of the instance.
 
     The function is run again from its beginning in every turn, with finished steps answered from memory. So it must ask
@@ -48,85 +41,6 @@ class Context(Facts):
     Every helper raises TypeError or ValueError at the call for a name or an option that is none, OutputError for a
     value that is no JSON, and RuntimeError when a step's function calls it: steps do not nest.
     """
-
-    @overload
-    def step(
-        self, name: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, **options: Unpack[StepOptions]
-    ) -> Coroutine[Any, Any, T]: ...
-
-    @overload
-    def step(
-        self, name: str, fn: Callable[[*Ts], T], *args: *Ts, **options: Unpack[StepOptions]
-    ) -> Coroutine[Any, Any, T]: ...
-
-    def step(
-        self, name: str, fn: Callable[[*Ts], Any], *args: *Ts, **options: Unpack[StepOptions]
-    ) -> Coroutine[Any, Any, Any]:
-        """Run `fn(*args)` once and remember what it returns (JSON); in later turns the remembered output is given.
-
-        An `async def` is awaited, any other function runs in a thread. A step runs at least once: see `current_step()`
-        for its idempotency key. Options (see StepOptions) belong to the step and never reach `fn`.
-
-        Raises:
-            StepFailedError: when awaited, after the last attempt has failed.
-        """
-        policy = read_options(f"step {name!r}", options)
-        if not callable(fn):
-            if inspect.iscoroutine(fn):
-                fn.close()
-            raise TypeError(f"step {name!r} takes the function and then its arguments, not {type(fn).__name__}")
-        return self._call("step", name, StepBody(function=fn, arguments=args, policy=policy))
-
-    def operation(self, name: str, operation: Operation[T], **options: Unpack[StepOptions]) -> Coroutine[Any, Any, T]:
-        """Run `operation.execute()` as a step; its `kind` and its `input` are recorded. Raises like `step`."""
-        what = f"operation {name!r}"
-        return self._call("step", name, operation_body(what, operation, read_options(what, options)))
-
-    def shell(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        cwd: str | os.PathLike[str] | None = None,
-        env: Mapping[str, str] | None = None,
-        input: str | None = None,
-        ok: Collection[int] = (0,),
-        **options: Unpack[StepOptions],
-    ) -> Coroutine[Any, Any, ShellResult]:
-        """Run a command as a step, never through a shell; gives what it wrote (1 MiB at most each) and its exit code.
-
-        An exit code that is not in `ok` fails the step, with the end of what it wrote to stderr. `env` is added to the
-        environment of the runner and is not recorded; the words of the command, `cwd` and `input` (its stdin) are, so
-        they hold no secrets. A command that is given up is killed with all processes of its group. Raises like `step`.
-        """
-        return self.operation(name, ShellCommand(command, cwd=cwd, env=env, input=input, ok=ok), **options)
-
-    def http(
-        self,
-        name: str,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: Any = None,
-        body: str | bytes | None = None,
-        ok: Collection[int] = range(200, 300),
-        **options: Unpack[StepOptions],
-    ) -> Coroutine[Any, Any, HttpResult]:
-        """Make an HTTP request as a step; gives `{"status", "headers", "body"}`, the body parsed when it is JSON.
-
-        A status that is not in `ok` fails the step; one below 500 for good, but for 408, 425 and 429; `Retry-After` is
-        obeyed. Redirects are not followed. Unless the method is safe the step's idempotency key goes along as
-        `Idempotency-Key`. Headers are not recorded; method, URL, `json` and `body` are, so they hold no secrets. Raises
-        like `step`.
-        """
-        return self.operation(name, HttpRequest(method, url, headers=headers, json=json, body=body, ok=ok), **options)
-
-    def skip(self, name: str, reason: str) -> Coroutine[Any, Any, None]:
-        """Record that a step is left out, and why; in the history it is `skipped`, which is not completed."""
-        if not isinstance(reason, str):
-            raise TypeError(f"the reason of skip {name!r} is a text, not {type(reason).__name__}")
-        return self._call("skip", name, StepSkip(reason=reason), lambda _: None)
 
     def sleep(self, duration: Delay, *, name: str | None = None) -> Coroutine[Any, Any, None]:
         """Pause for `"24h"`, a number of seconds or a timedelta; no process needs to stay up for it."""
@@ -213,6 +127,30 @@ class Context(Facts):
         group = read_parallel(name, members, policy, fail_fast, max_in_flight)
         return self._call("parallel", name, group)
 
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Item],
+        fn: Callable[[Item], Awaitable[T]],
+        *,
+        fail_fast: bool = True,
+        max_in_flight: int = 10,
+        **options: Unpack[StepOptions],
+    ) -> Coroutine[Any, Any, list[T]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Item],
+        fn: Callable[[Item], T],
+        *,
+        fail_fast: bool = True,
+        max_in_flight: int = 10,
+        **options: Unpack[StepOptions],
+    ) -> Coroutine[Any, Any, list[T]]: ...
+
     def map(
         self,
         name: str,
@@ -272,17 +210,6 @@ class Context(Facts):
         """
         new = ContinueAsNew(input=json_copy(input, "the input of the next run"))
         return self._call("continue_as_new", None, new)
-
-    def _call(
-        self, kind: CallKind, name: str | None, deed: Deed, read: Callable[[Any], Any] | None = None
-    ) -> HelperCall:
-        if running_step.get() is not None:
-            raise RuntimeError(
-                f"a step's function calls no helper of its workflow ({kind} {name!r}): steps do not nest"
-            )
-        call = HelperCall(kind, name, self._calls.take_key(kind, name), deed, self._calls, read)
-        self._calls.called(call)
-        return call
 
 
 def _maybe(name: str | None) -> str | None:

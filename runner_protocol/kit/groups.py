@@ -72,9 +72,9 @@ def read_map(
         raise TypeError(f"{what} takes a list of items, not {type(items).__name__}")
     if not callable(function):
         raise TypeError(f"{what} takes a function of one item, not {type(function).__name__}")
-    listed = list(items)
+    listed = list(items) if is_asked else []
     _check(what, len(listed), fail_fast, max_in_flight)
-    sent = json_copy(listed, f"the items of {what}") if is_asked else []
+    sent = json_copy(listed, f"the items of {what}")
     action = Map.model_construct(name=name, items=sent, fail_fast=fail_fast, max_in_flight=max_in_flight)
     return Group(action, policy, function=function)
 
