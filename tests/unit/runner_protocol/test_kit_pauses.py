@@ -16,7 +16,7 @@ from playing import Play, ask, completed, record, request_for
 
 from runner_protocol import Context, NonRetryableError, Runner, StepFailedError, current_step, workflow
 from runner_protocol.durations import DurationError
-from runner_protocol.kit.context import HelperCall
+from runner_protocol.kit.call import HelperCall
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["streams", "turns"])
