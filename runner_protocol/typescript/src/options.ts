@@ -39,7 +39,10 @@ export interface StepOptions {
   retries?: number | undefined;
   /** The wait before another attempt, in place of the definition's: always the same, or by the failed attempt's number, from 1. */
   backoff?: Duration | ((attempt: number) => Duration) | undefined;
-  /** How long one attempt may take; after it the attempt has failed and its `signal` is aborted. */
+  /**
+   * How long one attempt may take; after it the attempt has failed and its `signal` is aborted. Without streams, and for a group's
+   * member, it can only shorten the definition's step timeout.
+   */
   timeout?: Duration | undefined;
   /** Whether what was thrown is worth another attempt; false fails the step for good. */
   retryIf?: ((error: unknown) => boolean) | undefined;
