@@ -283,23 +283,3 @@ Action = (
 )
 
 TAGS = frozenset(action.model_fields["action"].default for action in get_args(Action))
-
-
-class DescribedWorkflow(Message):
-    """A workflow that a runner holds, with the terms its author gave; null leaves the engine's."""
-
-    name: Name
-    version: Name | None = None
-    description: str | None = None
-    max_retries: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    step_timeout: Duration | None = None
-    input_schema: dict[str, Any] | None = None
-
-
-class Description(Message):
-    """The answer to `mode: "describe"` (PROTOCOL.md section 6)."""
-
-    action: Literal["description"] = "description"
-    protocol: Annotated[int, Field(ge=1)] = 2
-    workflows: list[DescribedWorkflow]
-    kit: str | None = None

@@ -20,8 +20,6 @@ from runner_protocol.actions import (
     Complete,
     ContinueAsNew,
     Defer,
-    DescribedWorkflow,
-    Description,
     Diverged,
     ErrorDetail,
     Fail,
@@ -40,6 +38,7 @@ from runner_protocol.actions import (
     Usage,
     WaitEvent,
 )
+from runner_protocol.description import DescribedWorkflow, Description
 from runner_protocol.fields import Key, Name, Timestamp
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, NotJsonError, TooDeepJsonError, encode_parsed, parse
 
