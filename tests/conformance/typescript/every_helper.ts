@@ -32,7 +32,7 @@ const everything = workflow<{ n: number; url: string }>("everything", async (ctx
   ctx.set({ stage: "first", gone: true });
   ctx.usage({ costUsd: "0.01", inputTokens: n });
   ctx.progress(10, "begun");
-  ctx.log(`begun with ${n}`);
+  ctx.log.info(`begun with ${n}`);
   const found: Record<string, unknown> = {};
   const failAtFirst = (step: StepContext) => {
     ran(step);
@@ -51,7 +51,7 @@ const everything = workflow<{ n: number; url: string }>("everything", async (ctx
   ctx.set("stage", "second");
   ctx.unset("gone");
   found.squares = await ctx.map("squares", [1, 2, 3, 4, 5], (item, member) => echo(item * item)(member), { maxInFlight: 2 });
-  found.both = await ctx.parallel("both", { left: (_, member) => echo(n)(member), right: (_, member) => echo(-n)(member) });
+  found.both = await ctx.parallel("both", { left: echo(n), right: echo(-n) });
   found.child = await ctx.child("small", { n });
   found.shell = await ctx.shell("shell", ["echo", String(n)]);
   found.http = (await ctx.http("http", "GET", url, { ok: [405] })).status;
