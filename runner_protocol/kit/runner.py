@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from runner_protocol.kit.asgi import MAX_REQUEST_BYTES, AsgiApp, asgi_app, refuse
+from runner_protocol.kit.rehearsal import Rehearsal
 from runner_protocol.kit.serve import serve_app
 from runner_protocol.kit.turn import Turn
 from runner_protocol.kit.workflow import Workflow
@@ -20,6 +21,7 @@ from runner_protocol.messages import (
     TurnRequest,
     encode_message,
     parse_question,
+    parse_request,
 )
 from runner_protocol.strict_json import parse
 
@@ -81,6 +83,18 @@ class Runner:
         """Answer one request as ASGI needs it: the lines of a stream, or one reply to what asks for none."""
         opened = self._open(body, streams=self._streams)
         return _reply(opened) if isinstance(opened, tuple) or not opened.is_stream else opened.lines()
+
+    async def rehearse(self, body: bytes) -> Rehearsal:
+        """Say what the workflow would do next about this request, and do none of it: for tests of new code.
+
+        Raises:
+            ValueError: the request is none, or its workflow or version is not here.
+        """
+        request = parse_request(body)
+        workflow = self._workflows.find(request.workflow_name, request.workflow_version)
+        if isinstance(workflow, str):
+            raise ValueError(workflow)  # noqa: TRY004 -- a sentence in its place, for there is none
+        return await Turn(workflow, request, cleanup_timeout_s=self._cleanup_timeout_s).rehearse()
 
     @cached_property
     def app(self) -> AsgiApp:
