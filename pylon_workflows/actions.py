@@ -3,6 +3,8 @@
 What the core cannot know is looked up here: definitions, ids, who has an id already (PROTOCOL.md section 2).
 """
 
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from pylon_workflows.core.commands import ApplyAction
@@ -11,7 +13,7 @@ from pylon_workflows.core.instance import Instance, Terms
 from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.decision import Decision
 from pylon_workflows.definitions import Definitions
-from pylon_workflows.errors import InvalidIdError, MalformedAnswerError, UnknownWorkflowError
+from pylon_workflows.errors import InvalidIdError, MalformedAnswerError, StoreError, UnknownWorkflowError
 from pylon_workflows.ids import check_instance_id, child_id, new_seed
 from runner_protocol.messages import Action, ContinueAsNew, StartChild
 from runner_protocol.strict_json import encode_parsed
@@ -20,11 +22,24 @@ MAX_DEPTH_OF_CHILDREN = 32
 
 
 class Actions:
-    """Decides actions. An input, of a child or of the next run, has at most `max_input_bytes`."""
+    """Decides actions. An input, of a child or of the next run, has at most `max_input_bytes`.
 
-    def __init__(self, definitions: Definitions, *, max_input_bytes: int) -> None:
+    `look_for` asks whoever may know a workflow that no definition names.
+    """
+
+    def __init__(
+        self, definitions: Definitions, look_for: Callable[[str], Awaitable[None]], *, max_input_bytes: int
+    ) -> None:
         self._definitions = definitions
+        self._look_for = look_for
         self._max_input_bytes = max_input_bytes
+
+    async def look_up(self, actions: Sequence[Action]) -> None:
+        """Look for the workflows of children, where they are unknown."""
+        for action in actions:
+            if isinstance(action, StartChild) and action.workflow not in self._definitions:
+                with suppress(StoreError):  # then it is unknown for now
+                    await self._look_for(action.workflow)
 
     def apply(
         self,

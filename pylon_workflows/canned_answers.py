@@ -30,6 +30,7 @@ class CannedAnswers:
             UnknownInstanceError, InvalidInputError (it does not fit the records), TurnOpenError, TurnNotOpenError;
             UnknownWorkflowError: of a child.
         """
+        await self._actions.look_up([action])
         known: dict[str, Instance | None] = {}
         while True:
             try:

@@ -61,7 +61,8 @@ class EngineParts:
         self._jitter = jitter
         self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
         self._changes = Changes(store, clock, self._live, self._committed)
-        self._actions = Actions(definitions, max_input_bytes=settings.max_input_bytes)
+        self._discovery = Discovery(describers, definitions, store, clock, jitter)
+        self._actions = Actions(definitions, self._discovery.look_for, max_input_bytes=settings.max_input_bytes)
         self._canned_answers = CannedAnswers(self._changes, self._live, clock, self._actions)
         self._timers = Timers(store, clock, self._changes.wake)
         self._announcements = Announcements(
@@ -76,7 +77,6 @@ class EngineParts:
         )
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
-        self._discovery = Discovery(describers, definitions, store, clock, jitter)
         self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
         self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)

@@ -135,6 +135,7 @@ class OpenTurn:
     async def apply(self, actions: Sequence[Action]) -> bool:
         """See `ports.Apply`; False, too, when the turn was given up. Raises StoreError but for a full disk."""
         self.hear()
+        await self._actions.look_up(actions)
         return await self.commit(partial(self._applied, actions))
 
     async def fail(self, error: str) -> None:

@@ -8,15 +8,24 @@ import asyncio
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pylon_workflows.core.evolution import replay
+from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.core.transitions import AttemptFailed, EventReceived, StepSucceeded, Transition
+from pylon_workflows.core.transitions import (
+    AttemptFailed,
+    EventReceived,
+    GroupStarted,
+    MemberAttemptFailed,
+    MemberSucceeded,
+    StepSucceeded,
+    Transition,
+)
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.ports import InstanceSummary
 from pylon_workflows.store.sqlite import SqliteStore
@@ -56,11 +65,23 @@ class FileContents:
         found = set()
         for instance_id, history in self.histories.items():
             failures: Counter[str] = Counter()
-            for transition in history:
-                if isinstance(transition, AttemptFailed | StepSucceeded):
-                    failures[transition.key] += 1
-                    found.add((instance_id, transition.key, failures[transition.key]))
+            for key in _attempts(history):
+                failures[key] += 1
+                found.add((instance_id, key, failures[key]))
         return found
+
+
+def _attempts(history: Sequence[Transition]) -> Iterator[str]:
+    """The key of each attempt of a step or a member whose result is stored."""
+    group = None
+    for transition in history:
+        match transition:
+            case AttemptFailed() | StepSucceeded():
+                yield transition.key
+            case GroupStarted():
+                group = Group(transition)
+            case MemberSucceeded() | MemberAttemptFailed() if group is not None:
+                yield group.member_key(transition.index)
 
 
 def read_file(database: Path, *, and_write: bool = False) -> FileContents:

@@ -7,6 +7,7 @@ awaited call has returned, or when the runner or a callback has been shown a sta
 (P1, P3). `--steps` is a file in which each step body notes that it began. A new `--round` on a file that was left goes
 on with what is in it; with `--finish` that is all, and it ends when every instance has. A call that the store refuses
 is said too, and made again; but for a start that a full disk refuses, and for the events of `nag`, which are not.
+The runner answers with streams in the odd rounds, and with one step a turn in the others.
 """
 
 import argparse
@@ -15,14 +16,14 @@ import itertools
 import json
 import os
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
 
 from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import InstanceFinishedError, StorageFullError, StoreError
+from pylon_workflows.errors import ApprovalConflictError, InstanceFinishedError, StorageFullError, StoreError
 from pylon_workflows.runner.local import LocalRunner
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store import group_commit
@@ -30,7 +31,7 @@ from pylon_workflows.workflow_engine import WorkflowEngine
 from runner_protocol import Context, Runner, current_step, workflow
 from tests.faults.breakages import BREAKAGES
 
-KINDS = ("steps", "sleeps", "waits", "early", "flaky", "deadline", "cancelled")
+KINDS = ("steps", "sleeps", "waits", "early", "flaky", "deadline", "cancelled", "groups", "family", "gates")
 """What an instance does; its id begins with it."""
 
 _REFUSED_PAUSE_S = 0.01
@@ -54,8 +55,8 @@ class StepLog:
             os.write(self._file, f"{step.workflow_id} {step.key} {step.number}\n".encode())
 
 
-def runner_for(log: StepLog) -> LocalRunner:
-    """A real runner whose turns say how many records they were shown."""
+def runner_for(log: StepLog, *, streams: bool) -> LocalRunner:
+    """A real runner whose turns say how many records they were shown; it answers one step a turn, or `streams`."""
 
     async def work(text: str) -> str:
         log.note()
@@ -82,19 +83,44 @@ def runner_for(log: StepLog) -> LocalRunner:
                 seen.append(await ctx.step("flaky", fail_first))
             case "deadline":
                 seen.append(await ctx.wait_for_event("never", timeout=0.01))
-            case "cancelled" | "nagged":
+            case "groups":
+                flaky = {"odd": fail_first, "even": (work, given["text"])}
+                seen.append(await ctx.map("spread", list("abcdefgh"), work, max_in_flight=3))
+                seen.append(await ctx.parallel("pair", flaky))
+            case "family":
+                kept = {"id": f"{ctx.workflow_id}-child", "name": "awaited"}
+                loose = {"id": f"{ctx.workflow_id}-loose", "wait": False, "on_parent_close": "abandon"}
+                await ctx.child("load", {"kind": "steps", "text": "loose"}, **loose)
+                seen.append(await ctx.child("load", {"kind": "groups", "text": "child"}, **kept))
+            case "gates":
+                seen.append((await ctx.approval("gate")).approved)
+            case "cancelled":
+                await ctx.child("load", {"kind": "nagged", "text": ""}, id=f"{ctx.workflow_id}-child", wait=False)
+                await ctx.wait_for_event("never")
+            case "nagged":
                 await ctx.wait_for_event("never")
         seen.append(await ctx.step("last", work, given["text"]))
         return seen
 
     kit = Runner([load])
 
-    async def handle(body: bytes) -> tuple[int, bytes]:
+    def asked(body: bytes) -> None:
         request = json.loads(body)
-        say("turn", request["workflow_id"], len(request["completed_steps"]))
+        if "workflow_id" in request:
+            say("turn", request["workflow_id"], len(request["completed_steps"]))
+
+    class Streaming:
+        async def stream(self, body: bytes) -> AsyncIterator[bytes]:
+            asked(body)
+            async with aclosing(kit.stream(body)) as lines:
+                async for line in lines:
+                    yield line
+
+    async def handle(body: bytes) -> tuple[int, bytes]:
+        asked(body)
         return await kit.handle(body)
 
-    return LocalRunner(handle)
+    return LocalRunner(Streaming() if streams else handle)
 
 
 class Users:
@@ -144,6 +170,8 @@ class Users:
                 await self._insist(self._send, instance_id)
             case "cancelled" | "nagged":
                 await self._insist(self._cancel, instance_id)
+            case "gates":
+                await self._insist(self._approve, instance_id)
         await self._insist(self._wait, instance_id)
 
     async def _insist(self, call: Callable[..., Awaitable[None]], instance_id: str, *others: Any) -> None:
@@ -168,6 +196,17 @@ class Users:
             await self._engine.send_event(instance_id, "go", {"to": instance_id}, event_id=f"go to {instance_id}")
             say("event", instance_id, f"go to {instance_id}")
 
+    async def _approve(self, instance_id: str) -> None:
+        """As soon as the gate is there; one that was decided before a kill is decided again."""
+        while not (await self._engine.get(instance_id)).is_finished:
+            try:
+                await self._engine.approve(instance_id, "approval:gate", by="load")
+            except ApprovalConflictError:
+                await asyncio.sleep(_NAG_PAUSE_S)
+            else:
+                say("approved", instance_id)
+                break
+
     async def _cancel(self, instance_id: str) -> None:
         await self._engine.cancel(instance_id)
         say("cancel", instance_id)
@@ -188,7 +227,7 @@ async def unfinished(engine: WorkflowEngine) -> list[str]:
 
 async def serve_a_session(options: argparse.Namespace, chance: random.Random, session: int) -> None:
     engine = WorkflowEngine(
-        runner=runner_for(StepLog(options.steps)),
+        runner=runner_for(StepLog(options.steps), streams=options.round % 2 == 1),
         database=options.database,
         synchronous=options.synchronous,
         settings=EngineSettings(shutdown_grace_s=5.0),

@@ -9,6 +9,7 @@ from engine_parts import TroubledStore, settled
 from pylon_workflows import WorkflowDefinition
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import ChildFinished, ChildStarted
+from pylon_workflows.discovery import LEAST_PAUSE_S
 from pylon_workflows.errors import (
     InvalidInputError,
     StorageFullError,
@@ -21,6 +22,8 @@ from pylon_workflows.settings import EngineSettings
 from pylon_workflows.testing import FakeClock, ScriptedRunner, engine_in_memory, wait_for_status, wait_until
 from runner_protocol.messages import (
     Complete,
+    DescribedWorkflow,
+    Description,
     Fail,
     StartChild,
     StepComplete,
@@ -421,3 +424,17 @@ async def test_many_children_that_end_at_once_are_all_told():
         await wait_until(lambda: not engine._engine._live._entries["a"].instance.children)
         history = await engine.history("a")
     assert [type(each) for each in history].count(ChildFinished) == 150
+
+
+async def test_a_childs_workflow_that_only_the_runner_knows_is_found_at_once():
+    def answer(request):
+        return SHIP if request.workflow_name == "order" and not request.completed_steps else Complete(output=1)
+
+    clock = FakeClock()
+    runner = ScriptedRunner(answer, description=Description(workflows=[DescribedWorkflow(name="order")]))
+    async with engine_in_memory(runner, clock=clock) as engine:
+        await wait_until(lambda: engine._engine._definitions.told("order"))
+        runner.description = Description(workflows=[DescribedWorkflow(name="shipping")])
+        clock.advance(LEAST_PAUSE_S)
+        instance = await engine.wait(await engine.start("order"), 10)
+    assert instance.status is Status.COMPLETED
