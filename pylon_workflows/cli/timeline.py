@@ -28,9 +28,14 @@ def timeline(history: Sequence[Json]) -> list[Row]:
         return []
     begin = _time(history[0]["at"])
     rows = []
+    group: Json = {}
     for entry in history:
         if entry["type"] == "run_started":
             continue
+        if entry["type"] == "group_started":
+            group = entry
+        elif entry["type"].startswith("member_"):
+            entry = {**entry, "name": _member(group, entry["index"])}  # noqa: PLW2901  the same, by its name
         what, name, took_s, detail = _DESCRIBED.get(entry["type"], _unknown)(entry, history)
         offset_s = (_time(entry["at"]) - begin).total_seconds()
         rows.append(Row(offset_s=offset_s, what=what, name=name, took_s=took_s, detail=detail))
@@ -127,6 +132,57 @@ def _timed_out(entry: Json, _history: Sequence[Json]) -> Described:
     return "timed out", entry["event"], _since(entry["started_at"], entry["at"]), "no event came"
 
 
+def _skipped(entry: Json, _history: Sequence[Json]) -> Described:
+    return "skipped", entry["name"], None, entry["reason"]
+
+
+def _gate(entry: Json, _history: Sequence[Json]) -> Described:
+    until = "" if entry["due_at"] is None else f"until {entry['due_at']} "
+    return "approval", entry["key"], None, (until + entry["message"]).rstrip()
+
+
+def _decided(entry: Json, _history: Sequence[Json]) -> Described:
+    who = "" if entry["by"] is None else f"by {entry['by']} "
+    what = "approved" if entry["is_approved"] else "rejected"
+    return what, entry["key"], _since(entry["started_at"], entry["at"]), (who + (entry["comment"] or "")).rstrip()
+
+
+def _undecided(entry: Json, _history: Sequence[Json]) -> Described:
+    return "timed out", entry["key"], _since(entry["started_at"], entry["at"]), "nobody decided"
+
+
+def _group(entry: Json, _history: Sequence[Json]) -> Described:
+    return entry["kind"], entry["key"], None, f"{len(entry['members'])} members, {entry['max_in_flight']} at a time"
+
+
+def _member(group: Json, index: int) -> str:
+    """The key of a member, as the engine makes it."""
+    if group["kind"] == "map":
+        return f"{group['key']}[{index}]"
+    return f"{group['key']}/{group['members'][index][0]}"
+
+
+def _group_done(entry: Json, _history: Sequence[Json]) -> Described:
+    return "group done", entry["key"], None, ""
+
+
+def _group_failed(entry: Json, _history: Sequence[Json]) -> Described:
+    return "group failed", entry["key"], None, entry["error"]
+
+
+def _child(entry: Json, _history: Sequence[Json]) -> Described:
+    return "child", entry["key"], None, f"{entry['workflow']} {entry['child_id']}"
+
+
+def _child_done(entry: Json, _history: Sequence[Json]) -> Described:
+    came_of_it = entry["error"] or compact(entry["output"])
+    return f"child {entry['status']}", entry["key"], _since(entry["started_at"], entry["at"]), came_of_it
+
+
+def _continued(entry: Json, _history: Sequence[Json]) -> Described:
+    return "next run", "", None, compact(entry["input"])
+
+
 def _completed(entry: Json, history: Sequence[Json]) -> Described:
     return "completed", "", _since(history[0]["at"], entry["at"]), compact(entry["output"])
 
@@ -153,6 +209,19 @@ _DESCRIBED: Mapping[str, Callable[[Json, Sequence[Json]], Described]] = {
     "event_received": _event,
     "event_taken": _event_taken,
     "wait_timed_out": _timed_out,
+    "step_skipped": _skipped,
+    "approval_requested": _gate,
+    "approval_decided": _decided,
+    "approval_timed_out": _undecided,
+    "group_started": _group,
+    "member_succeeded": _step,
+    "member_attempt_failed": _retry,
+    "member_failed": _step_failed,
+    "group_succeeded": _group_done,
+    "group_failed": _group_failed,
+    "child_started": _child,
+    "child_finished": _child_done,
+    "run_continued": _continued,
     "instance_completed": _completed,
     "instance_failed": _failed,
     "instance_blocked": _blocked,

@@ -96,8 +96,8 @@ def test_other_facts_are_told_in_their_own_words() -> None:
         "resumed",
         "woke up",
     ]
-    unknown = second_row("child_started", name="shipping")
-    assert (unknown.what, unknown.name) == ("child started", "shipping")
+    unknown = second_row("order_shipped", name="shipping")
+    assert (unknown.what, unknown.name) == ("order shipped", "shipping")
 
 
 @pytest.mark.parametrize(
