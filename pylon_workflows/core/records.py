@@ -56,6 +56,11 @@ class Record:
         return json.loads(self.output_json)
 
     @property
+    def input(self) -> Any:
+        """What an operation was given, as a Python value; None for what is none."""
+        return None if self.input_json is None else json.loads(self.input_json)
+
+    @property
     def has_taken_key(self) -> bool:
         """Whether the key is used up: only an attempt that is retried leaves it free."""
         return self.status != "failed" or self.final

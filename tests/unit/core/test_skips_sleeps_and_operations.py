@@ -67,7 +67,7 @@ def test_kind_and_input_of_an_operation_are_recorded():
     [step] = decide(given(), answer(action), at(0))
     assert (step.kind, step.input_json) == ("shell", b'["ls","-l"]')
     [record] = given(step).steps
-    assert (record.kind, record.input_json, record.output) == ("shell", b'["ls","-l"]', {"exit_code": 0})
+    assert (record.kind, record.input, record.output) == ("shell", ["ls", "-l"], {"exit_code": 0})
     assert given(step).history_bytes == len("list") + len('["ls","-l"]') + len('{"exit_code":0}')
 
 
