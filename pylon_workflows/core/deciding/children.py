@@ -51,7 +51,8 @@ def started(instance: Instance, action: StartChild, command: ApplyAction, now: d
 
 def finished(instance: Instance, command: FinishChild, now: datetime) -> list[ChildFinished]:
     """A child has finished: what it cost counts, and what waits for it goes on. Told again it decides nothing."""
-    if instance.is_finished or command.child_id not in instance.children:
+    child = instance.children.get(command.child_id)
+    if instance.is_finished or child is None or (child.run, child.key) != (command.run, command.key):
         return []
     wait = instance.wait
     if not isinstance(wait, ChildWait) or wait.child_id != command.child_id:
