@@ -12,17 +12,46 @@ import re
 import sys
 from collections import deque
 from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pylon_workflows.core.commands import ApplyAction, Block, Cancel, Command, DeliverEvent, FailTurn, Resume, WakeUp
+from pylon_workflows.core.commands import (
+    ApplyAction,
+    ApplyMember,
+    Block,
+    Cancel,
+    Command,
+    DecideApproval,
+    DeliverEvent,
+    EndGroup,
+    FailTurn,
+    FinishChild,
+    Resume,
+    WakeUp,
+)
 from pylon_workflows.core.decider import decide
 from pylon_workflows.core.evolution import begin, evolve
-from pylon_workflows.core.instance import FINISHED, Instance, Status
+from pylon_workflows.core.groups import Group
+from pylon_workflows.core.instance import FINISHED, Instance, Status, Terms
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.errors import CallerError, MalformedAnswerError
-from runner_protocol.messages import Action, Complete, Defer, Diverged, Fail, Sleep, StepComplete, WaitEvent
+from runner_protocol.messages import (
+    Action,
+    Approval,
+    Complete,
+    ContinueAsNew,
+    Defer,
+    Diverged,
+    Fail,
+    Map,
+    Sleep,
+    StartChild,
+    StepComplete,
+    StepSkip,
+    WaitEvent,
+)
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "concepts.md"
 BEGIN, END = "<!-- The state diagram: written by tools/state_diagram.py -->", "<!-- The end of the state diagram -->"
@@ -31,11 +60,31 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _LATER = timedelta(days=1)
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
+_STARTED = InstanceStarted(
+    at=_NOW,
+    id="wf_1",
+    name="order",
+    version=None,
+    input_json=b"{}",
+    idempotency_key=None,
+    seed="0" * 32,
+    policy=RetryPolicy(max_retries=1),
+    step_timeout=timedelta(seconds=30),
+)
+
 ACTIONS: tuple[Action, ...] = (
     StepComplete(step_name="step"),
+    StepSkip(step_name="step"),
     Sleep(duration="1h"),
     WaitEvent(event="paid"),
     WaitEvent(event="paid", timeout=timedelta(hours=1)),
+    Approval(name="gate"),
+    Approval(name="gate", timeout=timedelta(hours=1)),
+    Map(name="map", items=[1, 2], fail_fast=False),
+    Map(name="map", items=[1, 2]),
+    StartChild(name="child", workflow="other"),
+    StartChild(name="apart", workflow="other", wait=False),
+    ContinueAsNew(),
     Complete(),
     Fail(step_name="step", key="step"),
     Fail(step_name="step", key="step", retryable=False, on_exhausted="throw"),
@@ -45,8 +94,19 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 COMMANDS: tuple[Command, ...] = (
-    *(ApplyAction(action=action, turn_started_at=_NOW) for action in ACTIONS),
+    *(
+        ApplyAction(
+            action=action,
+            turn_started_at=_NOW,
+            child=replace(_STARTED, id=getattr(action, "name", None) or "none"),
+            terms=Terms.of(_STARTED),
+        )
+        for action in ACTIONS
+    ),
     FailTurn(error="timed out after 30 s", turn_started_at=_NOW),
+    EndGroup(run=1, group="map"),
+    DecideApproval(key="approval:gate", is_approved=True),
+    *(FinishChild(run=1, key=f"child:{name}", child_id=name, status="completed") for name in ("child", "apart")),
     DeliverEvent(event="paid", data_json=b"{}"),
     DeliverEvent(event="other", data_json=b"{}"),
     DeliverEvent(event="other", data_json=b"{}", event_id="evt-1"),
@@ -70,7 +130,7 @@ def edges() -> set[Edge]:
         if _traits(instance) in seen:
             continue
         seen.add(_traits(instance))
-        for command in COMMANDS:
+        for command in (*COMMANDS, *_member_calls(instance)):
             for now in (_NOW, _NOW + _LATER):
                 after = instance
                 for transition in _decided(instance, command, now):
@@ -117,20 +177,17 @@ def document() -> str:
 
 def _started() -> Iterator[Instance]:
     for due_at in (None, _NOW + timedelta(hours=1)):
-        yield begin(
-            InstanceStarted(
-                at=_NOW,
-                id="wf_1",
-                name="order",
-                version=None,
-                input_json=b"{}",
-                idempotency_key=None,
-                seed="0" * 32,
-                policy=RetryPolicy(max_retries=1),
-                step_timeout=timedelta(seconds=30),
-                due_at=due_at,
+        yield begin(replace(_STARTED, due_at=due_at))
+
+
+def _member_calls(instance: Instance) -> Iterator[Command]:
+    group = instance.group
+    for index in range(0 if group is None else group.total):
+        attempt = group.failures(index) + 1
+        for action in (StepComplete(), Fail(), Fail(retryable=False), Diverged(position=0, expected="a", got="b")):
+            yield ApplyMember(
+                run=instance.run, group=group.key, index=index, attempt=attempt, action=action, called_at=_NOW
             )
-        )
 
 
 def _decided(instance: Instance, command: Command, now: datetime) -> list[Transition]:
@@ -141,16 +198,22 @@ def _decided(instance: Instance, command: Command, now: datetime) -> list[Transi
 
 
 def _traits(instance: Instance) -> Hashable:
+    group = instance.group
     return (
         instance.status,
         instance.started_at is None,
         instance.due_at is None,
-        instance.wait,
-        frozenset(event.event for event in instance.inbox),
-        instance.failures_here,
-        instance.records.is_taken("step"),
-        len(instance.event_ids),
+        type(instance.wait),
+        group and (group.fail_fast, tuple(_standing(group, index) for index in range(group.total))),
+        any(event.event == "paid" for event in instance.inbox),
+        instance.failures_here > 0,
+        frozenset(instance.children),
     )
+
+
+def _standing(group: Group, index: int) -> Hashable:
+    standing = group.standing(index)
+    return standing.is_unfinished, standing.failures > 0
 
 
 def _words(transition: str) -> str:

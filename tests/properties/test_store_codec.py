@@ -1,12 +1,12 @@
 """Whatever a transition holds comes back from its columns as it was, and nothing but what was written is read."""
 
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pylon_workflows.core.retry import RetryPolicy
@@ -85,3 +85,43 @@ def test_a_policy_of_another_form_is_refused(body: Any) -> None:
     assert damaged != text
     with pytest.raises(CorruptDatabaseError, match="revision 1"):
         decode_history("wf_1", [(1, name, at, damaged, payload)], revision=1)
+
+
+@pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_what_holds_its_default_is_left_out_and_read_all_the_same(kind: type, data: st.DataObject) -> None:
+    transition = data.draw(transitions_of(kind))
+    payload = next((field.name for field in fields(kind) if field.name.endswith("_json")), None)
+    optional = [field.name for field in fields(kind) if field.default is not MISSING and field.name != payload]
+    plain = replace(transition, **{name: kind.__dataclass_fields__[name].default for name in optional})
+    encoded = encode(plain)
+    assert not set(json.loads(encoded.body)) & set(optional)
+    assert decode_history("wf_1", [(1, *encoded)], revision=1) == [plain]
+    written = {name: getattr(plain, name) for name in optional if not isinstance(getattr(plain, name), bytes)}
+    body = json.dumps({**json.loads(encoded.body), **written})
+    assert decode_history("wf_1", [(1, *encoded[:2], body, encoded.payload)], revision=1) == [plain]
+
+
+@pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_field_that_is_none_or_is_missing_is_the_instances_error(kind: type, data: st.DataObject) -> None:
+    name, at, body, payload = encode(data.draw(transitions_of(kind)))
+    members = json.loads(body)
+    required = [field.name for field in fields(kind) if field.default is MISSING and field.name in members]
+    damaged = [{**members, "color": 1}, *({**members, each: [1]} for each in members)]
+    damaged += [{key: members[key] for key in members if key != each} for each in required]
+    for each in damaged:
+        with pytest.raises(CorruptDatabaseError, match="wf_1, revision 1: unreadable"):
+            decode_history("wf_1", [(1, name, at, json.dumps(each), payload)], revision=1)
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "[1,]", "\ud800"])
+def test_json_within_the_body_is_read_as_strictly_as_the_payload(text: str) -> None:
+    members = {"key": "a", "name": "a", "position": 0, "started_at": 0, "completed_at": 0, "duration_ms": 0}
+    members["input_json"] = text
+    with pytest.raises(CorruptDatabaseError, match="wf_1, revision 1: unreadable"):
+        decode_history("wf_1", [(1, "StepSucceeded", 0, json.dumps(members), b"1")], revision=1)
+    members["input_json"] = "[1]"
+    decode_history("wf_1", [(1, "StepSucceeded", 0, json.dumps(members), b"1")], revision=1)

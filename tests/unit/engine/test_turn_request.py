@@ -11,7 +11,8 @@ from pylon_workflows.core.evolution import begin, evolve
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.records import Record, Records
 from pylon_workflows.core.retry import RetryPolicy
-from pylon_workflows.core.transitions import GroupStarted, InstanceStarted, MemberAttemptFailed
+from pylon_workflows.core.transitions import GroupStarted, InstanceStarted, MemberAttemptFailed, RunContinued
+from pylon_workflows.core.variables import Variables
 from pylon_workflows.turn_request import (
     JoinedRecords,
     idempotency_key,
@@ -39,11 +40,19 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
+NOTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "usage": st.just({"cost_usd": "0.25", "input_tokens": 7, "output_tokens": 0}),
+        "vars": st.dictionaries(NAMES, VALUES, max_size=2),
+        "unset": st.lists(NAMES, min_size=1, max_size=2),
+    },
+).filter(bool)
 RECORDS = st.builds(
     Record,
     key=NAMES,
     name=NAMES,
-    kind=st.sampled_from(["step", "sleep", "event"]),
+    kind=st.sampled_from(["step", "sleep", "event", "approval", "child", "map", "shell"]),
     status=st.sampled_from(["completed", "failed", "skipped"]),
     position=st.none() | st.integers(0, 10_000),
     started_at=TIMES,
@@ -54,6 +63,9 @@ RECORDS = st.builds(
     retry_count=st.integers(0, 1_000_000),
     final=st.booleans(),
     timed_out=st.booleans(),
+    input_json=st.none() | VALUES.map(encode),
+    notes_json=st.none() | NOTES.map(encode),
+    depends_on=st.lists(NAMES, max_size=3).map(tuple),
 )
 
 
@@ -126,6 +138,12 @@ def test_whatever_the_records_hold_the_request_reads_as_it_was_meant(
         for field in ("key", "name", "kind", "status", "position", "duration_ms", "error", "retry_count"):
             assert getattr(sent, field) == getattr(record, field)
         assert (sent.final, sent.timed_out) == (record.final, record.timed_out)
+        assert encode(sent.input) == (record.input_json or b"null")
+        assert tuple(sent.depends_on) == record.depends_on
+        notes = parse(record.notes_json or b"{}")
+        assert (encode(sent.vars), sent.unset) == (encode(notes.get("vars")), notes.get("unset"))
+        assert (sent.usage is None) == ("usage" not in notes)
+        assert sent.usage is None or sent.usage.cost_usd == "0.25"
 
 
 def test_numbers_stay_numbers_and_statuses_lower_case():
@@ -190,3 +208,43 @@ def test_the_call_of_a_member_reads_as_it_was_meant(name, item, error):
     assert request.attempt.model_dump() == {"number": 1 + (error is not None), "max": 4, "last_error": error}
     assert request.idempotency_key == member_idempotency_key(instance, instance.group, 1) == f"wf_1:1:{key}"
     assert (request.input, request.completed_steps, request.workflow_name) == ({"a": 1}, [], "order")
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(variables=st.dictionaries(NAMES, VALUES, max_size=3), key=st.none() | NAMES, noted=st.integers(0, 99))
+def test_what_the_run_began_with_reads_as_it_was_meant(*, variables, key, noted):
+    instance = an_instance(run_vars=Variables().changed(variables), vars=Variables().changed({"later": 1}), noted=noted)
+    instance = replace(instance, origin=replace(instance.origin, parent_id="wf_0", parent_key=key))
+    request = parse_request(request_of(instance))
+    assert (encode(request.vars), request.noted) == (encode(variables), noted)
+    assert (request.parent.workflow_id, request.parent.key) == ("wf_0", key)
+
+
+def test_what_version_1_does_not_have_is_left_out_while_there_is_nothing_to_say():
+    body = parse(request_of(an_instance([a_record("a")])))
+    assert not {"vars", "noted", "parent", "member"} & set(body)
+    assert not {"input", "usage", "vars", "unset", "depends_on"} & set(body["completed_steps"][0])
+    request = parse_request(request_of(an_instance()))
+    assert (request.vars, request.noted, request.parent) == ({}, 0, None)
+
+
+def test_the_next_run_is_asked_about_with_its_own_input_terms_start_and_seed():
+    first = an_instance([a_record("a")], input={"run": 1}, version="1", run_started_at=NOON)
+    joined = JoinedRecords()
+    joined.json(first)
+    continued = RunContinued(
+        at=NOON + timedelta(hours=1),
+        input_json=b'{"run":2}',
+        version="2",
+        policy=RetryPolicy(max_retries=8),
+        step_timeout=timedelta(seconds=5),
+    )
+    second = evolve(first, continued)
+    assert joined.json(second) == b"[]"
+    request = parse_request(request_of(second))
+    assert (request.run, request.input, request.workflow_version, request.attempt.max) == (2, {"run": 2}, "2", 9)
+    assert request.started_at == request.now == NOON + timedelta(hours=1)
+    assert request.seed == second.seed != first.seed
+    assert (request.idempotency_key, request.current_step, request.completed_steps) == ("wf_1:2:0", 0, [])
+    third = replace(second, records=Records([a_record("b")]))
+    assert joined.json(third) == b"[%b]" % record_json(a_record("b"), 0)
