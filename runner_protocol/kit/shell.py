@@ -1,6 +1,7 @@
 """`ctx.shell`: a command as a step. Never through a shell: a list of words is given to the system as it is."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -67,19 +68,15 @@ class ShellCommand:
 
     async def execute(self) -> ShellResult:
         """Run it to its end; cancelled, it is killed with all the processes of its group. Raises CommandError."""
+        starting = asyncio.ensure_future(self._start())
         try:
-            transport, command = await asyncio.get_running_loop().subprocess_exec(
-                _Running,
-                *self._words,
-                stdin=subprocess.DEVNULL if self._stdin is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=self._cwd,
-                env=self._env,
-                start_new_session=os.name == "posix",
-            )
+            transport, command = await asyncio.shield(starting)
         except OSError as error:
             raise CommandError(f"{self._words[0]!r} cannot be run: {error.strerror or error}") from None
+        except asyncio.CancelledError:  # it may be running by now
+            with contextlib.suppress(OSError):
+                await (await starting)[1].end()
+            raise
         try:
             if self._stdin is not None:
                 stdin = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
@@ -100,6 +97,18 @@ class ShellCommand:
         if result["exit_code"] not in self._ok:
             raise self._failure(result)
         return result
+
+    async def _start(self) -> tuple[asyncio.SubprocessTransport, "_Running"]:
+        return await asyncio.get_running_loop().subprocess_exec(
+            _Running,
+            *self._words,
+            stdin=subprocess.DEVNULL if self._stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._cwd,
+            env=self._env,
+            start_new_session=os.name == "posix",
+        )
 
     def _failure(self, result: ShellResult) -> CommandError:
         code, said = result["exit_code"], result["stderr"].strip() or result["stdout"].strip()

@@ -15,7 +15,7 @@ from pylon_workflows import (
 from pylon_workflows.errors import RunnerUnavailableError
 from pylon_workflows.testing import FakeClock, ScriptedRunner, engine_in_memory, wait_for_status, wait_until
 from runner_protocol import Runner, workflow
-from runner_protocol.messages import Complete, WaitEvent, parse_action
+from runner_protocol.messages import DESCRIBE_REQUEST, Complete, WaitEvent, parse_action
 
 
 @pytest.fixture
@@ -137,6 +137,8 @@ async def test_an_id_used_again_while_the_old_turn_is_still_being_cancelled_is_d
     asked = []
 
     async def handle(body):
+        if body == DESCRIBE_REQUEST:
+            return 404, b""
         asked.append(len(asked))
         if asked[-1] == 0:
             try:

@@ -164,3 +164,23 @@ def test_commands_run_on_uvloop_too() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(all_of_it())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_a_command_that_is_given_up_as_it_starts_leaves_no_process(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], passes: int, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+
+    async def story() -> None:
+        running = asyncio.create_task(run(["sh", "-c", f"echo $$ > {pid}; exec sleep 600"]))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(story())
+    assert not pid.exists() or is_gone(int(pid.read_text()))
