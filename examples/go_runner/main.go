@@ -71,7 +71,7 @@ func answer(w http.ResponseWriter, r *http.Request, streams bool) {
 		http.Error(w, `{"error":"no question of an engine's"}`, http.StatusBadRequest)
 		return
 	}
-	streams = streams && strings.Contains(r.Header.Get("accept"), "application/x-ndjson")
+	streams = streams && acceptsLines(r.Header.Get("accept"))
 	if streams {
 		w.Header().Set("content-type", "application/x-ndjson")
 	} else {
@@ -88,4 +88,15 @@ func answer(w http.ResponseWriter, r *http.Request, streams bool) {
 		return true
 	})
 	turn.Run(workflows[request.Workflow])
+}
+
+// acceptsLines says whether the caller takes a stream: by name, and not with the weight 0 (PROTOCOL.md S1).
+func acceptsLines(accept string) bool {
+	for _, kind := range strings.Split(strings.ReplaceAll(accept, " ", ""), ",") {
+		name, weight, _ := strings.Cut(kind, ";")
+		if name == "application/x-ndjson" {
+			return weight != "q=0"
+		}
+	}
+	return false
 }

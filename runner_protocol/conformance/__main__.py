@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--case", action="append", default=[], metavar="NAME", help="play this case only (repeatable)")
     parser.add_argument(
         "--profile",
-        choices=["kit", "plain"],
-        default="kit",
-        help="kit (default): all cases; plain: those that a runner written without a kit keeps, too",
+        choices=["plain", "kit", "stream"],
+        default="stream",
+        help="stream (default): all cases; kit: those of a kit that does one thing a turn; plain: those of any runner",
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
     parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds for one reply (10)")

@@ -7,13 +7,16 @@ so that a misspelt expectation is never an expectation that always holds.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CASES_FOLDER = Path(__file__).with_name("cases")
 
-Profile = Literal["plain", "kit"]
+Profile = Literal["plain", "kit", "stream"]
+"""Each includes those before it: any runner, a kit that does one thing a turn, a kit that streams."""
+
+_PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 class CaseError(Exception):
@@ -24,17 +27,26 @@ class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+KINDS = ("step", "failed", "skipped", "sleep", "event", "approval", "child", "parallel", "map")
+
+
 class ShortRecord(_Data):
     """A record written shortly; `question.py` completes it as the engine would.
 
-    Exactly one of `step`, `failed`, `sleep` and `event` says what was recorded. `set` replaces fields of the finished
-    record, and `repeat` makes that many of it, `"$index"` in their output counting from 0.
+    Exactly one of the fields of KINDS says what was recorded: a name; of a `sleep` the duration, of `failed` the step.
+    With `final` what is no step has failed. `set` replaces fields of the finished record, and `repeat` makes that many
+    of it, `"$index"` in their output counting from 0.
     """
 
     step: str | None = None
     failed: str | None = None
+    skipped: str | None = None
     sleep: str | None = None
     event: str | None = None
+    approval: str | None = None
+    child: str | None = None
+    parallel: str | None = None
+    map: str | None = None
     output: Any = None
     error: str = "it failed"
     final: bool = False
@@ -44,17 +56,19 @@ class ShortRecord(_Data):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        if [self.step, self.failed, self.sleep, self.event].count(None) != 3:
-            raise ValueError("a record has exactly one of step, failed, sleep, event")
+        if [getattr(self, kind) for kind in KINDS].count(None) != len(KINDS) - 1:
+            raise ValueError(f"a record has exactly one of {', '.join(KINDS)}")
         return self
 
 
 class Turn(_Data):
     """One request and the answer that it must get.
 
-    `answer` is the expected action; without it `status`, `headers` and `text` say what reply is expected. `input`
-    replaces the case's, `request` replaces fields of the finished request, `body` is sent in its place. `at_once` sends
-    the turn for that many instances at the same time.
+    `answer` is the expected action, `lines` are those of a stream, `description` is the answer to `describe`; without
+    them `status`, `headers` and `text` say what reply is expected. `input` replaces the case's, `request` replaces
+    fields of the finished request, `body` is sent in its place. `at_once` sends the turn for that many instances at the
+    same time. `accept` is the header of that name. A stream is accepted where `lines` are expected; `stop_after` hangs
+    up after so many of them, and `after_s` waits so long before the turn is sent.
     """
 
     say: str
@@ -65,14 +79,19 @@ class Turn(_Data):
     method: str = "POST"
     body: str | None = None
     at_once: int = Field(default=1, ge=1, le=64)
+    accept: str | None = None
+    after_s: float = Field(default=0, ge=0, le=10)
+    stop_after: int | None = Field(default=None, ge=1)
     answer: dict[str, Any] | None = None
+    lines: tuple[dict[str, Any], ...] | None = None
+    description: dict[str, Any] | None = None
     status: Any = None
     headers: dict[str, Any] = {}
     text: Any = None
 
     @model_validator(mode="after")
     def _expects_something(self) -> Self:
-        if self.answer is None and self.status is None:
+        if self.answer is None and self.lines is None and self.description is None and self.status is None:
             raise ValueError("a turn expects an answer or a status")
         return self
 
@@ -95,7 +114,7 @@ def load_cases(folder: Path = CASES_FOLDER) -> list[Case]:
 
 
 def choose_cases(cases: Iterable[Case], names: Iterable[str], profile: Profile) -> list[Case]:
-    """Keep what the profile asks for (`kit` includes `plain`), or the named cases whatever their profile.
+    """Keep what the profile asks for, or the named cases whatever their profile.
 
     Raises:
         CaseError: a name that no case has.
@@ -106,7 +125,8 @@ def choose_cases(cases: Iterable[Case], names: Iterable[str], profile: Profile) 
         raise CaseError(f"no case is named {unknown[0]!r}; --list shows them all")
     if wanted:
         return [by_name[name] for name in dict.fromkeys(wanted)]
-    return [case for case in by_name.values() if profile in ("kit", case.profile)]
+    asked = _PROFILES[: _PROFILES.index(profile) + 1]
+    return [case for case in by_name.values() if case.profile in asked]
 
 
 def _load(path: Path) -> Case:

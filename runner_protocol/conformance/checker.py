@@ -1,18 +1,21 @@
 """Plays cases against a runner: sends each turn, reads the answer as the engine would, compares it with the case."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runner_protocol.conformance.cases import Case, Turn
 from runner_protocol.conformance.exchange import Call, Exchange, ExchangeError, Reply
 from runner_protocol.conformance.expectation import differences
 from runner_protocol.conformance.question import ID_HERE, build_call, new_workflow_id
-from runner_protocol.messages import MalformedMessageError, parse_action
+from runner_protocol.messages import MalformedMessageError, parse_action, parse_description
 
 _SHOWN = 500
+_NDJSON = "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ def play(case: Case, exchange: Exchange) -> Problem | None:
     saved: dict[str, Any] = {}
     ids: dict[str, str] = {}
     for number, turn in enumerate(case.turns, 1):
+        time.sleep(turn.after_s)
         if turn.at_once == 1:
             workflow_ids = [ids.setdefault(turn.instance, new_workflow_id(turn.instance))]
         else:
@@ -84,10 +88,18 @@ def _judge(turn: Turn, workflow_id: str, reply: Reply | ExchangeError, saved: di
         wrong += map(str, differences(expected, reply.headers.get(name), saved, f"header {name}"))
     if turn.text is not None:
         wrong += map(str, differences(turn.text, reply.body.decode(errors="replace"), saved, "body"))
+    here = partial(_with_id, workflow_id)
     if turn.answer is not None:
-        expected = json.loads(json.dumps(turn.answer).replace(ID_HERE, workflow_id))
-        wrong += _judge_answer(expected, reply, saved, any_status=turn.status is not None)
+        wrong += _judge_answer(here(turn.answer), reply, saved, any_status=turn.status is not None)
+    if turn.lines is not None:
+        wrong += _judge_lines(here(list(turn.lines)), reply, saved, is_whole=turn.stop_after is None)
+    if turn.description is not None:
+        wrong += _judge_description(turn.description, reply, saved)
     return wrong
+
+
+def _with_id(workflow_id: str, expected: Any) -> Any:
+    return json.loads(json.dumps(expected).replace(ID_HERE, workflow_id))
 
 
 def _judge_answer(expected: dict[str, Any], reply: Reply, saved: dict[str, Any], *, any_status: bool) -> list[str]:
@@ -100,6 +112,34 @@ def _judge_answer(expected: dict[str, Any], reply: Reply, saved: dict[str, Any],
     if not (any_status or reply.status == 200 or (is_fail and 500 <= reply.status <= 599)):
         return [f"status: expected 200, got {reply.status}"]
     return [str(difference) for difference in differences(expected, json.loads(reply.body), saved, "answer")]
+
+
+def _judge_lines(expected: list[Any], reply: Reply, saved: dict[str, Any], *, is_whole: bool) -> list[str]:
+    """Read a stream as the engine reads it (PROTOCOL.md, S): each line that is not blank is an action."""
+    content_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if (reply.status, content_type) != (200, _NDJSON):
+        return [f"expected a stream, got status {reply.status} and the type {content_type!r}"]
+    if not reply.body.endswith(b"\n"):
+        return ["the last line is not ended"]
+    lines = [line for line in reply.body.split(b"\n") if line.strip()]
+    wrong: list[str] = []
+    for number, (line, wanted) in enumerate(zip(lines, expected, strict=False), 1):
+        try:
+            parse_action(line)
+        except MalformedMessageError as error:
+            return [*wrong, f"line {number} is no proper action: {error}"]
+        wrong += map(str, differences(wanted, json.loads(line), saved, f"line {number}"))
+    if len(lines) < len(expected) or (is_whole and len(lines) > len(expected)):
+        wrong.append(f"expected {len(expected)} lines, got {len(lines)}")
+    return wrong
+
+
+def _judge_description(expected: dict[str, Any], reply: Reply, saved: dict[str, Any]) -> list[str]:
+    try:
+        parse_description(reply.body)
+    except MalformedMessageError as error:
+        return [f"status {reply.status}, and the body is no proper description: {error}"]
+    return [str(difference) for difference in differences(expected, json.loads(reply.body), saved, "description")]
 
 
 def _shown_call(call: Call) -> str:

@@ -19,11 +19,12 @@ class UnreachableError(ExchangeError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is sent to the runner."""
+    """What is sent to the runner; who sends it hangs up after `stop_after` lines that are not blank."""
 
     method: str
     headers: Mapping[str, str]
     body: bytes
+    stop_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class HttpExchange:
                 raise UnreachableError(f"cannot connect to {self._host}:{connection.port}: {error}") from None
             connection.request(call.method, self._target, body=call.body or None, headers=dict(call.headers))
             response = connection.getresponse()
-            body = response.read()
+            body = response.read() if call.stop_after is None else _first_lines(response, call.stop_after)
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, headers, body)
         except TimeoutError:
@@ -72,3 +73,11 @@ class HttpExchange:
             raise ExchangeError(f"the connection broke: {type(error).__name__}: {error}") from None
         finally:
             connection.close()
+
+
+def _first_lines(response: http.client.HTTPResponse, count: int) -> bytes:
+    lines = []
+    while count and (line := response.readline()):
+        lines.append(line)
+        count -= bool(line.strip())
+    return b"".join(lines)

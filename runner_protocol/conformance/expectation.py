@@ -122,13 +122,18 @@ _MATCHERS: dict[str, Callable[[Any, Any, dict[str, Any]], bool]] = {
     "$duration": _is_duration,
     "$time": _is_time,
     "$moment": _is_moment,
+    "$has": lambda members, got, saved: (
+        isinstance(got, list)
+        and all(any(not list(_compare(wanted, one, "$", saved, exactly=False)) for one in got) for wanted in members)
+    ),
     "$save": _save,
     "$saved": lambda name, got, saved: _equal(saved.get(name), got),
     "$not": _none_of,
 }
 MATCHERS = frozenset(_MATCHERS)
 """`$any` something, `$absent` null or nothing, `$type`, `$regex` (found in it), `$in` a list, `$between` two numbers,
-`$duration` and `$moment` in any spelling, `$time`, `$save` under a name, `$saved` it, `$not` something else."""
+`$has` members like these among others, `$duration` and `$moment` in any spelling, `$time`, `$save` under a name,
+`$saved` it, `$not` something else."""
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from runner_protocol.conformance.cases import Case, ShortRecord, Turn
+from runner_protocol.conformance.cases import KINDS, Case, ShortRecord, Turn
 from runner_protocol.conformance.exchange import Call
 from runner_protocol.durations import parse_duration
 from runner_protocol.fields import format_timestamp
@@ -25,10 +25,9 @@ SEED = "5eed0000000000000000000000c0ffee"
 _MAX_ATTEMPTS = 4
 _STEP_TAKES = timedelta(milliseconds=500)
 _STEP_TIMEOUT = timedelta(seconds=30)
-_HEADERS = {
-    "content-type": "application/json; charset=utf-8",
-    "accept": "application/json",
-}
+_CONTENT_TYPE = "application/json; charset=utf-8"
+_ONE, _STREAM = "application/json", "application/x-ndjson, application/json"
+_PREFIXED = ("event", "approval", "child")
 
 
 def new_workflow_id(instance: str) -> str:
@@ -38,15 +37,18 @@ def new_workflow_id(instance: str) -> str:
 
 def build_call(case: Case, turn: Turn, workflow_id: str) -> Call:
     """Build the HTTP call of a turn."""
+    accept = turn.accept if turn.accept is not None else _ONE if turn.lines is None else _STREAM
+    headers = {"accept": accept} if accept else {}
     if turn.method != "POST":
-        return Call(turn.method, {"accept": _HEADERS["accept"]}, b"")
+        return Call(turn.method, headers, b"")
+    headers["content-type"] = _CONTENT_TYPE
     if turn.body is not None:
-        return Call("POST", dict(_HEADERS), turn.body.encode())
+        return Call("POST", headers, turn.body.encode())
     request = build_request(case, turn, workflow_id)
-    headers = dict(_HEADERS)
     if isinstance(key := request.get("idempotency_key"), str):
         headers["idempotency-key"] = quote(key, safe=":")
-    return Call("POST", headers, encode_parsed(request).replace(ID_HERE.encode(), workflow_id.encode()))
+    body = encode_parsed(request).replace(ID_HERE.encode(), workflow_id.encode())
+    return Call("POST", headers, body, turn.stop_after)
 
 
 def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
     taken = [record for record in records if record.get("position") is not None]
     waiting = records[records.index(taken[-1]) + 1 :] if taken else records
     run = turn.request.get("run", 1)
+    member = turn.request.get("member") or {}
     request: dict[str, Any] = {
         "workflow_id": workflow_id,
         "workflow_name": case.workflow,
@@ -71,11 +74,14 @@ def build_request(case: Case, turn: Turn, workflow_id: str) -> dict[str, Any]:
             "max": _MAX_ATTEMPTS,
             "last_error": waiting[-1].get("error") if waiting else None,
         },
-        "idempotency_key": f"{workflow_id}:{run}:{len(taken)}",
+        "idempotency_key": f"{workflow_id}:{run}:{member.get('key', len(taken))}",
         "deadline": format_timestamp(datetime.now(UTC) + _STEP_TIMEOUT),
         "now": taken[-1]["completed_at"] if taken else format_timestamp(STARTED_AT),
         "seed": SEED,
         "history": {"steps": len(records), "bytes": len(encode_parsed(records)) if records else 0},
+        "vars": {},
+        "noted": 0,
+        "parent": None,
     }
     return _replace(request, turn.request)
 
@@ -94,7 +100,7 @@ def build_records(short: Sequence[ShortRecord]) -> list[dict[str, Any]]:
                 number += 1
             record = _record(entry, index, len(records))
             record |= {"name": name, "key": entry.set.get("key", key), "kind": kind}
-            if entry.failed is not None:
+            if record["status"] == "failed":
                 failures[record["key"]] += 1
                 record["retry_count"] = failures[record["key"]]
             if entry.failed is None or entry.final:
@@ -108,12 +114,13 @@ def build_records(short: Sequence[ShortRecord]) -> list[dict[str, Any]]:
 def _record(entry: ShortRecord, index: int, place: int) -> dict[str, Any]:
     started_at = STARTED_AT + timedelta(seconds=place)
     lasted = parse_duration(entry.sleep) if entry.sleep is not None else _STEP_TAKES
+    is_failed = entry.failed is not None or entry.final
     return {
         "step_id": f"step_{place}",
         "name": None,
-        "status": "failed" if entry.failed is not None else "completed",
+        "status": "failed" if is_failed else "completed" if entry.skipped is None else "skipped",
         "output": index if entry.output == "$index" else entry.output,
-        "error": entry.error if entry.failed is not None else None,
+        "error": entry.error if is_failed else None,
         "started_at": format_timestamp(started_at),
         "completed_at": format_timestamp(started_at + lasted),
         "duration_ms": lasted // timedelta(milliseconds=1),
@@ -130,12 +137,11 @@ def _names(entry: ShortRecord) -> tuple[str, str, str]:
     """Name, what the key is made of (the first free one of `base`, `base#2`...), and kind."""
     if entry.sleep is not None:
         return f"sleep:{entry.sleep}", "sleep", "sleep"
-    if entry.event is not None:
-        return f"event:{entry.event}", f"event:{entry.event}", "event"
-    name = entry.step if entry.step is not None else entry.failed
-    if name is None:
-        raise AssertionError("a short record has one kind")
-    return name, name, "step"
+    kind = next(kind for kind in KINDS if getattr(entry, kind) is not None)
+    name: str = getattr(entry, kind)
+    if kind in _PREFIXED:
+        return f"{kind}:{name}", f"{kind}:{name}", kind
+    return name, name, "step" if kind in ("failed", "skipped") else kind
 
 
 def _replace(fields: dict[str, Any], replacements: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Writes what became of the cases: lines for people, or one JSON object for programs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from runner_protocol.conformance.cases import Case
 from runner_protocol.conformance.checker import Outcome
@@ -11,7 +11,7 @@ def list_lines(cases: Sequence[Case]) -> Iterator[str]:
     """One line a case: name, profile, rules, and the rule in words."""
     width = max((len(case.name) for case in cases), default=0)
     for case in cases:
-        yield f"{case.name:<{width}}  {case.profile:<5}  {', '.join(case.rules):<8}  {case.rule}"
+        yield f"{case.name:<{width}}  {case.profile:<6}  {', '.join(case.rules):<8}  {case.rule}"
 
 
 def outcome_lines(outcome: Outcome) -> Iterator[str]:
@@ -65,3 +65,36 @@ def _case_as_json(outcome: Outcome) -> dict[str, object]:
             "came": problem.came,
         }
     return described
+
+
+def matrix(found: Mapping[str, Sequence[Outcome]]) -> str:
+    """Which runner keeps which rule, as a page in Markdown: a column a runner, a row a case that any of them played."""
+    by_runner = {runner: {outcome.case.name: outcome for outcome in outcomes} for runner, outcomes in found.items()}
+    cases = {outcome.case.name: outcome.case for outcomes in found.values() for outcome in outcomes}
+    runners = list(found)
+    lines = [
+        "# Conformance",
+        "",
+        "What `make conformance` finds: each runner of this repository against the cases of",
+        "[runner_protocol/conformance](runner_protocol/conformance/WORKFLOWS.md), over HTTP. The rules are those of",
+        "[PROTOCOL.md](runner_protocol/PROTOCOL.md). A dash: the case does not concern the runner, which has no kit",
+        "or does one step a turn.",
+        "",
+        f"| case | rules | {' | '.join(runners)} |",
+        f"|---|---|{'---|' * len(runners)}",
+        f"| **all that concern it** | | {' | '.join(_count(found[runner]) for runner in runners)} |",
+    ]
+    for name, case in sorted(cases.items()):
+        cells = [_cell(by_runner[runner].get(name)) for runner in runners]
+        lines.append(f"| {name} | {', '.join(case.rules)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _count(outcomes: Sequence[Outcome]) -> str:
+    return f"{sum(outcome.has_passed for outcome in outcomes)} of {len(outcomes)}"
+
+
+def _cell(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "-"
+    return "yes" if outcome.has_passed else "**no**"

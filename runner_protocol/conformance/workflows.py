@@ -1,14 +1,16 @@
 """The conformance workflows in Python: the least code that shows a rule. WORKFLOWS.md describes each in words.
 
-They use the kit's helpers only, and hold no state of their own but the counter of `conformance.count`.
+They use the kit's helpers only, and hold no state of their own but what `conformance.count` counts and
+`conformance.work` waits for.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from runner_protocol import NonRetryableError, RetryAfter, StepFailedError, current_step
+from runner_protocol.conformance.calls import attempted
 from runner_protocol.fields import format_timestamp
 
 WorkflowFunction = Callable[[Any, Any], Coroutine[Any, Any, Any]]
@@ -16,8 +18,19 @@ WorkflowFunction = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 _RUNS: Counter[str] = Counter()
 
 
+_ENDED: defaultdict[str, set[str]] = defaultdict(set)
+_PATIENCE_S = 1.0
+
+
 def _echo(value: Any) -> Any:
     return value
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    waited_s = 0.0
+    while not is_so() and waited_s < _PATIENCE_S:
+        await asyncio.sleep(0.002)
+        waited_s += 0.002
 
 
 async def _plain(ctx: Any, input: Any) -> Any:
@@ -134,7 +147,10 @@ async def _together(ctx: Any, input: Any) -> Any:
 
 async def _sleep(ctx: Any, input: Any) -> Any:
     for sleep in input["sleeps"]:
-        await ctx.sleep(sleep["duration"], name=sleep.get("name"))
+        if "until" in sleep:
+            await ctx.sleep_until(sleep["until"], name=sleep.get("name"))
+        else:
+            await ctx.sleep(sleep["duration"], name=sleep.get("name"))
     return "awake"
 
 
@@ -173,13 +189,69 @@ async def _random(ctx: Any, _: Any) -> Any:
     return {"before": before, "after": draw()}
 
 
+async def _calls(ctx: Any, input: Any) -> Any:
+    return [await attempted(ctx, call) for call in input["calls"]]
+
+
+async def _work(ctx: Any, input: Any) -> Any:
+    ended = _ENDED[ctx.workflow_id]
+
+    async def branch(index: int, steps: list[dict[str, Any]]) -> list[Any]:
+        return [await work(f"{index}.{place}", step) for place, step in enumerate(steps)]
+
+    async def work(label: str, step: dict[str, Any]) -> Any:
+        async def body() -> str:
+            await asyncio.sleep(step.get("delay_s", 0))
+            await _until(lambda: step.get("after", label) in {*ended, label})
+            ended.add(label)
+            if "error" in step:
+                raise RuntimeError(step["error"])
+            return label
+
+        if "breaks" in step:
+            ended.add(label)
+            raise RuntimeError(step["breaks"])
+        return await ctx.step(step["name"], body, timeout=step.get("timeout"))
+
+    branches = [branch(index, steps) for index, steps in enumerate(input["branches"])]
+    return await asyncio.gather(*branches, *(ctx.sleep(duration) for duration in input.get("sleeps", ())))
+
+
+async def _relay(ctx: Any, input: Any) -> Any:
+    async def count() -> int:
+        await asyncio.sleep(input["delay_s"])
+        _RUNS[input["token"]] += 1
+        return _RUNS[input["token"]]
+
+    return [await ctx.step(name, count) for name in ("one", "two", "three")]
+
+
+async def _continue(ctx: Any, input: Any) -> Any:
+    waiting = asyncio.ensure_future(ctx.sleep("1h"))
+    page = await ctx.step("page", _echo, input["cursor"])
+    if page < input["last"]:
+        await ctx.continue_as_new({**input, "cursor": page + 1})
+    await waiting
+    return page
+
+
+async def _version_1(_: Any, __: Any) -> Any:
+    return "1"
+
+
+async def _version_2(_: Any, __: Any) -> Any:
+    return "2"
+
+
 WORKFLOWS: dict[str, WorkflowFunction] = {
     "plain": _plain,
     "conformance.attempts": _attempts,
     "conformance.branches": _branches,
     "conformance.broken": _broken,
+    "conformance.calls": _calls,
     "conformance.catch": _catch,
     "conformance.clock": _clock,
+    "conformance.continue": _continue,
     "conformance.count": _count,
     "conformance.crossed": _crossed,
     "conformance.echo": _echo_input,
@@ -189,10 +261,15 @@ WORKFLOWS: dict[str, WorkflowFunction] = {
     "conformance.named": _named,
     "conformance.pause": _pause,
     "conformance.race": _race,
+    "conformance.relay": _relay,
     "conformance.sequence": _sequence,
     "conformance.sleep": _sleep,
     "conformance.together": _together,
     "conformance.wait": _wait,
     "conformance.who": _who,
+    "conformance.work": _work,
 }
 """By name, as a runner under test must hold them all."""
+
+VERSIONS: dict[str, dict[str, WorkflowFunction]] = {"conformance.versions": {"1": _version_1, "2": _version_2}}
+"""Those that a runner under test must hold in these versions."""

@@ -31,10 +31,18 @@ class Loop:
         return exchange
 
     def close(self) -> None:
-        """Stop the loop and wait for its thread."""
+        """Stop the loop and wait for its thread; what a wrong runner has left behind is cancelled."""
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(timeout=30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_all() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _as_coroutine(reply: Awaitable[Reply]) -> Reply:
@@ -47,16 +55,26 @@ def asgi_answerer(app: Any) -> Answerer:
     async def answer(call: Call) -> Reply:
         asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         asked.put_nowait({"type": "http.request", "body": call.body, "more_body": False})
-        sent: list[dict[str, Any]] = []
+        start: dict[str, Any] = {}
+        chunks: list[bytes] = []
 
         async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
+            if message["type"] == "http.response.start":
+                start.update(message)
+                return
+            chunks.append(message.get("body", b""))
+            lines = sum(1 for line in b"".join(chunks).split(b"\n") if line.strip())
+            if not message.get("more_body", False) or lines == call.stop_after:
+                asked.put_nowait({"type": "http.disconnect"})
 
         headers = [(name.encode(), value.encode()) for name, value in call.headers.items()]
-        await app({"type": "http", "method": call.method, "path": "/run", "headers": headers}, asked.get, send)
-        start, body = sent
+        scope = {"type": "http", "method": call.method, "path": "/run", "headers": headers}
+        await app(scope, asked.get, send)
         names = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Reply(start["status"], names, body["body"])
+        body = b"".join(chunks)
+        if call.stop_after is not None:
+            body = b"".join(line + b"\n" for line in body.split(b"\n")[: call.stop_after])
+        return Reply(start["status"], names, body)
 
     return answer
 

@@ -1,116 +1,116 @@
 """A correct little runner without the kit, made to be broken: each wrong runner overrides one rule of it.
 
-A `Turn` is one replay, and is the `ctx` of the workflows; `front.py` has the HTTP side.
+A `Turn` is one replay, and is the `ctx` of the workflows (`asking.py`, `noting.py`, `running.py`); `front.py` has the
+HTTP side.
 """
 
 import asyncio
-import random
-import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from runner_protocol.conformance.workflows import WORKFLOWS
-from runner_protocol.fields import format_timestamp, parse_timestamp
-from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
-from runner_protocol.kit.step import StepInfo, running_step
-from runner_protocol.messages import MAX_ANSWER_BYTES
-from runner_protocol.strict_json import encode
+from runner_protocol.kit.errors import StepFailedError, TimedOutError
+from runner_protocol.strict_json import encode, parse
+
+from .asking import Asked
+from .held import held
+from .noting import merged
+from .running import Running
 
 MOST_PASSES = 4
 """So many passes of the event loop until every branch of the code waits again: two for each task and each gather."""
 
 END = "the end of the workflow"
+ACTIONS = {"event": "wait_event", "child": "start_child"}
+OTHER_KINDS = ("sleep", "event", "approval", "child", "parallel", "map")
 
 
-@dataclass(eq=False)
-class Asked:
-    """One call of a helper; `fields` are those that its action, or its failure, has of its own."""
-
-    kind: str
-    name: str
-    key: str
-    fields: dict[str, Any]
-    body: Callable[[], Any]
-    future: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
-class Turn:
+class Turn(Running):
     """One replay."""
 
     fails: ClassVar[frozenset[str]] = frozenset()
+    streams = False
 
-    def __init__(self, request: dict[str, Any]) -> None:
-        self.request = request
-        self.calls: list[Asked] = []
-        self.by_key: dict[str, Asked] = {}
-        self.used: Counter[str] = Counter()
-        self.handed_out: list[dict[str, Any]] = []
-        self.draw()
+    async def answer(self) -> dict[str, Any]:
+        """The one action of a turn without streams."""
+        self.begin()
+        try:
+            action = await self.replay()
+            return self.with_notes(action, self.ran.notes if self.ran else [])
+        finally:
+            await self.end()
 
-    # What the workflows call.
+    async def lines(self) -> AsyncIterator[dict[str, Any]]:
+        """The actions of a stream; closed early, nothing begins any more."""
+        self.streams = True
+        self.begin()
+        self.running: set[asyncio.Task[None]] = set()
+        try:
+            diverged = await self.hand_out_all()
+            if diverged is not None:
+                yield diverged
+                return
+            while True:
+                for call in self.startable():
+                    if "timeout" in call.fields and self.announces(call):
+                        yield self.announcement(call)
+                    self.start(call)
+                if self.is_quiet():
+                    break
+                call, action = await self.finished.get()
+                self.unfinished -= 1
+                yield self.with_notes(action, call.notes)
+                if action["action"] == "fail":
+                    self.has_failed = True
+                if not self.is_stuck():
+                    await self.hand_out_live(call, action)
+            if not self.has_failed or self.ends_after_a_failure():
+                yield self.with_notes(await self.last(), [])
+        finally:
+            for task in self.running:
+                task.cancel()
+            await self.end()
 
-    def step(self, name: str, body: Callable[..., Any], *args: Any, retries: int | None = None) -> Awaitable[Any]:
-        self.check_name(name)
-        options = {} if retries is None else {"max_retries": retries}
-        return self.call("step", name, name, options, lambda: body(*args))
-
-    def sleep(self, duration: str, *, name: str | None = None) -> Awaitable[Any]:
-        fields = {"duration": duration, **({"name": name} if name else {})}
-        return self.call("sleep", f"sleep:{name or duration}", self.sleep_base(duration, name), fields)
-
-    def wait_for_event(self, event: str, *, timeout: str | None = None) -> Awaitable[Any]:
-        fields = {"event": event, **({"timeout": timeout} if timeout else {})}
-        return self.call("event", f"event:{event}", self.event_base(event), fields)
-
-    def now(self) -> datetime:
-        last = self.handed_out[-1]["completed_at"] if self.handed_out else self.request["started_at"]
-        return parse_timestamp(last)
-
-    def random(self) -> float:
-        return self.numbers.random()
-
-    def uuid(self) -> uuid.UUID:
-        return uuid.UUID(int=self.numbers.getrandbits(128), version=4)
+    async def member(self) -> dict[str, Any]:
+        """The answer for one member of a group."""
+        self.begin()
+        try:
+            diverged = await self.hand_out_all()
+            if diverged is not None:
+                return diverged
+            member = self.request["member"]
+            group = None if self.task.done() else self.by_key.get(member["group"])
+            body = None if group is None else group.members(self.given(group, member))
+            if group is None or body is None:
+                got = group.key if group is not None else self.first_waiting()
+                return {"action": "diverged", "position": self.positions, "expected": member["key"], "got": got}
+            call = Asked("step", member["name"], member["key"], 0, {}, body)
+            return self.with_own_notes(await self.run(call), call)
+        finally:
+            await self.end()
 
     # The rules.
 
-    def check_name(self, name: str) -> None:
-        is_free = not any(mark in name for mark in "#[]/") and not name.startswith(("event:", "sleep:"))
-        if not (is_free and 0 < len(name) <= 128):
-            raise ValueError(f"{name!r} is no name of a step")
+    def begin(self) -> None:
+        function = held(self.request)
+        if isinstance(function, str):
+            raise TypeError(function)
+        self.has_failed = False
+        self.unfinished = 0
+        self.finished: asyncio.Queue[tuple[Asked, dict[str, Any]]] = asyncio.Queue()
+        self.started: set[Asked] = set()
+        self.task = asyncio.ensure_future(function(self, self.request["input"]))
 
-    def sleep_base(self, duration: str, name: str | None) -> str:
-        return f"sleep:{name}" if name else "sleep"
-
-    def event_base(self, event: str) -> str:
-        return f"event:{event}"
-
-    def key(self, base: str) -> str:
-        self.used[base] += 1
-        return base if self.used[base] == 1 else f"{base}#{self.used[base]}"
-
-    def call(
-        self, kind: str, name: str, base: str, fields: dict[str, Any], body: Callable[[], Any] = lambda: None
-    ) -> Awaitable[Any]:
-        call = Asked(kind, name, self.key(base), fields, body)
-        self.calls.append(call)
-        self.by_key[call.key] = call
-        return call.future
-
-    async def answer(self) -> dict[str, Any]:
-        self.task = asyncio.ensure_future(WORKFLOWS[self.request["workflow_name"]](self, self.request["input"]))
-        try:
-            return await self.replay()
-        finally:
-            self.task.cancel()
-            for call in self.calls:
-                call.future.cancel()
-            await asyncio.wait({self.task})
+    async def end(self) -> None:
+        self.task.cancel()
+        for call in self.calls:
+            call.future.cancel()
+        await asyncio.wait({self.task})
 
     async def replay(self) -> dict[str, Any]:
+        diverged = await self.hand_out_all()
+        return await self.last() if diverged is None else diverged
+
+    async def hand_out_all(self) -> dict[str, Any] | None:
         await self.settle()
         for record in self.records():
             if self.task.done():
@@ -120,6 +120,9 @@ class Turn:
                 return self.diverged(record)
             await self.hand_out(call, record)
             await self.settle()
+        return None
+
+    async def last(self) -> dict[str, Any]:
         if self.task.done():
             return self.ending()
         return await self.act(self.choose([call for call in self.calls if not call.future.done()]))
@@ -140,27 +143,38 @@ class Turn:
         return call if call and self.is_alike(call, record) else None
 
     def is_alike(self, call: Asked, record: dict[str, Any]) -> bool:
+        if call.kind in ("step", "skip"):
+            is_skip = record["status"] == "skipped"
+            return record["kind"] not in OTHER_KINDS and is_skip == (call.kind == "skip")
         return bool(call.kind == record["kind"])
 
     async def hand_out(self, call: Asked, record: dict[str, Any]) -> None:
         self.handed_out.append(record)
         self.draw()
         if record["status"] == "failed":
-            call.future.set_exception(StepFailedError(record["name"], record["error"], 1))
+            call.future.set_exception(self.thrown(call, record))
             call.future.exception()
         else:
-            call.future.set_result(self.output(call, record))
+            call.future.set_result(call.read(self.output(call, record)))
+
+    def thrown(self, call: Asked, record: dict[str, Any]) -> StepFailedError:
+        error = TimedOutError if record.get("timed_out") else StepFailedError
+        return error(call.name, record["error"], 1, kind=call.kind)
 
     def output(self, call: Asked, record: dict[str, Any]) -> Any:
         return record.get("output")
 
-    def draw(self) -> None:
-        self.numbers = random.Random(f"{self.request.get('seed')}:{len(self.handed_out)}")
-
     def diverged(self, record: dict[str, Any]) -> dict[str, Any]:
-        waiting = [call.key for call in self.calls if not call.future.done()]
-        got = END if self.task.done() else waiting[0]
-        return {"action": "diverged", "position": record["position"], "expected": record["key"], "got": got}
+        return {
+            "action": "diverged",
+            "position": record["position"],
+            "expected": record["key"],
+            "got": self.first_waiting(),
+        }
+
+    def first_waiting(self) -> str:
+        waiting = [call.key for call in self.calls if call.key and not call.future.done()]
+        return END if self.task.done() or not waiting else waiting[0]
 
     def ending(self) -> dict[str, Any]:
         for record in self.records()[len(self.handed_out) :]:
@@ -176,61 +190,66 @@ class Turn:
         return {"action": "fail", **self.reason(error)}
 
     def choose(self, pending: list[Asked]) -> Asked:
-        return next((call for call in pending if call.kind == "step"), pending[0])
+        for kinds in (("step", "skip"), ("continue_as_new",)):
+            if found := [call for call in pending if call.kind in kinds]:
+                return found[0]
+        return pending[0]
 
     async def act(self, call: Asked) -> dict[str, Any]:
         if call.kind == "step":
             return await self.run(call)
-        return {"action": "wait_event" if call.kind == "event" else "sleep", "key": call.key, **call.fields}
+        if call.kind == "skip":
+            return self.asked({"action": "step_skip"}, call)
+        if call.kind == "continue_as_new":
+            return {"action": "continue_as_new", **call.fields}
+        return self.asked({"action": ACTIONS.get(call.kind, call.kind)}, call)
 
-    async def run(self, call: Asked) -> dict[str, Any]:
-        started_at = datetime.now(UTC)
-        try:
-            output = await self.run_body(call)
-            if len(encode(output)) > MAX_ANSWER_BYTES:
-                raise ValueError("the output is too large")
-        except (Exception, asyncio.CancelledError) as error:
-            return self.fail_step(call, error)
-        return self.complete_step(call, output, self.times(started_at))
+    def asked(self, action: dict[str, Any], call: Asked) -> dict[str, Any]:
+        return {**action, "key": call.key, "after": call.after, **call.fields}
 
-    def complete_step(self, call: Asked, output: Any, times: dict[str, Any]) -> dict[str, Any]:
-        return {"action": "step_complete", "step_name": call.name, "key": call.key, "output": output, **times}
+    # Streams.
 
-    def times(self, started_at: datetime) -> dict[str, Any]:
-        completed_at = datetime.now(UTC)
-        duration_ms = (completed_at - started_at) // timedelta(milliseconds=1)
-        return {
-            "started_at": format_timestamp(started_at),
-            "completed_at": format_timestamp(completed_at),
-            "duration_ms": duration_ms,
-        }
+    def startable(self) -> list[Asked]:
+        if self.is_stuck():
+            return []
+        work = [call for call in self.calls if call.kind in ("step", "skip") and call not in self.started]
+        return [call for call in work if not call.future.done()]
 
-    async def run_body(self, call: Asked) -> Any:
-        token = running_step.set(self.info(call))
-        try:
-            output = call.body()
-            return await output if asyncio.iscoroutine(output) else output
-        finally:
-            running_step.reset(token)
+    def is_stuck(self) -> bool:
+        return self.has_failed or self.task.done()
 
-    def info(self, call: Asked) -> StepInfo:
-        workflow_id, run = self.request["workflow_id"], self.request["run"]
-        number = self.failures(call) + 1
-        return StepInfo(
-            workflow_id=workflow_id, run=run, name=call.name, key=call.key, number=number, max=4, last_error=None
-        )
+    def is_quiet(self) -> bool:
+        return self.unfinished == 0
 
-    def failures(self, call: Asked) -> int:
-        return sum(1 for record in self.request["completed_steps"] if record["key"] == call.key)
+    def ends_after_a_failure(self) -> bool:
+        return False
 
-    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
-        names = {"step_name": call.name, "key": call.key, "on_exhausted": "throw"}
-        return {"action": "fail", **names, **self.reason(error), **call.fields}
+    def announces(self, call: Asked) -> bool:
+        return True
 
-    def reason(self, error: BaseException) -> dict[str, Any]:
-        reason: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
-        if isinstance(error, (StepFailedError, NonRetryableError)):
-            reason["retryable"] = False
-        if isinstance(error, RetryAfter):
-            reason["retry_after"] = error.delay.total_seconds()
-        return reason
+    def announcement(self, call: Asked) -> dict[str, Any]:
+        return {"action": "step_start", "step_name": call.name, "key": call.key, "timeout": call.fields["timeout"]}
+
+    def start(self, call: Asked) -> None:
+        self.started.add(call)
+        self.unfinished += 1
+        self.running.add(asyncio.ensure_future(self.finish(call)))
+
+    async def finish(self, call: Asked) -> None:
+        self.finished.put_nowait((call, await self.act(call)))
+
+    async def hand_out_live(self, call: Asked, action: dict[str, Any]) -> None:
+        status = "skipped" if call.kind == "skip" else "completed"
+        record = {"name": call.name, "key": call.key, "kind": "step", "status": status, "position": self.positions}
+        output = parse(encode(action.get("output")))
+        record |= {"output": output, "completed_at": action.get("completed_at")}
+        await self.hand_out(call, record)
+        await self.settle()
+
+    # Members.
+
+    def given(self, group: Asked, member: dict[str, Any]) -> dict[str, Any]:
+        return member
+
+    def with_own_notes(self, action: dict[str, Any], call: Asked) -> dict[str, Any]:
+        return {**action, **merged(call.notes)}

@@ -1,6 +1,8 @@
-"""`make conformance`: plays the cases on both kits' runners and, as far as they concern it, on the plain example.
+"""`make conformance`: plays the cases on every runner of the repository, as far as they concern it.
 
-Without Node only the Python kit is checked, and says so; with CI=1 that is a failure. The last line is the summary.
+Those are both kits, streaming and not, and the examples without a kit. What cannot be started here (there is no Node,
+no Go) is left out and said so; with CI=1 that is a failure. The last line is the summary. `--write` writes down what
+came of it as CONFORMANCE.md, `--check` compares it with that.
 """
 
 import os
@@ -8,19 +10,22 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runner_protocol.conformance.cases import Profile, choose_cases, load_cases
 from runner_protocol.conformance.checker import Outcome, check
 from runner_protocol.conformance.exchange import HttpExchange
-from runner_protocol.conformance.report import outcome_lines, summary
+from runner_protocol.conformance.report import matrix, outcome_lines, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPESCRIPT = Path(__file__).with_name("typescript")
+GO = ROOT / "examples" / "go_runner"
 KIT = ROOT / "runner_protocol" / "typescript"
+REPORT = ROOT / "CONFORMANCE.md"
 READY_WITHIN_S = 60
 REPLY_WITHIN_S = 20
 OLDEST_NODE = 20
@@ -34,39 +39,55 @@ class Candidate:
     title: str
     command: tuple[str, ...]
     profile: Profile
-    needs_node: bool
+    needs: Literal["node", "go"] | None = None
 
+
+_PYTHON = (sys.executable, "-m", "runner_protocol.conformance.python_runner")
+_TYPESCRIPT = ("node", str(TYPESCRIPT / "dist" / "runner.js"))
+_JAVASCRIPT = ("node", str(ROOT / "examples" / "plain_node" / "runner.mjs"), "--port", "0")
 
 CANDIDATES = (
-    Candidate("the Python kit", (sys.executable, "-m", "runner_protocol.conformance.python_runner", "0"), "kit", False),
-    Candidate("the TypeScript kit", ("node", str(TYPESCRIPT / "dist" / "runner.js")), "kit", True),
-    Candidate(
-        "plain JavaScript", ("node", str(ROOT / "examples" / "plain_node" / "runner.mjs"), "--port", "0"), "plain", True
-    ),
+    Candidate("Python kit", _PYTHON, "stream"),
+    Candidate("Python kit, one step a turn", (*_PYTHON, "--no-stream"), "kit"),
+    Candidate("TypeScript kit", _TYPESCRIPT, "stream", "node"),
+    Candidate("TypeScript kit, one step a turn", (*_TYPESCRIPT, "--no-stream"), "kit", "node"),
+    Candidate("plain JavaScript", _JAVASCRIPT, "plain", "node"),
+    Candidate("plain Go", (str(GO / "build" / "runner"), "-port", "0"), "plain", "go"),
 )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Check every runner that can be started here; returns the exit status."""
-    has_node = is_node_there()
-    if has_node:
-        build_typescript()
-    outcomes: list[Outcome] = []
+    there = {"node": is_node_there(), "go": shutil.which("go") is not None}
+    found: dict[str, list[Outcome]] = {}
     for candidate in CANDIDATES:
-        if candidate.needs_node and not has_node:
-            say(f"{candidate.title}: left out, for there is no Node 20 or later on the PATH")
+        if candidate.needs is not None and not there[candidate.needs]:
+            say(f"{candidate.title}: left out, for there is {MISSING[candidate.needs]} on the PATH")
             continue
+        BUILDS.get(candidate.needs, lambda: None)()
         with started(candidate.command) as url:
             cases = choose_cases(load_cases(), [], candidate.profile)
-            found = list(check(cases, HttpExchange(url, timeout_s=REPLY_WITHIN_S)))
-        for outcome in found:
-            if not outcome.has_passed:
-                say(*outcome_lines(outcome))
-        say(f"{candidate.title}: {summary(found)}")
-        outcomes += found
-    say(summary(outcomes))
-    is_incomplete = not has_node and os.environ.get("CI") == "1"
-    return 0 if all(outcome.has_passed for outcome in outcomes) and not is_incomplete else 1
+            outcomes = list(check(cases, HttpExchange(url, timeout_s=REPLY_WITHIN_S)))
+        say(*(line for outcome in outcomes if not outcome.has_passed for line in outcome_lines(outcome)))
+        say(f"{candidate.title}: {summary(outcomes)}")
+        found[candidate.title] = outcomes
+    is_whole = len(found) == len(CANDIDATES)
+    is_right = is_whole or os.environ.get("CI") != "1"
+    if is_whole and arguments:
+        is_right = kept_or_written(matrix(found), is_written="--write" in arguments)
+    every = [outcome for outcomes in found.values() for outcome in outcomes]
+    say(summary(every))
+    return 0 if is_right and all(outcome.has_passed for outcome in every) else 1
+
+
+def kept_or_written(text: str, *, is_written: bool) -> bool:
+    """Write CONFORMANCE.md, or say whether it is what has been found now."""
+    if is_written:
+        REPORT.write_text(text, encoding="utf-8")
+    is_fresh = REPORT.exists() and REPORT.read_text(encoding="utf-8") == text
+    if not is_fresh:
+        say(f"{REPORT.name} is stale: run `python tests/conformance/run_all.py --write`")
+    return is_fresh
 
 
 def is_node_there() -> bool:
@@ -77,12 +98,22 @@ def is_node_there() -> bool:
     return int(version.removeprefix("v").split(".")[0]) >= OLDEST_NODE
 
 
+def build_go() -> None:
+    """Build the runner without a kit in Go."""
+    environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    subprocess.run(["go", "build", "-o", "build/runner", "."], cwd=GO, env=environment, check=True)
+
+
 def build_typescript() -> None:
     """Build the kit and its runner where nobody has; `make` does it beforehand and sees what has changed."""
     for folder, built in ((KIT, "index.js"), (TYPESCRIPT, "runner.js")):
         if not (folder / "dist" / built).exists():
             subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
             subprocess.run(["npm", "run", "--silent", "build"], cwd=folder, check=True)
+
+
+MISSING = {"node": "no Node 20 or later", "go": "no Go"}
+BUILDS: dict[str | None, Callable[[], None]] = {"node": build_typescript, "go": build_go}
 
 
 @contextmanager
@@ -116,4 +147,4 @@ def say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,28 +2,26 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from runner_protocol.conformance.cases import Case, CaseError, choose_cases, load_cases
+from runner_protocol.conformance.cases import Case, CaseError, Profile, choose_cases, load_cases
 from runner_protocol.conformance.expectation import MATCHERS
 from runner_protocol.conformance.question import build_call
-from runner_protocol.conformance.workflows import WORKFLOWS
+from runner_protocol.conformance.workflows import VERSIONS, WORKFLOWS
 from runner_protocol.messages import parse_request
 from runner_protocol.schema import build_schema
 
-PROTOCOL = Path(__file__).parents[2] / "runner_protocol" / "PROTOCOL.md"
-WORKFLOWS_TEXT = Path(__file__).parents[2] / "runner_protocol" / "conformance" / "WORKFLOWS.md"
+ROOT = Path(__file__).parents[2]
+PROTOCOL = ROOT / "runner_protocol" / "PROTOCOL.md"
+WORKFLOWS_TEXT = ROOT / "runner_protocol" / "conformance" / "WORKFLOWS.md"
 CASES = load_cases()
-WITHOUT_A_CASE_YET = {
-    "A10", "A11", "A12", "A13", "A14", "A8", "A9", "B1", "G1", "G2", "G3",
-    "G4", "G5", "G6", "K6", "N1", "N2", "N3", "N4", "R14",
-    "S1", "S10", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "W1", "W2",
-}  # fmt: skip
 RULE = re.compile(r"^\*\*([A-Z]\d+)\*\*", re.MULTILINE)
 
 
@@ -43,7 +41,7 @@ def test_what_a_case_sends_is_what_the_engine_could_send(case: Case) -> None:
     request_schema = {**build_schema(), "$ref": "#/$defs/TurnRequest"}
     del request_schema["anyOf"]
     for turn in case.turns:
-        if turn.answer is not None:
+        if turn.answer is not None or turn.lines is not None:
             call = build_call(case, turn, "an-id")
             parse_request(call.body)
             Draft202012Validator(request_schema).validate(json.loads(call.body))
@@ -54,12 +52,12 @@ def test_every_case_refers_to_rules_of_the_specification_and_every_rule_of_a_run
     referred = {rule for case in CASES for rule in case.rules}
     assert referred <= rules
     of_the_engine = {rule for rule in rules if rule[0] in "CDEFU"}
-    assert rules - of_the_engine - referred == WITHOUT_A_CASE_YET
+    assert rules - of_the_engine - referred == set()
 
 
 def test_every_case_has_a_workflow_that_is_described_and_implemented() -> None:
     described = set(re.findall(r"^### `([a-z.-]+)`", WORKFLOWS_TEXT.read_text(), re.MULTILINE))
-    assert described == set(WORKFLOWS)
+    assert described == {*WORKFLOWS, *VERSIONS}
     assert {case.workflow for case in CASES} - {"conformance.nobody-has-this"} == described
 
 
@@ -68,7 +66,8 @@ def test_every_case_is_a_sentence_in_words_and_uses_known_matchers() -> None:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", case.name)
         assert not case.rule.endswith(".")
         for turn in case.turns:
-            assert set(matchers([turn.answer, turn.status, turn.headers, turn.text])) <= MATCHERS
+            expected = [turn.answer, turn.lines, turn.description, turn.status, turn.headers, turn.text]
+            assert set(matchers(expected)) <= MATCHERS
 
 
 def test_a_misspelt_field_of_a_case_is_an_error(tmp_path: Path) -> None:
@@ -95,8 +94,13 @@ def test_a_turn_that_expects_nothing_is_an_error(tmp_path: Path) -> None:
         load_cases(tmp_path)
 
 
-def test_the_plain_profile_is_a_part_of_the_kits() -> None:
-    plain, kit = choose_cases(CASES, [], "plain"), choose_cases(CASES, [], "kit")
-    assert kit == CASES
-    assert {case.name for case in plain} < {case.name for case in kit}
-    assert choose_cases(CASES, [kit[-1].name], "plain") == [kit[-1]]
+def test_each_profile_is_a_part_of_the_next() -> None:
+    plain, kit, stream = (choose_cases(CASES, [], profile) for profile in get_args(Profile))
+    assert stream == CASES
+    assert {case.name for case in plain} < {case.name for case in kit} < {case.name for case in stream}
+    assert choose_cases(CASES, [stream[-1].name], "plain") == [stream[-1]]
+
+
+def test_the_cases_of_replays_after_suspensions_are_those_of_the_tool() -> None:
+    done = subprocess.run([sys.executable, ROOT / "tools" / "replay_cases.py", "--check"], check=False)
+    assert done.returncode == 0

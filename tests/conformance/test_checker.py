@@ -35,7 +35,8 @@ def served(turn: type[Turn] = Turn, *, hangs_up: bool = False) -> Iterator[str]:
             if hangs_up:
                 return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            reply = asyncio.run(front.reply(Call(self.command, {}, body)))
+            headers = {"accept": self.headers.get("accept", "")}
+            reply = asyncio.run(front.reply(Call(self.command, headers, body)))
             self.send_response(reply.status)
             for name, value in {**reply.headers, "content-length": str(len(reply.body))}.items():
                 self.send_header(name, value)
@@ -68,10 +69,18 @@ def nobody() -> str:
 
 def test_a_runner_that_keeps_every_rule_ends_with_status_0(capsys: Capture) -> None:
     with served() as url:
-        assert command.main([url]) == 0
+        assert command.main([url, "--profile", "kit"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f"{len(load_cases())} passed, 0 failed"
+    assert lines[-1] == f"{len(choose_cases(load_cases(), [], 'kit'))} passed, 0 failed"
     assert "ok    a-second-step-runs-after-the-first" in lines
+
+
+def test_a_stream_is_read_line_by_line(capsys: Capture) -> None:
+    with served() as url:
+        assert (
+            command.main([url, "--case", "an-answer-can-be-a-stream", "--case", "after-a-failure-nothing-begins"]) == 0
+        )
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed"
 
 
 def test_a_failed_case_is_reported_with_its_rule_what_was_expected_and_what_came(capsys: Capture) -> None:

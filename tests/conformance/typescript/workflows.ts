@@ -7,10 +7,14 @@ import {
   type WorkflowContext,
   type WorkflowDefinition,
 } from "@pylon-workflows/runner";
+import { attempted, type Call } from "./calls.js";
 
+type Work = { name: string; delay_s?: number; after?: string; error?: string; timeout?: string | number; breaks?: string };
 type Member = { sleep: string } | { event: string; timeout?: string } | { step: string };
 
 const runs = new Map<string, number>();
+const ended = new Map<string, Set<string>>();
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 export const workflows: WorkflowDefinition[] = [
   workflow<{ n?: unknown }>("plain", async ({ input: { n } }, { step, sleep, waitForEvent }) => {
@@ -112,8 +116,11 @@ export const workflows: WorkflowDefinition[] = [
     return Promise.all(input.members.map(call));
   }),
 
-  workflow<{ sleeps: { duration: string; name?: string }[] }>("conformance.sleep", async ({ input }, { sleep }) => {
-    for (const { duration, name } of input.sleeps) await sleep(duration, name === undefined ? {} : { name });
+  workflow<{ sleeps: { duration?: string; until?: string; name?: string }[] }>("conformance.sleep", async ({ input }, ctx) => {
+    for (const { duration, until, name } of input.sleeps) {
+      if (until === undefined) await ctx.sleep(duration ?? 0, { name });
+      else await ctx.sleepUntil(until, { name });
+    }
     return "awake";
   }),
 
@@ -135,7 +142,7 @@ export const workflows: WorkflowDefinition[] = [
   workflow<{ name: string; delay_s: number }>("conformance.who", async ({ input }, { step }) => {
     const who = (): Promise<unknown> =>
       step("who", async ({ idempotencyKey }) => {
-        await new Promise((resolve) => setTimeout(resolve, input.delay_s * 1000));
+        await pause(input.delay_s * 1000);
         return { key: idempotencyKey, name: input.name };
       });
     return [await who(), await who()];
@@ -146,6 +153,61 @@ export const workflows: WorkflowDefinition[] = [
     await step("work", () => started);
     return { started, finished: ctx.now().toISOString() };
   }),
+
+  workflow<{ calls: Call[] }>("conformance.calls", async (ctx) => {
+    const outputs = [];
+    for (const call of ctx.input.calls) outputs.push(await attempted(ctx, call));
+    return outputs;
+  }),
+
+  workflow<{ branches: Work[][]; sleeps?: string[] }>("conformance.work", async ({ input, workflowId }, { step, sleep }) => {
+    const done = ended.get(workflowId) ?? new Set();
+    ended.set(workflowId, done);
+    const branch = async (steps: Work[], index: number): Promise<string[]> => {
+      const outputs = [];
+      for (const [place, { name, delay_s = 0, after, error, timeout, breaks }] of steps.entries()) {
+        const label = `${index}.${place}`;
+        if (breaks !== undefined) {
+          done.add(label);
+          throw new Error(breaks);
+        }
+        const body = async (): Promise<string> => {
+          await pause(delay_s * 1000);
+          for (let ms = 0; after !== undefined && !done.has(after) && ms < 1000; ms += 2) await pause(2);
+          done.add(label);
+          if (error !== undefined) throw new Error(error);
+          return label;
+        };
+        outputs.push(await step(name, body, { timeout }));
+      }
+      return outputs;
+    };
+    return Promise.all([...input.branches.map(branch), ...(input.sleeps ?? []).map((duration) => sleep(duration))]);
+  }),
+
+  workflow<{ token: string; delay_s: number }>("conformance.relay", async ({ input: { token, delay_s } }, { step }) => {
+    const outputs = [];
+    for (const name of ["one", "two", "three"]) {
+      const output = await step(name, async () => {
+        await pause(delay_s * 1000);
+        runs.set(token, (runs.get(token) ?? 0) + 1);
+        return runs.get(token);
+      });
+      outputs.push(output);
+    }
+    return outputs;
+  }),
+
+  workflow<{ cursor: number; last: number }>("conformance.continue", async ({ input, continueAsNew }, { step, sleep }) => {
+    const waiting = sleep("1h");
+    const page = await step("page", () => input.cursor);
+    if (page < input.last) await continueAsNew({ ...input, cursor: page + 1 });
+    await waiting;
+    return page;
+  }),
+
+  workflow("conformance.versions", { version: "1" }, () => "1"),
+  workflow("conformance.versions", { version: "2" }, () => "2"),
 
   workflow("conformance.random", async (ctx, { step }) => {
     const before = draw(ctx);

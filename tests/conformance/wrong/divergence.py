@@ -7,20 +7,37 @@ from . import fails
 
 
 @fails(
-    "no-step-starts-before-all-records-are-handed-out", "a-lost-race-is-no-divergence", "divergence-names-both-sides"
+    "no-step-starts-before-all-records-are-handed-out",
+    "a-lost-race-is-no-divergence",
+    "divergence-names-both-sides",
+    "a-change-of-the-code-is-the-only-line",
+    "a-member-of-a-group-that-is-gone-diverges",
+    "a-skip-is-a-line-like-a-steps",
+    "a-slow-step-is-announced",
+    "a-stream-can-be-cut-anywhere",
+    "a-stream-ends-with-what-suspends",
+    "an-answer-can-be-a-stream",
+    "an-error-of-the-code-waits-for-steps-that-run",
+    "gathered-steps-run-at-the-same-time",
+    "lines-say-what-they-come-after",
+    "live-results-are-handed-out-like-records",
+    "notes-go-with-the-next-line",
+    "what-applies-nothing-carries-no-notes",
 )
 class StartsAtOnce(Turn):
     """Runs a step that has no record as soon as it is called."""
 
-    async def replay(self) -> dict[str, Any]:
+    async def hand_out_all(self) -> dict[str, Any] | None:
         await self.settle()
         known = {record["key"] for record in self.records()}
-        if not self.task.done() and self.calls[0].kind == "step" and self.calls[0].key not in known:
+        if not self.task.done() and self.calls and self.calls[0].kind == "step" and self.calls[0].key not in known:
             return await self.run(self.calls[0])
-        return await super().replay()
+        return await super().hand_out_all()
 
 
-@fails("a-lost-race-is-no-divergence")
+@fails(
+    "a-lost-race-is-no-divergence",
+)
 class WantsEveryRecordUsed(Turn):
     """Takes a record that the code no longer waits for, for a change of the code."""
 
@@ -33,6 +50,11 @@ class WantsEveryRecordUsed(Turn):
     "divergence-names-both-sides",
     "no-step-starts-before-all-records-are-handed-out",
     "a-record-of-another-kind-diverges",
+    "a-change-of-the-code-is-the-only-line",
+    "a-member-of-a-group-that-is-gone-diverges",
+    "a-record-of-another-helper-diverges",
+    "what-applies-nothing-carries-no-notes",
+    "what-was-skipped-is-no-result-of-a-step",
 )
 class UsesWhateverIsRecorded(Turn):
     """Hands the next record to the next call, whatever its key."""
@@ -47,6 +69,10 @@ class UsesWhateverIsRecorded(Turn):
     "no-step-starts-before-all-records-are-handed-out",
     "a-change-is-found-before-an-error-of-the-code",
     "a-record-of-another-kind-diverges",
+    "a-change-of-the-code-is-the-only-line",
+    "a-member-of-a-group-that-is-gone-diverges",
+    "a-record-of-another-helper-diverges",
+    "what-was-skipped-is-no-result-of-a-step",
 )
 class NamesOneSide(Turn):
     """Says that something is wrong, but not what."""
@@ -55,7 +81,10 @@ class NamesOneSide(Turn):
         return {**super().diverged(record), "got": "something else"}
 
 
-@fails("a-shortened-workflow-diverges", "a-change-is-found-before-an-error-of-the-code")
+@fails(
+    "a-shortened-workflow-diverges",
+    "a-change-is-found-before-an-error-of-the-code",
+)
 class EndsWithRecordsLeft(Turn):
     """Does not look whether a record is left when the function has ended."""
 
@@ -64,7 +93,9 @@ class EndsWithRecordsLeft(Turn):
         return super().ending()
 
 
-@fails("a-retried-failure-of-a-renamed-step-is-no-divergence")
+@fails(
+    "a-retried-failure-of-a-renamed-step-is-no-divergence",
+)
 class WantsFailuresAskedFor(Turn):
     """Takes a failure that took no position for a record that the code must ask for."""
 
@@ -75,7 +106,11 @@ class WantsFailuresAskedFor(Turn):
         return await super().act(call)
 
 
-@fails("a-record-of-another-kind-diverges")
+@fails(
+    "a-record-of-another-kind-diverges",
+    "a-record-of-another-helper-diverges",
+    "what-was-skipped-is-no-result-of-a-step",
+)
 class ComparesKeysOnly(Turn):
     """Gives a step what a sleep has left."""
 
@@ -83,7 +118,9 @@ class ComparesKeysOnly(Turn):
         return True
 
 
-@fails("a-change-is-found-before-an-error-of-the-code")
+@fails(
+    "a-change-is-found-before-an-error-of-the-code",
+)
 class ReportsTheErrorFirst(Turn):
     """Lets an error of the code hide that the code has changed."""
 

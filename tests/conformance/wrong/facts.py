@@ -8,7 +8,10 @@ from ..reference import Turn
 from . import fails
 
 
-@fails("now-is-the-last-records-completed-at")
+@fails(
+    "now-is-the-last-records-completed-at",
+    "what-was-skipped-moves-no-time",
+)
 class LooksAtTheClock(Turn):
     """Gives the code the time of the replay."""
 
@@ -16,7 +19,9 @@ class LooksAtTheClock(Turn):
         return datetime.now(UTC)
 
 
-@fails("random-numbers-repeat")
+@fails(
+    "random-numbers-repeat",
+)
 class RollsTheDice(Turn):
     """Gives the code other numbers at every replay."""
 
@@ -27,7 +32,9 @@ class RollsTheDice(Turn):
         return uuid.uuid4()
 
 
-@fails("random-numbers-repeat")
+@fails(
+    "random-numbers-repeat",
+)
 class IgnoresTheSeed(Turn):
     """Gives all instances the same numbers."""
 

@@ -7,6 +7,7 @@ from runner_protocol.conformance.exchange import Reply
 
 from ..front import Front
 from ..reference import Asked, Turn
+from ..running import run_now
 from . import fails
 
 
@@ -16,6 +17,9 @@ from . import fails
     "a-step-can-ask-for-a-later-retry",
     "a-step-can-have-its-own-number-of-retries",
     "a-step-can-refuse-retries",
+    "a-failed-command-is-a-failed-attempt",
+    "a-slow-step-is-announced",
+    "after-a-failure-nothing-begins",
 )
 class ThrowsNothing(Turn):
     """Leaves `on_exhausted` out, so that no final failure can be caught."""
@@ -33,6 +37,11 @@ class ThrowsNothing(Turn):
     "an-uncaught-final-failure-fails-without-step-name",
     "broken-workflow-code-fails-without-step-name",
     "a-failed-branch-fails-the-workflow",
+    "a-member-that-fails-answers-fail",
+    "a-slow-step-is-announced",
+    "after-a-failure-nothing-begins",
+    "an-error-of-the-code-waits-for-steps-that-run",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
 )
 class WritesErrorsAsText(Turn):
     """Writes an error as a text, without its type."""
@@ -50,6 +59,10 @@ class WritesErrorsAsText(Turn):
     "a-step-can-refuse-retries",
     "an-output-that-is-no-json-is-a-failure",
     "an-answer-that-is-too-large-is-a-failure",
+    "a-failed-command-is-a-failed-attempt",
+    "a-line-that-is-too-large-is-a-failure",
+    "a-slow-step-is-announced",
+    "a-variable-is-not-set-in-a-step",
 )
 class NamesNoFailedStep(Turn):
     """Does not say which step has failed."""
@@ -70,6 +83,10 @@ class NamesNoFailedStep(Turn):
     "no-step-starts-before-all-records-are-handed-out",
     "now-is-the-last-records-completed-at",
     "a-change-is-found-before-an-error-of-the-code",
+    "after-a-failure-nothing-begins",
+    "an-attempt-in-a-stream-knows-its-number",
+    "applied-notes-are-not-sent-again",
+    "notes-of-a-failed-attempt-are-sent-with-it",
 )
 class TakesFailuresForResults(Turn):
     """Hands out a failed attempt as if it were final."""
@@ -78,7 +95,9 @@ class TakesFailuresForResults(Turn):
         return [{**record, "position": 0} for record in self.request["completed_steps"]]
 
 
-@fails("attempt-number-counts-failures-of-its-key")
+@fails(
+    "attempt-number-counts-failures-of-its-key",
+)
 class CountsAllFailures(Turn):
     """Counts the failures of all steps."""
 
@@ -86,7 +105,10 @@ class CountsAllFailures(Turn):
         return sum(1 for record in self.request["completed_steps"] if record["status"] == "failed")
 
 
-@fails("attempt-number-counts-failures-of-its-key")
+@fails(
+    "attempt-number-counts-failures-of-its-key",
+    "an-attempt-in-a-stream-knows-its-number",
+)
 class CountsToTwo(Turn):
     """Knows whether an attempt is the first, but not which it is."""
 
@@ -98,6 +120,12 @@ class CountsToTwo(Turn):
     "a-final-failure-can-be-caught",
     "an-uncaught-final-failure-fails-without-step-name",
     "a-failed-branch-fails-the-workflow",
+    "a-failed-group-can-be-caught",
+    "a-wait-can-fail-when-it-times-out",
+    "an-approval-can-fail-when-it-times-out",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+    "gathered-failures-can-all-be-caught",
+    "the-output-of-a-child-reaches-the-code",
 )
 class FailsTheWorkflow(Turn):
     """Ends the workflow on a final failure, whether the code would catch it or not."""
@@ -111,6 +139,12 @@ class FailsTheWorkflow(Turn):
     "a-final-failure-can-be-caught",
     "an-uncaught-final-failure-fails-without-step-name",
     "a-failed-branch-fails-the-workflow",
+    "a-failed-group-can-be-caught",
+    "a-wait-can-fail-when-it-times-out",
+    "an-approval-can-fail-when-it-times-out",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+    "gathered-failures-can-all-be-caught",
+    "the-output-of-a-child-reaches-the-code",
 )
 class ThrowsNothingUseful(Turn):
     """Throws an error that does not say what happened."""
@@ -119,7 +153,11 @@ class ThrowsNothingUseful(Turn):
         await super().hand_out(call, {**record, "error": "a step has failed"})
 
 
-@fails("an-uncaught-final-failure-fails-without-step-name", "a-failed-branch-fails-the-workflow")
+@fails(
+    "an-uncaught-final-failure-fails-without-step-name",
+    "a-failed-branch-fails-the-workflow",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+)
 class RetriesWhatIsFinal(Turn):
     """Lets the engine try again what has failed for good."""
 
@@ -132,6 +170,10 @@ class RetriesWhatIsFinal(Turn):
     "broken-workflow-code-fails-without-step-name",
     "a-name-that-looks-like-a-key-is-refused",
     "a-failed-branch-fails-the-workflow",
+    "an-error-of-the-code-waits-for-steps-that-run",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+    "names-of-all-helpers-are-checked",
+    "notes-go-with-a-failure-of-the-code",
 )
 class BlamesAStep(Turn):
     """Names a step for what the workflow's own code did."""
@@ -140,7 +182,12 @@ class BlamesAStep(Turn):
         return {**super().fail_workflow(error), "step_name": self.calls[-1].name if self.calls else "workflow"}
 
 
-@fails("broken-workflow-code-fails-without-step-name", "a-name-that-looks-like-a-key-is-refused")
+@fails(
+    "broken-workflow-code-fails-without-step-name",
+    "a-name-that-looks-like-a-key-is-refused",
+    "names-of-all-helpers-are-checked",
+    "notes-go-with-a-failure-of-the-code",
+)
 class DiesOfBrokenCode(Front):
     """Answers a page of a web framework when the code breaks."""
 
@@ -149,7 +196,9 @@ class DiesOfBrokenCode(Front):
         return Reply(500, {}, b"Internal Server Error") if is_code else super().encode(action)
 
 
-@fails("a-step-can-refuse-retries")
+@fails(
+    "a-step-can-refuse-retries",
+)
 class RetriesAnything(Turn):
     """Does not listen to a step that refuses retries."""
 
@@ -157,7 +206,9 @@ class RetriesAnything(Turn):
         return {**super().fail_step(call, error), "retryable": True}
 
 
-@fails("a-step-can-ask-for-a-later-retry")
+@fails(
+    "a-step-can-ask-for-a-later-retry",
+)
 class RetriesWhenItLikes(Turn):
     """Does not listen to a step that says when to try again."""
 
@@ -165,7 +216,9 @@ class RetriesWhenItLikes(Turn):
         return {**super().reason(error), "retry_after": None}
 
 
-@fails("a-step-can-have-its-own-number-of-retries")
+@fails(
+    "a-step-can-have-its-own-number-of-retries",
+)
 class RetriesAsOftenAsItLikes(Turn):
     """Does not pass on how often a step is to be tried again."""
 
@@ -173,12 +226,15 @@ class RetriesAsOftenAsItLikes(Turn):
         return {**super().fail_step(call, error), "max_retries": None}
 
 
-@fails("a-failed-branch-fails-the-workflow")
+@fails(
+    "a-failed-branch-fails-the-workflow",
+    "an-error-of-the-code-waits-for-steps-that-run",
+)
 class FinishesOtherBranches(Turn):
     """Runs the steps that other branches wait for although the function has ended."""
 
     def ending(self) -> dict[str, Any]:
         waiting = [call for call in self.calls if call.kind == "step" and not call.future.done()]
         if self.task.exception() and waiting:
-            return self.complete_step(waiting[0], waiting[0].body(), self.times(datetime.now(UTC)))
+            return self.complete_step(waiting[0], run_now(waiting[0]), self.times(datetime.now(UTC)))
         return super().ending()

@@ -23,6 +23,14 @@ from . import fails
     "records-are-handed-out-in-recorded-order",
     "falsy-values-survive",
     "keys-of-all-kinds-are-one-space",
+    "a-decision-reaches-the-code",
+    "a-map-sends-its-items",
+    "a-parallel-names-its-members",
+    "a-skipped-step-says-why",
+    "a-wait-can-match-and-have-an-address",
+    "an-approval-asks-for-a-decision",
+    "live-results-are-handed-out-like-records",
+    "the-output-of-a-child-reaches-the-code",
 )
 class NumbersNoKeys(Turn):
     """Gives all calls of a name one key."""
@@ -45,6 +53,14 @@ class NumbersNoKeys(Turn):
     "records-are-handed-out-in-recorded-order",
     "falsy-values-survive",
     "keys-of-all-kinds-are-one-space",
+    "a-decision-reaches-the-code",
+    "a-map-sends-its-items",
+    "a-parallel-names-its-members",
+    "a-skipped-step-says-why",
+    "a-wait-can-match-and-have-an-address",
+    "an-approval-asks-for-a-decision",
+    "live-results-are-handed-out-like-records",
+    "the-output-of-a-child-reaches-the-code",
 )
 class NumbersFromOne(Turn):
     """Counts from `name#1`."""
@@ -63,6 +79,21 @@ class NumbersFromOne(Turn):
     "record-fields-with-defaults-may-be-missing",
     "records-are-handed-out-in-recorded-order",
     "falsy-values-survive",
+    "a-decision-reaches-the-code",
+    "a-group-called-beside-steps-comes-last",
+    "a-skip-is-a-line-like-a-steps",
+    "a-slow-step-is-announced",
+    "a-stream-can-be-cut-anywhere",
+    "a-stream-ends-with-what-suspends",
+    "after-a-failure-nothing-begins",
+    "an-answer-can-be-a-stream",
+    "an-attempt-in-a-stream-knows-its-number",
+    "an-error-of-the-code-waits-for-steps-that-run",
+    "gathered-steps-run-at-the-same-time",
+    "lines-say-what-they-come-after",
+    "live-results-are-handed-out-like-records",
+    "notes-go-with-the-next-line",
+    "nothing-is-suspended-while-a-step-runs",
 )
 class LooksUpByName(Turn):
     """Finds a record by its name, so that a loop sees the first output for ever."""
@@ -71,7 +102,9 @@ class LooksUpByName(Turn):
         return next(first["output"] for first in self.records() if first["name"] == record["name"])
 
 
-@fails("names-in-unicode")
+@fails(
+    "names-in-unicode",
+)
 class HasAsciiKeys(Turn):
     """Makes an identifier of a name."""
 
@@ -79,7 +112,11 @@ class HasAsciiKeys(Turn):
         return super().key(base.encode("ascii", "replace").decode())
 
 
-@fails("a-name-that-looks-like-a-key-is-refused")
+@fails(
+    "a-name-that-looks-like-a-key-is-refused",
+    "names-of-all-helpers-are-checked",
+    "notes-go-with-a-failure-of-the-code",
+)
 class TakesAnyName(Turn):
     """Lets an author write names that are keys of something else."""
 
@@ -97,13 +134,16 @@ class Lazy:
         return self.make().__await__()
 
 
-@fails("keys-are-given-at-the-call", "keys-of-all-kinds-are-one-space")
+@fails(
+    "keys-are-given-at-the-call",
+    "keys-of-all-kinds-are-one-space",
+)
 class GivesKeysWhenAwaited(Turn):
     """Gives a key when the result is awaited."""
 
-    def step(self, name: str, body: Callable[..., Any], *args: Any, retries: int | None = None) -> Awaitable[Any]:
+    def step(self, name: str, body: Callable[..., Any], *args: Any, **options: Any) -> Awaitable[Any]:
         make = super().step
-        return Lazy(lambda: make(name, body, *args, retries=retries))
+        return Lazy(lambda: make(name, body, *args, **options))
 
 
 @fails(
@@ -118,6 +158,15 @@ class GivesKeysWhenAwaited(Turn):
     "the-first-called-suspension-is-answered",
     "turns-of-different-instances-do-not-mix",
     "keys-of-all-kinds-are-one-space",
+    "a-member-is-run-alone",
+    "a-sleep-can-end-at-a-time",
+    "a-stream-ends-with-what-suspends",
+    "actions-say-what-they-come-after",
+    "after-a-failure-nothing-begins",
+    "applied-notes-are-not-sent-again",
+    "notes-go-with-the-next-action",
+    "nothing-is-suspended-while-a-step-runs",
+    "the-next-run-comes-before-what-suspends",
 )
 class KeysSleepsByDuration(Turn):
     """Makes the duration a part of the key."""
@@ -126,7 +175,10 @@ class KeysSleepsByDuration(Turn):
         return f"sleep:{name or duration}"
 
 
-@fails("a-named-sleep-is-keyed-by-its-name")
+@fails(
+    "a-named-sleep-is-keyed-by-its-name",
+    "a-sleep-can-end-at-a-time",
+)
 class ForgetsTheNameOfASleep(Turn):
     """Keys every sleep alike."""
 
@@ -134,7 +186,10 @@ class ForgetsTheNameOfASleep(Turn):
         return "sleep"
 
 
-@fails("a-sleep-may-change-its-duration")
+@fails(
+    "a-sleep-may-change-its-duration",
+    "a-sleep-can-end-at-a-time",
+)
 class ComparesDurations(Turn):
     """Takes a sleep that was given another duration for another sleep."""
 
@@ -151,6 +206,11 @@ class ComparesDurations(Turn):
     "the-first-called-suspension-is-answered",
     "timed-out-wait-returns-null",
     "turns-of-different-instances-do-not-mix",
+    "a-wait-can-fail-when-it-times-out",
+    "a-wait-can-match-and-have-an-address",
+    "actions-say-what-they-come-after",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+    "groups-and-waits-called-together-take-turns",
 )
 class KeysEventsLikeSteps(Turn):
     """Leaves `event:` out of the key."""
@@ -159,16 +219,16 @@ class KeysEventsLikeSteps(Turn):
         return event
 
 
-@fails("keys-of-all-kinds-are-one-space")
+@fails(
+    "keys-of-all-kinds-are-one-space",
+)
 class NumbersEachKindAlone(Turn):
     """Gives a sleep a key that a step has."""
 
-    def call(
-        self, kind: str, name: str, base: str, fields: dict[str, Any], body: Callable[[], Any] = lambda: None
-    ) -> Awaitable[Any]:
+    def call(self, kind: str, name: str, fields: dict[str, Any], **more: Any) -> Awaitable[Any]:
         used, self.used = self.used, self.numbers_of.setdefault(kind, Counter())
         try:
-            return super().call(kind, name, base, fields, body)
+            return super().call(kind, name, fields, **more)
         finally:
             self.used = used
 
@@ -177,7 +237,9 @@ class NumbersEachKindAlone(Turn):
         return {}
 
 
-@fails("names-in-unicode")
+@fails(
+    "names-in-unicode",
+)
 class CountsUtf16Units(Turn):
     """Measures a name as JavaScript measures a string."""
 

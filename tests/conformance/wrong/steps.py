@@ -1,6 +1,5 @@
 """Runners that get the replay of steps wrong."""
 
-import asyncio
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from runner_protocol.kit.step import StepInfo
 
 from ..reference import Asked, Turn
+from ..running import run_now
 from . import fails
 
 
@@ -48,6 +48,28 @@ from . import fails
     "an-answer-that-is-too-large-is-a-failure",
     "falsy-values-survive",
     "keys-of-all-kinds-are-one-space",
+    "a-child-is-started",
+    "a-failed-command-is-a-failed-attempt",
+    "a-map-sends-its-items",
+    "a-parallel-names-its-members",
+    "a-run-stays-with-its-version",
+    "a-skipped-step-says-why",
+    "a-sleep-can-end-at-a-time",
+    "a-slow-step-is-announced",
+    "a-variable-is-not-set-in-a-step",
+    "a-wait-can-fail-when-it-times-out",
+    "a-wait-can-match-and-have-an-address",
+    "a-workflow-without-versions-takes-any-run",
+    "actions-say-what-they-come-after",
+    "an-accept-that-names-no-stream-gets-one-object",
+    "an-approval-asks-for-a-decision",
+    "an-operation-is-recorded-with-kind-and-input",
+    "groups-and-waits-called-together-take-turns",
+    "names-of-all-helpers-are-checked",
+    "notes-go-with-a-failure-of-the-code",
+    "notes-go-with-the-next-action",
+    "notes-of-a-failed-attempt-are-sent-with-it",
+    "the-next-run-begins-with-its-input",
 )
 class WarmsUp(Turn):
     """Is not ready for the first turn."""
@@ -74,6 +96,22 @@ class WarmsUp(Turn):
     "records-are-handed-out-in-recorded-order",
     "repeated-names-get-numbered-keys",
     "turns-of-different-instances-do-not-mix",
+    "a-member-is-run-alone",
+    "a-skip-is-a-line-like-a-steps",
+    "a-skipped-step-says-why",
+    "a-stream-can-be-cut-anywhere",
+    "a-wait-can-fail-when-it-times-out",
+    "actions-say-what-they-come-after",
+    "after-a-failure-nothing-begins",
+    "an-answer-can-be-a-stream",
+    "an-attempt-in-a-stream-knows-its-number",
+    "an-error-of-the-code-waits-for-steps-that-run",
+    "an-operation-is-recorded-with-kind-and-input",
+    "gathered-steps-run-at-the-same-time",
+    "lines-say-what-they-come-after",
+    "live-results-are-handed-out-like-records",
+    "notes-go-with-the-next-line",
+    "nothing-is-suspended-while-a-step-runs",
 )
 class StopsAfterTheFirstStep(Turn):
     """Lets the call behind a step that has run throw, and answers that error in place of the step's result."""
@@ -92,13 +130,16 @@ class StopsAfterTheFirstStep(Turn):
     "keys-are-given-at-the-call",
     "repeated-names-get-numbered-keys",
     "turns-at-once-do-not-mix",
+    "an-operation-is-recorded-with-kind-and-input",
+    "applied-notes-are-not-sent-again",
+    "notes-go-with-the-next-action",
 )
 class RunsToTheNextPause(Turn):
     """Runs every step that it can, and answers the last."""
 
     async def run(self, call: Asked) -> dict[str, Any]:
         action = await super().run(call)
-        if action["action"] == "fail":
+        if action["action"] == "fail" or self.streams:
             return action
         call.future.set_result(action["output"])
         await self.settle()
@@ -131,21 +172,34 @@ class RunsToTheNextPause(Turn):
     "the-first-called-suspension-is-answered",
     "timed-out-wait-returns-null",
     "falsy-values-survive",
+    "a-decision-reaches-the-code",
+    "a-failed-group-can-be-caught",
+    "a-run-stays-with-its-version",
+    "a-skip-is-a-line-like-a-steps",
+    "a-skipped-step-says-why",
+    "a-sleep-can-end-at-a-time",
+    "a-stream-can-be-cut-anywhere",
+    "a-wait-can-fail-when-it-times-out",
+    "a-workflow-without-versions-takes-any-run",
+    "an-answer-can-be-a-stream",
+    "an-approval-can-fail-when-it-times-out",
+    "an-attempt-in-a-stream-knows-its-number",
+    "an-operation-is-recorded-with-kind-and-input",
+    "gathered-failures-can-all-be-caught",
+    "gathered-steps-run-at-the-same-time",
+    "live-results-are-handed-out-like-records",
+    "notes-go-with-the-next-line",
+    "the-kind-of-a-step-may-change",
+    "the-output-of-a-child-reaches-the-code",
+    "the-outputs-of-a-group-reach-the-code",
+    "variables-are-the-runs-and-the-codes-own",
+    "what-was-skipped-moves-no-time",
 )
 class CompletesWithoutOutput(Turn):
     """Forgets what the function returned."""
 
     def complete(self, output: Any) -> dict[str, Any]:
         return {"action": "complete"}
-
-
-def run_now(call: Asked) -> Any:
-    """Run a step's body where a coroutine cannot be awaited."""
-    output = call.body()
-    if asyncio.iscoroutine(output):
-        output.close()
-        return None
-    return output
 
 
 @fails(
@@ -161,6 +215,19 @@ def run_now(call: Asked) -> Any:
     "record-fields-with-defaults-may-be-missing",
     "records-are-handed-out-in-recorded-order",
     "turns-of-different-instances-do-not-mix",
+    "a-skip-is-a-line-like-a-steps",
+    "a-skipped-step-says-why",
+    "a-stream-can-be-cut-anywhere",
+    "a-wait-can-fail-when-it-times-out",
+    "an-answer-can-be-a-stream",
+    "an-attempt-in-a-stream-knows-its-number",
+    "an-operation-is-recorded-with-kind-and-input",
+    "gathered-steps-run-at-the-same-time",
+    "live-results-are-handed-out-like-records",
+    "notes-go-with-the-next-line",
+    "the-kind-of-a-step-may-change",
+    "variables-are-the-runs-and-the-codes-own",
+    "what-was-skipped-moves-no-time",
 )
 class RunsRecordedSteps(Turn):
     """Runs a recorded step again and takes what it returns now."""
@@ -169,7 +236,10 @@ class RunsRecordedSteps(Turn):
         return run_now(call) if call.kind == "step" else super().output(call, record)
 
 
-@fails("a-recorded-step-never-runs-again")
+@fails(
+    "a-recorded-step-never-runs-again",
+    "an-attempt-in-a-stream-knows-its-number",
+)
 class RunsRecordedStepsInVain(Turn):
     """Runs a recorded step again, though it takes the recorded output."""
 
@@ -178,7 +248,9 @@ class RunsRecordedStepsInVain(Turn):
         return super().output(call, record)
 
 
-@fails("record-fields-with-defaults-may-be-missing")
+@fails(
+    "record-fields-with-defaults-may-be-missing",
+)
 class NeedsEveryField(Turn):
     """Reads an output that is not there."""
 
@@ -186,7 +258,10 @@ class NeedsEveryField(Turn):
         return record["output"]
 
 
-@fails("a-completed-step-says-when-it-ran")
+@fails(
+    "a-completed-step-says-when-it-ran",
+    "an-answer-can-be-a-stream",
+)
 class HasNoWatch(Turn):
     """Leaves the times out."""
 
@@ -194,7 +269,10 @@ class HasNoWatch(Turn):
         return {}
 
 
-@fails("a-step-gets-its-idempotency-key", "turns-at-once-do-not-mix")
+@fails(
+    "a-step-gets-its-idempotency-key",
+    "turns-at-once-do-not-mix",
+)
 class KeysStepsByPosition(Turn):
     """Gives a step the request's idempotency key, which is that of the position."""
 
@@ -207,7 +285,10 @@ class KeysStepsByPosition(Turn):
         return Positioned(**{field.name: getattr(info, field.name) for field in fields(info)})
 
 
-@fails("gathered-steps-run-one-a-turn", "keys-are-given-at-the-call")
+@fails(
+    "gathered-steps-run-one-a-turn",
+    "keys-are-given-at-the-call",
+)
 class RunsTheLastCalled(Turn):
     """Of several pending steps runs the one called last."""
 
@@ -216,7 +297,10 @@ class RunsTheLastCalled(Turn):
         return steps[-1] if steps else super().choose(pending)
 
 
-@fails("records-are-handed-out-in-recorded-order")
+@fails(
+    "records-are-handed-out-in-recorded-order",
+    "live-results-are-handed-out-like-records",
+)
 class HandsOutInOrderOfCalls(Turn):
     """Hands the first call its record first, whichever step was recorded first."""
 

@@ -21,6 +21,12 @@ class PausedError(BaseException):
     "same-request-same-answer",
     "the-first-called-suspension-is-answered",
     "a-record-of-another-kind-diverges",
+    "a-member-is-run-alone",
+    "a-sleep-can-end-at-a-time",
+    "a-stream-ends-with-what-suspends",
+    "actions-say-what-they-come-after",
+    "applied-notes-are-not-sent-again",
+    "notes-go-with-the-next-action",
 )
 class SleepsTwice(Turn):
     """Takes the record of a sleep for its beginning, and waits for another one at its end."""
@@ -37,6 +43,7 @@ class SleepsTwice(Turn):
     "the-first-called-suspension-is-answered",
     "timed-out-wait-returns-null",
     "turns-of-different-instances-do-not-mix",
+    "a-wait-can-fail-when-it-times-out",
 )
 class WrapsEventData(Turn):
     """Gives the code an envelope with the data in it."""
@@ -46,7 +53,10 @@ class WrapsEventData(Turn):
         return {"event": record["name"], "data": output} if call.kind == "event" else output
 
 
-@fails("event-data-reaches-the-code", "timed-out-wait-returns-null")
+@fails(
+    "event-data-reaches-the-code",
+    "timed-out-wait-returns-null",
+)
 class WritesNoNull(Turn):
     """Makes an empty object of null."""
 
@@ -62,6 +72,7 @@ class WritesNoNull(Turn):
     "the-first-called-suspension-is-answered",
     "timed-out-wait-returns-null",
     "turns-of-different-instances-do-not-mix",
+    "a-wait-can-fail-when-it-times-out",
 )
 class LosesEventData(Turn):
     """Knows that an event came, but not what it said."""
@@ -70,7 +81,13 @@ class LosesEventData(Turn):
         return True if call.kind == "event" else super().output(call, record)
 
 
-@fails("timed-out-wait-returns-null")
+@fails(
+    "timed-out-wait-returns-null",
+    "a-decision-reaches-the-code",
+    "a-wait-can-fail-when-it-times-out",
+    "an-approval-can-fail-when-it-times-out",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+)
 class ThrowsOnTimeout(Turn):
     """Throws into the code when nothing came in time."""
 
@@ -82,23 +99,33 @@ class ThrowsOnTimeout(Turn):
             await super().hand_out(call, record)
 
 
-@fails("a-wait-carries-its-timeout")
+@fails(
+    "a-wait-carries-its-timeout",
+    "a-wait-can-fail-when-it-times-out",
+)
 class WaitsForEver(Turn):
     """Forgets the timeout."""
 
-    def wait_for_event(self, event: str, *, timeout: str | None = None) -> Awaitable[Any]:
-        return super().wait_for_event(event)
+    def wait_for_event(self, event: str, **options: Any) -> Awaitable[Any]:
+        return super().wait_for_event(event, **{**options, "timeout": None})
 
 
-@fails("a-wait-carries-its-timeout")
+@fails(
+    "a-wait-carries-its-timeout",
+)
 class WaitsADay(Turn):
     """Has a timeout of its own where the code gives none."""
 
-    def wait_for_event(self, event: str, *, timeout: str | None = None) -> Awaitable[Any]:
-        return super().wait_for_event(event, timeout=timeout or "1d")
+    def wait_for_event(self, event: str, **options: Any) -> Awaitable[Any]:
+        return super().wait_for_event(event, **{**options, "timeout": options.get("timeout") or "1d"})
 
 
-@fails("steps-come-before-suspensions")
+@fails(
+    "steps-come-before-suspensions",
+    "groups-and-waits-called-together-take-turns",
+    "the-next-run-begins-with-its-input",
+    "the-next-run-comes-before-what-suspends",
+)
 class AnswersTheFirstCalled(Turn):
     """Suspends while a step could run."""
 
@@ -106,16 +133,22 @@ class AnswersTheFirstCalled(Turn):
         return pending[0]
 
 
-@fails("the-first-called-suspension-is-answered")
+@fails(
+    "the-first-called-suspension-is-answered",
+    "groups-and-waits-called-together-take-turns",
+)
 class AnswersTheLastSuspension(Turn):
     """Of several suspensions answers the last called."""
 
     def choose(self, pending: list[Asked]) -> Asked:
-        steps = [call for call in pending if call.kind == "step"]
-        return steps[0] if steps else pending[-1]
+        first = super().choose(pending)
+        return first if first.kind in ("step", "skip", "continue_as_new") else pending[-1]
 
 
-@fails("a-pause-cannot-be-swallowed")
+@fails(
+    "a-pause-cannot-be-swallowed",
+    "a-skip-is-a-line-like-a-steps",
+)
 class PausesByThrowing(Turn):
     """Throws into the code to leave it, and takes what the code makes of it for its result."""
 

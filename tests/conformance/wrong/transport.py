@@ -14,7 +14,9 @@ from ..reference import Asked, Turn
 from . import fails
 
 
-@fails("get-is-405")
+@fails(
+    "get-is-405",
+)
 class AnswersAnyMethod(Front):
     """Shows a friendly page to whoever does not POST."""
 
@@ -22,7 +24,9 @@ class AnswersAnyMethod(Front):
         return await super().reply(call) if call.method == "POST" else Reply(200, {}, b"a runner lives here")
 
 
-@fails("malformed-json-is-4xx")
+@fails(
+    "malformed-json-is-4xx",
+)
 class FailsOnMalformedJson(Front):
     """Answers an action to what it cannot read, so that a broken proxy fails workflows."""
 
@@ -36,7 +40,9 @@ class FailsOnMalformedJson(Front):
         return await super().reply(call)
 
 
-@fails("missing-field-is-named")
+@fails(
+    "missing-field-is-named",
+)
 class FillsInMissingFields(Front):
     """Takes a missing field for an empty one."""
 
@@ -45,7 +51,13 @@ class FillsInMissingFields(Front):
         request.setdefault(name, kind())
 
 
-@fails("missing-field-is-named", "a-field-of-a-wrong-type-is-named", "a-bad-record-is-named", "another-mode-is-refused")
+@fails(
+    "missing-field-is-named",
+    "a-field-of-a-wrong-type-is-named",
+    "a-bad-record-is-named",
+    "another-mode-is-refused",
+    "a-member-must-be-named",
+)
 class NamesNoField(Front):
     """Refuses without saying why."""
 
@@ -56,7 +68,9 @@ class NamesNoField(Front):
             raise MalformedError("bad request") from None
 
 
-@fails("a-field-of-a-wrong-type-is-named")
+@fails(
+    "a-field-of-a-wrong-type-is-named",
+)
 class CoercesTypes(Front):
     """Makes of a field what it would like to have."""
 
@@ -66,7 +80,9 @@ class CoercesTypes(Front):
         super().check_field(request, name, kind)
 
 
-@fails("a-bad-record-is-named")
+@fails(
+    "a-bad-record-is-named",
+)
 class TrustsRecords(Front):
     """Looks at no record before it uses it."""
 
@@ -74,7 +90,129 @@ class TrustsRecords(Front):
         pass
 
 
-@fails("unknown-request-fields-are-ignored")
+@fails(
+    "unknown-request-fields-are-ignored",
+    "a-change-is-found-before-an-error-of-the-code",
+    "a-change-of-the-code-is-the-only-line",
+    "a-child-is-started",
+    "a-completed-step-says-when-it-ran",
+    "a-decision-reaches-the-code",
+    "a-failed-attempt-is-run-again",
+    "a-failed-branch-fails-the-workflow",
+    "a-failed-command-is-a-failed-attempt",
+    "a-failed-group-can-be-caught",
+    "a-failed-step-answers-fail",
+    "a-final-failure-can-be-caught",
+    "a-finished-workflow-completes",
+    "a-group-called-beside-steps-comes-last",
+    "a-history-of-a-thousand-records",
+    "a-line-that-is-too-large-is-a-failure",
+    "a-lost-race-is-no-divergence",
+    "a-map-sends-its-items",
+    "a-member-is-given-what-was-recorded",
+    "a-member-is-run-alone",
+    "a-member-of-a-group-that-is-gone-diverges",
+    "a-member-of-an-unknown-workflow-is-deferred",
+    "a-member-that-fails-answers-fail",
+    "a-members-answer-carries-its-own-notes",
+    "a-missing-mode-means-advance",
+    "a-name-that-looks-like-a-key-is-refused",
+    "a-named-sleep-is-keyed-by-its-name",
+    "a-parallel-names-its-members",
+    "a-pause-cannot-be-swallowed",
+    "a-plain-event-reaches-the-code",
+    "a-plain-failed-attempt-is-run-again",
+    "a-plain-failure-names-its-step",
+    "a-plain-sleep-is-not-asked-again",
+    "a-record-of-another-helper-diverges",
+    "a-record-of-another-kind-diverges",
+    "a-recorded-step-never-runs-again",
+    "a-retried-failure-of-a-renamed-step-is-no-divergence",
+    "a-run-stays-with-its-version",
+    "a-second-step-runs-after-the-first",
+    "a-shortened-workflow-diverges",
+    "a-skip-is-a-line-like-a-steps",
+    "a-skipped-step-says-why",
+    "a-sleep-can-end-at-a-time",
+    "a-sleep-may-change-its-duration",
+    "a-slow-step-is-announced",
+    "a-step-can-ask-for-a-later-retry",
+    "a-step-can-have-its-own-number-of-retries",
+    "a-step-can-refuse-retries",
+    "a-step-gets-its-idempotency-key",
+    "a-stream-can-be-cut-anywhere",
+    "a-stream-ends-with-what-suspends",
+    "a-variable-is-not-set-in-a-step",
+    "a-wait-can-fail-when-it-times-out",
+    "a-wait-can-match-and-have-an-address",
+    "a-wait-carries-its-timeout",
+    "a-workflow-without-versions-takes-any-run",
+    "actions-say-what-they-come-after",
+    "after-a-failure-nothing-begins",
+    "an-accept-that-names-no-stream-gets-one-object",
+    "an-answer-can-be-a-stream",
+    "an-answer-is-one-json-object",
+    "an-answer-that-is-too-large-is-a-failure",
+    "an-approval-asks-for-a-decision",
+    "an-approval-can-fail-when-it-times-out",
+    "an-attempt-in-a-stream-knows-its-number",
+    "an-error-of-the-code-waits-for-steps-that-run",
+    "an-event-is-keyed-by-its-name",
+    "an-operation-is-recorded-with-kind-and-input",
+    "an-output-that-is-no-json-is-a-failure",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+    "an-uncaught-final-failure-fails-without-step-name",
+    "an-unnamed-sleep-is-keyed-sleep",
+    "applied-notes-are-not-sent-again",
+    "attempt-number-counts-failures-of-its-key",
+    "big-integers-and-doubles-survive",
+    "broken-workflow-code-fails-without-step-name",
+    "divergence-names-both-sides",
+    "each-turn-of-a-loop-gets-its-own-output",
+    "event-data-reaches-the-code",
+    "every-text-survives",
+    "falsy-values-survive",
+    "gathered-failures-can-all-be-caught",
+    "gathered-steps-run-at-the-same-time",
+    "gathered-steps-run-one-a-turn",
+    "groups-and-waits-called-together-take-turns",
+    "keys-are-given-at-the-call",
+    "keys-of-all-kinds-are-one-space",
+    "lines-say-what-they-come-after",
+    "live-results-are-handed-out-like-records",
+    "names-in-unicode",
+    "names-of-all-helpers-are-checked",
+    "no-step-starts-before-all-records-are-handed-out",
+    "notes-go-with-a-failure-of-the-code",
+    "notes-go-with-the-next-action",
+    "notes-go-with-the-next-line",
+    "notes-of-a-failed-attempt-are-sent-with-it",
+    "nothing-is-suspended-while-a-step-runs",
+    "now-is-the-last-records-completed-at",
+    "random-numbers-repeat",
+    "record-fields-with-defaults-may-be-missing",
+    "recorded-outputs-reach-the-code",
+    "records-are-handed-out-in-recorded-order",
+    "repeated-names-get-numbered-keys",
+    "same-request-same-answer",
+    "sleep-is-not-asked-again",
+    "steps-come-before-suspensions",
+    "the-first-called-suspension-is-answered",
+    "the-first-turn-runs-the-first-step",
+    "the-kind-of-a-step-may-change",
+    "the-next-run-begins-with-its-input",
+    "the-next-run-comes-before-what-suspends",
+    "the-output-of-a-child-reaches-the-code",
+    "the-outputs-of-a-group-reach-the-code",
+    "timed-out-wait-returns-null",
+    "turns-at-once-do-not-mix",
+    "turns-of-different-instances-do-not-mix",
+    "unknown-workflow-is-deferred",
+    "variables-are-the-runs-and-the-codes-own",
+    "what-applies-nothing-carries-no-notes",
+    "what-was-skipped-is-no-result-of-a-step",
+    "what-was-skipped-moves-no-time",
+)
 class RefusesUnknownFields(Front):
     """Refuses what a newer engine adds."""
 
@@ -85,7 +223,9 @@ class RefusesUnknownFields(Front):
         return request
 
 
-@fails("unknown-request-fields-are-ignored")
+@fails(
+    "unknown-request-fields-are-ignored",
+)
 class RefusesUnknownRecordFields(Front):
     """Refuses what a newer engine adds to a record."""
 
@@ -95,7 +235,10 @@ class RefusesUnknownRecordFields(Front):
             raise MalformedError("usage is not known")
 
 
-@fails("another-mode-is-refused")
+@fails(
+    "another-mode-is-refused",
+    "a-member-must-be-named",
+)
 class IgnoresTheMode(Front):
     """Advances the workflow whatever was asked."""
 
@@ -103,7 +246,9 @@ class IgnoresTheMode(Front):
         pass
 
 
-@fails("a-missing-mode-means-advance")
+@fails(
+    "a-missing-mode-means-advance",
+)
 class DemandsAMode(Front):
     """Has no default for the mode."""
 
@@ -111,7 +256,11 @@ class DemandsAMode(Front):
         super().check_mode({"mode": None, **request})
 
 
-@fails("unknown-workflow-is-deferred")
+@fails(
+    "unknown-workflow-is-deferred",
+    "a-member-of-an-unknown-workflow-is-deferred",
+    "a-run-stays-with-its-version",
+)
 class FailsUnknownWorkflows(Front):
     """Ends an instance because one process was deployed without its workflow."""
 
@@ -119,7 +268,10 @@ class FailsUnknownWorkflows(Front):
         return {"action": "fail", "error": f"unknown workflow '{request['workflow_name']}'"}
 
 
-@fails("an-answer-is-one-json-object")
+@fails(
+    "an-answer-is-one-json-object",
+    "an-accept-that-names-no-stream-gets-one-object",
+)
 class AnswersPlainText(Front):
     """Says that its JSON is text."""
 
@@ -127,7 +279,9 @@ class AnswersPlainText(Front):
         return Reply(200, {"content-type": "text/plain"}, encode_parsed(action))
 
 
-@fails("big-integers-and-doubles-survive")
+@fails(
+    "big-integers-and-doubles-survive",
+)
 class HasShortNumbers(Front):
     """Keeps numbers in 32 bits."""
 
@@ -141,7 +295,9 @@ class HasShortNumbers(Front):
         return number if abs(number) > 1e38 else struct.unpack("f", struct.pack("f", number))[0]
 
 
-@fails("big-integers-and-doubles-survive")
+@fails(
+    "big-integers-and-doubles-survive",
+)
 class HasNoLargeIntegers(Front):
     """Cuts integers to 32 bits."""
 
@@ -151,7 +307,9 @@ class HasNoLargeIntegers(Front):
         return request
 
 
-@fails("every-text-survives")
+@fails(
+    "every-text-survives",
+)
 class NormalisesText(Front):
     """Composes characters, so that texts that were different are equal."""
 
@@ -160,7 +318,10 @@ class NormalisesText(Front):
         return super().parse(unicodedata.normalize("NFC", json.dumps(request, ensure_ascii=False)).encode())
 
 
-@fails("every-text-survives", "names-in-unicode")
+@fails(
+    "every-text-survives",
+    "names-in-unicode",
+)
 class KnowsLatin1(Front):
     """Writes a question mark for what its code page lacks."""
 
@@ -169,7 +330,9 @@ class KnowsLatin1(Front):
         return Reply(200, reply.headers, reply.body.decode().encode("latin-1", "replace").decode("latin-1").encode())
 
 
-@fails("an-output-that-is-no-json-is-a-failure")
+@fails(
+    "an-output-that-is-no-json-is-a-failure",
+)
 class WritesNullForNan(Turn):
     """Makes null of what JSON does not have, as JSON.stringify does."""
 
@@ -185,6 +348,12 @@ class WritesNullForNan(Turn):
     "a-step-gets-its-idempotency-key",
     "gathered-steps-run-one-a-turn",
     "now-is-the-last-records-completed-at",
+    "a-wait-can-fail-when-it-times-out",
+    "an-accept-that-names-no-stream-gets-one-object",
+    "applied-notes-are-not-sent-again",
+    "notes-go-with-a-failure-of-the-code",
+    "the-next-run-begins-with-its-input",
+    "variables-are-the-runs-and-the-codes-own",
 )
 class AnswersOnce(Front):
     """Takes a turn that is asked again for a mistake."""
@@ -208,6 +377,12 @@ class AnswersOnce(Front):
     "turns-at-once-do-not-mix",
     "falsy-values-survive",
     "names-in-unicode",
+    "a-record-of-another-helper-diverges",
+    "actions-say-what-they-come-after",
+    "an-uncaught-failure-of-a-child-fails-the-workflow",
+    "groups-and-waits-called-together-take-turns",
+    "the-next-run-begins-with-its-input",
+    "what-was-skipped-is-no-result-of-a-step",
 )
 class KeepsTheInput(Front):
     """Keeps the input of a workflow from one turn to the next."""
@@ -228,6 +403,10 @@ class KeepsTheInput(Front):
     "random-numbers-repeat",
     "records-are-handed-out-in-recorded-order",
     "names-in-unicode",
+    "actions-say-what-they-come-after",
+    "applied-notes-are-not-sent-again",
+    "groups-and-waits-called-together-take-turns",
+    "the-next-run-begins-with-its-input",
 )
 class KeepsTheHistory(Front):
     """Remembers how far a workflow has come, and goes on from there."""
@@ -243,7 +422,9 @@ class KeepsTheHistory(Front):
         return await super().answer(request)
 
 
-@fails("turns-at-once-do-not-mix")
+@fails(
+    "turns-at-once-do-not-mix",
+)
 class KeepsOneAnswer(Front):
     """Has one variable for the answers of all turns."""
 
@@ -253,7 +434,9 @@ class KeepsOneAnswer(Front):
         return self.latest
 
 
-@fails("a-history-of-a-thousand-records")
+@fails(
+    "a-history-of-a-thousand-records",
+)
 class ReadsSmallBodies(Front):
     """Reads no more than 100 kB, as web frameworks do unless they are told."""
 
@@ -263,7 +446,10 @@ class ReadsSmallBodies(Front):
         return super().parse(body)
 
 
-@fails("an-answer-that-is-too-large-is-a-failure")
+@fails(
+    "an-answer-that-is-too-large-is-a-failure",
+    "a-line-that-is-too-large-is-a-failure",
+)
 class AnswersAtAnyLength(Turn):
     """Sends what the engine will not read."""
 
@@ -274,7 +460,10 @@ class AnswersAtAnyLength(Turn):
         return action
 
 
-@fails("falsy-values-survive", "big-integers-and-doubles-survive")
+@fails(
+    "falsy-values-survive",
+    "big-integers-and-doubles-survive",
+)
 class DropsWhatIsFalsy(Turn):
     """Takes what is false or empty for nothing."""
 
@@ -282,7 +471,9 @@ class DropsWhatIsFalsy(Turn):
         return super().output(call, record) or None
 
 
-@fails("falsy-values-survive")
+@fails(
+    "falsy-values-survive",
+)
 class AnswersNothingForFalse(Turn):
     """Takes a step that returned false for one that returned nothing."""
 
