@@ -5,6 +5,7 @@ What the core cannot know is looked up here: definitions, ids, who has an id alr
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from pylon_workflows.core.commands import ApplyAction
@@ -55,23 +56,17 @@ class Actions:
         Raises:
             UnknownWorkflowError: of a child. MalformedAnswerError: it does not fit the records, or is too large.
         """
-        child: InstanceStarted | str | None = None
-        terms: Terms | None = None
+        command = ApplyAction(action=action, turn_started_at=turn_started_at, jitter=jitter, goes_on=goes_on)
         if isinstance(action, StartChild):
             child = self._child(decision, action)
+            match child:
+                case str():
+                    command = replace(command, child_refusal=child)
+                case _:
+                    command = replace(command, child=child)
         elif isinstance(action, ContinueAsNew):
-            terms = self._terms(decision.after, action)
-        return decision.add(
-            ApplyAction(
-                action=action,
-                turn_started_at=turn_started_at,
-                jitter=jitter,
-                goes_on=goes_on,
-                child=child if isinstance(child, InstanceStarted) else None,
-                child_refusal=child if isinstance(child, str) else None,
-                terms=terms,
-            )
-        )
+            command = replace(command, terms=self._terms(decision.after, action))
+        return decision.add(command)
 
     def _child(self, decision: Decision, action: StartChild) -> InstanceStarted | str:
         """The child, or why it cannot be."""

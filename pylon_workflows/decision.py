@@ -1,13 +1,13 @@
 """What follows from several commands, each decided upon the state that the one before led to; stored as one change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pylon_workflows.core.commands import ApplyAction, Command
 from pylon_workflows.core.decider import decide
 from pylon_workflows.core.evolution import begin, evolve
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.core.transitions import ChildStarted, Transition
+from pylon_workflows.core.transitions import ChildStarted, InstanceStarted, Transition
 
 
 class TakenIdError(Exception):
@@ -46,14 +46,21 @@ class Decision:
 
     def add(self, command: Command) -> int:
         """Decide one more command; how many transitions follow. Raises what `decide` raises, and adds nothing then."""
-        decided = decide(self.after, command, self.at)
+        after = self.after
+        decided = decide(after, command, self.at)
         for transition in decided:
-            self.after = evolve(self.after, transition)
-            if isinstance(transition, ChildStarted) and isinstance(command, ApplyAction) and command.child is not None:
+            after = evolve(after, transition)
+        self.after = after
+        self.transitions += decided
+        if isinstance(command, ApplyAction) and command.child is not None:
+            self._start(command.child, decided)
+        return len(decided)
+
+    def _start(self, child: InstanceStarted, decided: Sequence[Transition]) -> None:
+        for transition in decided:
+            if isinstance(transition, ChildStarted):
                 former = self.known.get(transition.child_id)
                 if former is None:
-                    self.starts.append(begin(command.child))
+                    self.starts.append(begin(child))
                 else:
                     self.found.append(former)
-        self.transitions += decided
-        return len(decided)

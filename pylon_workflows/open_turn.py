@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from runner_protocol.messages import Action, Defer
 
 _log = logging.getLogger("pylon_workflows.turns")  # one name for all that a person reads of turns
 
+_NOBODY: Mapping[str, Instance | None] = {}
 _FULL_DISK_PAUSE_S = 1.0
 _UNKNOWN_WORKFLOW_PAUSE = timedelta(seconds=1)
 
@@ -49,22 +50,28 @@ class RunLimits(NamedTuple):
         )
 
 
+class TurnParts(NamedTuple):
+    """What all turns of an engine need."""
+
+    changes: Changes
+    actions: Actions
+    clock: Clock
+    health: RunnerHealth
+    limits: RunLimits
+    jitter: Callable[[], float]
+
+
 class OpenTurn:
-    """One turn, from its question to the end of its answer; `live` is its instance's.
+    """One turn, from its question to the end of its answer; `live` is its instance's, `task` the one that asks.
 
     `deferred` is the answer's wish to be asked later. An answer that came after something else had ended the turn is
     dropped: `was_late`.
     """
 
     __slots__ = (
-        "_actions",
-        "_changes",
-        "_clock",
-        "_health",
-        "_jitter",
-        "_limits",
         "_live",
         "_number",
+        "_parts",
         "_since",
         "_task",
         "began_at",
@@ -76,31 +83,15 @@ class OpenTurn:
         "was_late",
     )
 
-    def __init__(
-        self,
-        changes: Changes,
-        actions: Actions,
-        clock: Clock,
-        health: RunnerHealth,
-        limits: RunLimits,
-        live: LiveInstance,
-        *,
-        jitter: Callable[[], float],
-    ) -> None:
-        self._changes = changes
-        self._actions = actions
-        self._clock = clock
-        self._health = health
-        self._limits = limits
+    def __init__(self, parts: TurnParts, live: LiveInstance, task: asyncio.Task[Any] | None) -> None:
+        self._parts = parts
         self._live = live
-        self._jitter = jitter
-        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+        self._task = task
         self._number = live.begin_turn()
-        self.instance_id, self.name = live.loaded.id, live.loaded.name
-        self.began_at = self._since = clock.now()
-        self.has_answer = False
-        self.has_applied = False
-        self.was_late = False
+        origin = live.loaded.origin
+        self.instance_id, self.name = origin.id, origin.name
+        self.began_at = self._since = parts.clock.now()
+        self.has_answer = self.has_applied = self.was_late = False
         self.deferred: Deferral | None = None
 
     @property
@@ -122,9 +113,10 @@ class OpenTurn:
         if self.has_answer:
             return
         self.has_answer = True
-        if self._health.is_failing(self.name):
+        health = self._parts.health
+        if health.is_failing(self.name):
             _log.info("%s: the runner answers again", self.instance_id)
-        self._health.answered(self.instance_id)
+        health.answered(self.instance_id)
 
     async def still_counts(self) -> bool:
         """Whether what has come counts, after whatever is being committed now."""
@@ -135,7 +127,7 @@ class OpenTurn:
     async def apply(self, actions: Sequence[Action]) -> bool:
         """See `ports.Apply`; False, too, when the turn was given up. Raises StoreError but for a full disk."""
         self.hear()
-        await self._actions.look_up(actions)
+        await self._parts.actions.look_up(actions)
         return await self.commit(partial(self._applied, actions))
 
     async def fail(self, error: str) -> None:
@@ -151,49 +143,48 @@ class OpenTurn:
 
         `decide_all` returns whether the turn is over with that, and is called again when it could not be stored.
         """
-        live = self._live
-        known: dict[str, Instance | None] = {}
+        live, parts = self._live, self._parts
+        known: Mapping[str, Instance | None] = _NOBODY
         while True:
             live.asking = None  # a write is not cut off
             try:
                 async with live.lock:
-                    if not self.is_open:
+                    if live.open_turn != self._number:
                         self.was_late = True
                         return False
-                    instance = live.instance or await self._changes.load(live, self.instance_id)
-                    decision = Decision(instance, self._clock.now(), known)
+                    instance = live.instance or await parts.changes.load(live, self.instance_id)
+                    decision = Decision(instance, parts.clock.now(), known)
                     is_last = decide_all(decision)
                     if decision.transitions:
-                        await self._changes.commit(live, decision)
+                        await parts.changes.commit(live, decision)
                         self._since, self.has_applied = decision.at, True
-                        self._health.goes_on(self.instance_id)
+                        parts.health.goes_on(self.instance_id)
                     return not is_last
             except TakenIdError as error:
-                known |= await self._changes.who_has(error.id)
+                known = {**known, **await parts.changes.who_has(error.id)}
                 continue
             except StorageFullError as error:  # nothing was changed; asking again would run the steps again
                 _log.debug("%s: could not be stored, tried again: %s", self.instance_id, error)  # the store tells of it
             finally:
-                if self.is_open:
-                    self.listen()
+                if live.open_turn == self._number:
+                    live.asking = self._task
             try:
-                await self._clock.sleep(_FULL_DISK_PAUSE_S)
+                await parts.clock.sleep(_FULL_DISK_PAUSE_S)
             except asyncio.CancelledError:
                 self.was_late = not self.is_open
                 raise
 
     def _applied(self, actions: Sequence[Action], decision: Decision) -> bool:
         """Add what follows from the next actions; whether the turn is over with them."""
-        since, goes_on = self._since, self.has_applied
+        parts, since, goes_on = self._parts, self._since, self.has_applied
         for action in actions:
             if isinstance(action, Defer):
                 self.deferred = Deferral(action.retry_after, "the runner puts it off", action.reason)
                 return True
-            excess = self._limits.excess(decision.after) if goes_on else None
-            if excess is not None:
+            if goes_on and (excess := parts.limits.excess(decision.after)) is not None:
                 return _is_last(decision, Block(reason=excess))
             try:
-                self._actions.apply(decision, action, turn_started_at=since, jitter=self._jitter(), goes_on=goes_on)
+                parts.actions.apply(decision, action, turn_started_at=since, jitter=parts.jitter(), goes_on=goes_on)
             except UnknownWorkflowError as error:  # of a child; it may be registered yet
                 self.deferred = Deferral(_UNKNOWN_WORKFLOW_PAUSE, "its child cannot be started", str(error))
                 return True
@@ -206,7 +197,7 @@ class OpenTurn:
         return False
 
     def _failure(self, error: str, *, goes_on: bool) -> FailTurn:
-        return FailTurn(error=error, turn_started_at=self._since, jitter=self._jitter(), goes_on=goes_on)
+        return FailTurn(error=error, turn_started_at=self._since, jitter=self._parts.jitter(), goes_on=goes_on)
 
 
 def _is_last(decision: Decision, command: Command) -> bool:

@@ -23,7 +23,7 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.members import Members
-from pylon_workflows.open_turn import Deferral, OpenTurn, RunLimits
+from pylon_workflows.open_turn import Deferral, OpenTurn, RunLimits, TurnParts
 from pylon_workflows.ports import Clock, Runner, Turn
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
 from pylon_workflows.turn_request import JoinedRecords, idempotency_key, request_body
@@ -60,11 +60,11 @@ class Turns:
         self._health = health
         self._clock = clock
         self._changes = changes
-        self._actions = actions
         self._live = live
         self._is_crowded = is_crowded
         self._jitter = jitter
         self._limits = RunLimits(max_records, max_history_bytes)
+        self._parts = TurnParts(changes, actions, clock, health, self._limits, jitter)
         self._members = Members(
             runner=runner,
             health=health,
@@ -118,9 +118,7 @@ class Turns:
         if excess := self._limits.excess(instance):
             await self._changes.change(instance_id, Block(reason=excess))
             return None
-        turn = OpenTurn(
-            self._changes, self._actions, self._clock, self._health, self._limits, live, jitter=self._jitter
-        )
+        turn = OpenTurn(self._parts, live, task)
         try:
             if instance.group is not None:
                 return await self._members.go_on(turn, live)

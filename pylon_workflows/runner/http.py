@@ -34,6 +34,8 @@ from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_des
 from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import MAX_ANSWER_BYTES, Description
 
+_JSON = b"application/json"
+
 
 class HttpRunner:
     """POSTs turns to `url`; open it before the first turn, in the process and event loop that use it.
@@ -133,7 +135,8 @@ class HttpRunner:
 
 
 def _is_stream(status: int, headers: Mapping[bytes, bytes]) -> bool:
-    return is_stream(status, headers.get(b"content-type", b"").decode("latin-1"))
+    content_type = headers.get(b"content-type", _JSON)
+    return content_type != _JSON and is_stream(status, content_type.decode("latin-1"))
 
 
 async def _take_stream(answer: Answer, stream: BodyStream, apply: Apply, *, timeout_s: float, until: float) -> None:
