@@ -15,12 +15,20 @@ import pytest
 
 from pylon_workflows import EngineSettings, Limits, LocalRunner, WorkflowDefinition, create_app, errors
 from pylon_workflows.api import refusals
+from pylon_workflows.core.deciding.asking import MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
 from pylon_workflows.ids import RESERVED_IDS
 from pylon_workflows.runner.answers import read_answer
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status
 from runner_protocol.durations import MAX_DURATION
-from runner_protocol.messages import MAX_ANSWER_BYTES, Approval, MalformedMessageError, StepComplete, parse_action
+from runner_protocol.messages import (
+    MAX_ANSWER_BYTES,
+    Approval,
+    Complete,
+    MalformedMessageError,
+    StepComplete,
+    parse_action,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 SMALL = EngineSettings(
@@ -281,6 +289,33 @@ async def test_an_answer_that_is_too_large_is_a_failed_attempt_with_the_limits_o
     async with engine:
         instance = await engine.wait(await engine.start("w"), 10)
     assert instance.error.startswith("answer-too-large: the answer is larger than 4194304 bytes")
+
+
+async def test_variables_that_are_too_large_together_are_a_failed_attempt_with_the_limits_own_word():
+    for size, error in ((MAX_VARS_BYTES - 8, None), (MAX_VARS_BYTES - 7, "vars-too-large: vars: the instance's")):
+        engine = engine_in_memory(ScriptedRunner(lambda request, size=size: set_once(request, size)))
+        engine.register(WorkflowDefinition("w", max_retries=0))
+        async with engine:
+            instance = await engine.wait(await engine.start("w"), 10)
+        assert instance.error is error or instance.error.startswith(error)
+
+
+def set_once(request: Any, size: int) -> Any:
+    return Complete() if request.completed_steps else StepComplete(vars={"v": "x" * size})
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "at_the_limit", "beyond"),
+    [
+        ({"action": "map", "name": "m"}, "items", [0] * 100_000, [0] * 100_001),
+        ({"action": "map", "name": "m", "items": []}, "max_in_flight", 1_000, 1_001),
+    ],
+    ids=["members", "in flight"],
+)
+def test_a_group_has_so_many_members_and_so_many_in_flight(message, field, at_the_limit, beyond):
+    parse_action(json.dumps({**message, field: at_the_limit}).encode())
+    with pytest.raises(MalformedMessageError, match=field):
+        parse_action(json.dumps({**message, field: beyond}).encode())
 
 
 async def too_large() -> tuple[int, bytes]:

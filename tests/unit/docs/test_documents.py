@@ -17,6 +17,7 @@ from pylon_workflows.api.app import explain
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.cli import main as command_line
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
+from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
@@ -133,6 +134,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["unread events of an instance"] == f"{MAX_UNREAD_EVENTS:,}"
     assert limits["records of a run"] == f"{settings.max_records:,}"
     assert limits["outputs of a run"] == f"{settings.max_history_bytes:,} bytes"
+    assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"
+    assert limits["log lines of an action; characters of each"] == f"{MAX_LOG_LINES}; {MAX_LOG_LENGTH:,}"
     assert limits["turns asked at a time"] == f"{settings.max_in_flight}"
     named = re.findall(r"`(EngineSettings|Limits)\.(\w+)`", text_of(OPERATIONS_PAGE))
     owners = {"EngineSettings": settings, "Limits": api}
