@@ -12,6 +12,7 @@ from document_blocks import DOCUMENTS, ROOT, Block, all_blocks, blocks_of, prose
 from shell_commands import check_click, check_command
 
 from pylon_workflows import Limits, __version__, errors
+from pylon_workflows.actions import MAX_DEPTH_OF_CHILDREN
 from pylon_workflows.api import refusals, schemas
 from pylon_workflows.api.app import explain
 from pylon_workflows.api.openapi import OPERATIONS
@@ -20,6 +21,7 @@ from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
 from pylon_workflows.settings import EngineSettings
+from runner_protocol.actions import MAX_MEMBERS, MAX_MEMBERS_IN_FLIGHT
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
 
 OPERATIONS_PAGE = "docs/operations.md"
@@ -106,6 +108,11 @@ def test_the_table_of_routes_is_that_of_the_api() -> None:
     assert documented == {f"{method.upper()} {path}" for path, method in OPERATIONS}
 
 
+def test_the_table_of_commands_is_that_of_the_program() -> None:
+    cells = [row[0] for row in table(OPERATIONS_PAGE, "command")]
+    assert {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)} == set(command_line.commands)
+
+
 def test_the_table_of_error_codes_is_that_of_the_api() -> None:
     kinds = [kind for module in (errors, refusals) for kind in vars(module).values() if isinstance(kind, type)]
     concrete = (errors.StoreError, errors.InvalidInputError, errors.InvalidIdError, errors.CorruptDatabaseError)
@@ -137,6 +144,11 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"
     assert limits["log lines of an action; characters of each"] == f"{MAX_LOG_LINES}; {MAX_LOG_LENGTH:,}"
     assert limits["turns asked at a time"] == f"{settings.max_in_flight}"
+    assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"
+    in_groups = f"{MAX_MEMBERS:,}; {MAX_MEMBERS_IN_FLIGHT:,} (10 unless the code says)"
+    assert limits["members of a group; called at a time"] == in_groups
+    assert limits["children in children"] == f"{MAX_DEPTH_OF_CHILDREN}"
+    assert limits["log lines of an action; characters of each"] == f"{MAX_LOG_LINES}; {MAX_LOG_LENGTH:,}"
     named = re.findall(r"`(EngineSettings|Limits)\.(\w+)`", text_of(OPERATIONS_PAGE))
     owners = {"EngineSettings": settings, "Limits": api}
     assert named
