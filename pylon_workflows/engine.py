@@ -14,6 +14,7 @@ from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
 from pylon_workflows.filters import FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
+from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
@@ -27,15 +28,13 @@ class LocalEngine(EngineParts):
         self._announcements.add(callback)
         self._changes.has_announcements = True
 
-    async def start_or_find(
-        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
-    ) -> Started:
+    async def start_or_find(self, name: str, input: Any = EMPTY, **options: Unpack[StartOptions]) -> Started:
         """See `ports.Engine.start_or_find`."""
         self._check_running()
         input_json = checked_json(input, "input", self._settings.max_input_bytes, InputTooLargeError)
         await self._discovery.look_for(name)
-        instance = self._starts.new_instance(name, input_json, id, idempotency_key)
-        return await self._to_its_end(self._starts.create(instance, has_given_id=id is not None))
+        instance = self._starts.new_instance(name, input_json, options)
+        return await self._to_its_end(self._starts.create(instance, has_given_id=options.get("id") is not None))
 
     async def get(self, instance_id: str) -> Instance:
         """See `ports.Engine.get`."""

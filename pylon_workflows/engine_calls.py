@@ -14,6 +14,7 @@ from pylon_workflows.ownership import owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.settings import EngineSettings
+from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action
 
@@ -26,26 +27,24 @@ class EngineCalls:
         self._access = access
         self._settings = settings
 
-    async def start(
-        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
-    ) -> str:
+    async def start(self, name: str, input: Any = EMPTY, **options: Unpack[StartOptions]) -> str:
         """Start an instance and return its id, once that is committed.
 
-        A repeated start with the same id or idempotency key, name and input returns the existing instance's id.
+        The other arguments are those of `StartOptions`: `id`, `idempotency_key`, `tags`, `delay` or `at`, `parent_id`.
+        A repeated start with the same id or idempotency key, name and input returns the existing instance's id; the
+        tags, the time and the parent of the first one stay.
 
         Raises:
             UnknownWorkflowError, InvalidInputError, TooLargeError; StartConflictError when the id or key belongs to an
             instance with another name or input (PROMISES.md P13).
         """
-        return (await self.start_or_find(name, input, id=id, idempotency_key=idempotency_key)).id
+        return (await self.start_or_find(name, input, **options)).id
 
-    async def start_or_find(
-        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
-    ) -> Started:
+    async def start_or_find(self, name: str, input: Any = EMPTY, **options: Unpack[StartOptions]) -> Started:
         """Like `start`, and tells whether the instance is new."""
         return await self._access.change(
-            lambda: self._engine.start_or_find(name, input, id=id, idempotency_key=idempotency_key),
-            lambda: owner_requests.start(self._settings, name, input, id, idempotency_key),
+            lambda: self._engine.start_or_find(name, input, **options),
+            lambda: owner_requests.start(self._settings, name, input, options),
         )
 
     async def get(self, instance_id: str) -> Instance:

@@ -10,6 +10,7 @@ WorkflowError
 │   │   ├── CommentTooLongError
 │   │   ├── DurationTooLongError
 │   │   ├── TooManyRetriesError
+│   │   ├── TagLimitError
 │   │   ├── TooDeepError
 │   │   └── ListLimitError
 │   ├── TooLargeError           a value has more bytes than it may
@@ -89,7 +90,7 @@ class DescriptionTooLongError(InvalidInputError, code="description-too-long"):
 
 
 class DurationTooLongError(InvalidInputError, code="duration-too-long"):
-    """A timeout or a backoff is longer than 100 years."""
+    """A timeout, a backoff or a delay is longer than 100 years."""
 
 
 class TooManyRetriesError(InvalidInputError, code="too-many-retries"):
@@ -98,6 +99,10 @@ class TooManyRetriesError(InvalidInputError, code="too-many-retries"):
 
 class CommentTooLongError(InvalidInputError, code="comment-too-long"):
     """The comment of a decision has more than 10,000 characters."""
+
+
+class TagLimitError(InvalidInputError, code="tag-limit"):
+    """More than 32 tags, a tag's name of more than 64 characters, or a value of more than 256."""
 
 
 class TooDeepError(InvalidInputError, code="too-deep"):

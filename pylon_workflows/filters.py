@@ -66,6 +66,8 @@ class InstanceFilter:
         return (
             (not self.statuses or instance.status in self.statuses)
             and self.name in (None, instance.name)
+            and self.parent_id in (None, instance.parent_id)
+            and self.tags.items() <= instance.tags.items()
             and (self.started_after is None or instance.created_at >= self.started_after)
             and (self.started_before is None or instance.created_at < self.started_before)
         )

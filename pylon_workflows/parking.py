@@ -17,6 +17,7 @@ from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.errors import UnreadableInstanceError
 from pylon_workflows.ids import unknown_instance
 from pylon_workflows.ports import PARKED, InstanceSummary, Store
+from runner_protocol.strict_json import encode_parsed
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ async def shown(source: Summaries, instance_id: str, error: UnreadableInstanceEr
         seed="",
         policy=RetryPolicy(max_retries=summary.max_retries),
         step_timeout=timedelta(0),
+        parent_id=summary.parent_id,
+        tags_json=encode_parsed(dict(summary.tags)),
     )
     return Instance(
         origin=origin,

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.evolution import begin
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.errors import StartConflictError, StorageFullError, StoreError, UnknownInstanceError
-from pylon_workflows.ids import check_instance_id, new_instance_id, new_seed
+from pylon_workflows.ids import new_instance_id, new_seed
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock, Started, Store
-from runner_protocol.strict_json import same_value
+from pylon_workflows.start_options import StartOptions, checked_start
+from runner_protocol.strict_json import encode_parsed, same_value
 
 
 class Starts:
@@ -34,21 +34,25 @@ class Starts:
         self._clock = clock
         self._committed = committed
 
-    def new_instance(self, name: str, input_json: bytes, id: str | None, idempotency_key: str | None) -> Instance:
+    def new_instance(self, name: str, input_json: bytes, options: StartOptions) -> Instance:
         """An instance that is not stored yet. Raises UnknownWorkflowError, InvalidInputError."""
         definition = self._definitions.get(name)
         now = self._clock.now()
+        start = checked_start(options, now)
         return begin(
             InstanceStarted(
                 at=now,
-                id=new_instance_id(now) if id is None else check_instance_id(id),
+                id=start.id or new_instance_id(now),
                 name=definition.name,
                 version=definition.version,
                 input_json=input_json,
-                idempotency_key=None if idempotency_key is None else checked_text(idempotency_key, "idempotency_key"),
+                idempotency_key=start.idempotency_key,
                 seed=new_seed(),
                 policy=definition.policy,
                 step_timeout=definition.step_timeout,
+                due_at=start.due_at,
+                parent_id=start.parent_id,
+                tags_json=encode_parsed(dict(start.tags)) if start.tags else None,
             )
         )
 

@@ -1,5 +1,6 @@
 """What an engine tells of its instances, but for the instances themselves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +32,8 @@ class InstanceSummary:
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    parent_id: str | None
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

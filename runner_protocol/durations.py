@@ -25,6 +25,10 @@ class DurationError(ValueError):
     """The text or number is no duration that the wire knows; the message says which rule it breaks."""
 
 
+class TooLongDurationError(DurationError):
+    """It is longer than 100 years."""
+
+
 def parse_duration(value: str | float) -> timedelta:
     """Read a duration, rounded to whole microseconds.
 
@@ -76,5 +80,5 @@ def _within_limits(microseconds: Fraction, shown: str) -> timedelta:
     if microseconds < 0:
         raise DurationError(f"a duration must not be negative: {shown[:40]!r}")
     if microseconds > MAX_DURATION // timedelta(microseconds=1):
-        raise DurationError(f"a duration must be at most 100 years: {shown[:40]!r}")
+        raise TooLongDurationError(f"a duration must be at most 100 years: {shown[:40]!r}")
     return timedelta(microseconds=round(microseconds))

@@ -14,7 +14,7 @@ from pylon_workflows.api.queries import list_query, next_page
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError
-from pylon_workflows.ids import check_instance_id, check_possible_id
+from pylon_workflows.ids import check_possible_id
 from pylon_workflows.ports import Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
@@ -55,12 +55,17 @@ class Handlers:
         """Start an instance (201), or find the one that was started so before (200)."""
         header = one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
         body = await read_body(request, StartRequest)
-        if body.id is not None:
-            check_instance_id(body.id)
         if None not in (header, body.idempotency_key) and header != body.idempotency_key:
             raise InvalidInputError("idempotency_key: differs from the header Idempotency-Key; send one of them")
         started = await self._engine.start_or_find(
-            body.name, body.input, id=body.id, idempotency_key=body.idempotency_key or header
+            body.name,
+            body.input,
+            id=body.id,
+            idempotency_key=body.idempotency_key or header,
+            tags=body.tags,
+            delay=body.delay,
+            at=body.at,
+            parent_id=body.parent_id,
         )
         return _json(encode_parsed({"id": started.id}), 201 if started.is_new else 200)
 

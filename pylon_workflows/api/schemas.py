@@ -48,6 +48,10 @@ class StartRequest(Shape):
     input: Json = Field(default_factory=_empty_object, description="any JSON; {} when absent")
     id: str | None = Field(None, description="1 to 128 of the characters A-Z a-z 0-9 _ . : -; made up when absent")
     idempotency_key: Name | None = Field(None, description="or the header Idempotency-Key")
+    tags: dict[str, str] | None = Field(None, description="at most 32; names of A-Z a-z 0-9 _ . -, values of 256")
+    delay: str | float | None = Field(None, description="begin after this duration: a text such as 24h, or seconds")
+    at: Timestamp | None = Field(None, description="begin then; not with a delay")
+    parent_id: str | None = Field(None, description="an instance to show it under; nothing follows from it")
 
 
 class EventRequest(Shape):
@@ -103,6 +107,7 @@ class SummaryAnswer(Shape):
     name: str
     version: str | None
     run: int
+    revision: int
     status: Status
     error: str | None
     current_step: int
@@ -114,6 +119,8 @@ class SummaryAnswer(Shape):
     created_at: Timestamp
     started_at: Timestamp | None
     completed_at: Timestamp | None
+    parent_id: str | None
+    tags: dict[str, str]
 
 
 class RunnerWaitAnswer(Shape):
@@ -186,7 +193,6 @@ class InstanceAnswer(SummaryAnswer):
     vars: dict[str, Any]
     usage: UsageAnswer
     progress: ProgressAnswer | None
-    tags: dict[str, str]
     parent: ParentAnswer | None
     children: list[ChildAnswer]
     waiting_for_runner: RunnerWaitAnswer | None

@@ -23,6 +23,7 @@ INSTANCE_MEMBERS = (
     "name",
     "version",
     "run",
+    "revision",
     "input",
     "status",
     "output",
@@ -42,6 +43,7 @@ INSTANCE_MEMBERS = (
     "usage",
     "progress",
     "tags",
+    "parent_id",
     "parent",
     "children",
     "created_at",
@@ -64,7 +66,6 @@ def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> byte
     members["vars"] = instance.vars.json
     members["usage"] = instance.usage.json
     members["progress"] = _progress(instance.progress)
-    members["tags"] = instance.origin.tags_json or b"{}"
     members["parent"] = _parent(instance.origin)
     members["children"] = _array(_child(child) for child in instance.children.values())
     members["waiting_for_runner"] = b"null" if wait is None else _runner_wait(wait)
@@ -160,6 +161,7 @@ def _common(instance: Instance | InstanceSummary) -> dict[str, bytes]:
         "name": encode_parsed(instance.name),
         "version": encode_parsed(instance.version),
         "run": encode_parsed(instance.run),
+        "revision": encode_parsed(instance.revision),
         "status": encode_parsed(instance.status.value),
         "error": encode_parsed(instance.error),
         "current_step": encode_parsed(instance.current_step),
@@ -171,6 +173,8 @@ def _common(instance: Instance | InstanceSummary) -> dict[str, bytes]:
         "created_at": _time(instance.created_at),
         "started_at": _time(instance.started_at),
         "completed_at": _time(instance.completed_at),
+        "parent_id": encode_parsed(instance.parent_id),
+        "tags": encode_parsed(dict(instance.tags)),
     }
 
 

@@ -10,6 +10,7 @@ import click
 
 from pylon_workflows.cli.client import Client
 from pylon_workflows.cli.client_command import client_command, json_argument, path_of, say
+from pylon_workflows.cli.filter_options import filter_options, tags_of
 from pylon_workflows.cli.output import print_json, print_line, print_table
 from pylon_workflows.cli.timeline import compact, length, situation, timeline
 from pylon_workflows.ports import MAX_PAGE
@@ -19,13 +20,12 @@ _FINISHED = ("completed", "failed", "cancelled")
 
 
 @client_command("list")
-@click.option("--status", help="Only these, such as running, waiting, failed.")
-@click.option("--name", help="Only instances of this workflow.")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
-def list_instances(client: Client, as_json: bool, *, status: str | None, name: str | None, limit: int) -> None:
+def list_instances(client: Client, as_json: bool, *, where: dict[str, Any], limit: int) -> None:
     """List instances, newest first."""
-    filters = {"status": status, "name": name, "limit": str(min(limit, MAX_PAGE))}
-    query: str | None = urlencode({key: value for key, value in filters.items() if value is not None})
+    tags = [("tag", f"{name}:{value}") for name, value in where.pop("tags", {}).items()]
+    query: str | None = urlencode([*where.items(), *tags, ("limit", min(limit, MAX_PAGE))])
     items: list[dict[str, Any]] = []
     while query is not None and len(items) < limit:
         # With its slash, because a FastAPI app that has the API mounted redirects without it.
@@ -87,6 +87,10 @@ def show(client: Client, as_json: bool, *, id: str) -> None:
 @click.option("--input", "input_text", metavar="JSON", help="The input: JSON, @FILE, or - for standard input.")
 @click.option("--id", "instance_id", help="The instance's id; made up when absent.")
 @click.option("--idempotency-key", help="A repeated start with this key finds the first one's instance.")
+@click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="Mark it, for lists; may be repeated.")
+@click.option("--delay", help="Begin after this long, such as 30s, 24h.")
+@click.option("--at", metavar="TIME", help="Begin at this time, in RFC 3339: 2026-12-01T09:00:00Z.")
+@click.option("--parent", metavar="ID", help="The instance under which lists show it.")
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until it has finished; exit 1 unless it completed.")
 def start(
     client: Client,
@@ -96,10 +100,15 @@ def start(
     input_text: str | None,
     instance_id: str | None,
     idempotency_key: str | None,
+    tags: tuple[str, ...],
+    delay: str | None,
+    at: str | None,
+    parent: str | None,
     is_waiting: bool,
 ) -> None:
     """Start an instance of the workflow NAME."""
     body: dict[str, Any] = {"name": name, "id": instance_id, "idempotency_key": idempotency_key}
+    body |= {"tags": tags_of(tags), "delay": delay, "at": at, "parent_id": parent}
     if input_text is not None:
         body["input"] = json_argument(input_text, "--input")
     reply = client.call("POST", "/start", body=encode_parsed(body))

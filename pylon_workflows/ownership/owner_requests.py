@@ -25,9 +25,10 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     WorkflowError,
 )
-from pylon_workflows.ids import check_instance_id, check_possible_id, new_instance_id
+from pylon_workflows.ids import check_possible_id, new_instance_id
 from pylon_workflows.ports import ApprovalReceipt, EventReceipt, Started
 from pylon_workflows.settings import EngineSettings
+from pylon_workflows.start_options import StartOptions, checked_start
 from runner_protocol.messages import Action
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, encode, encode_parsed
 
@@ -66,24 +67,26 @@ class OwnerRequest(Generic[T]):
     is_repeatable: bool = True
 
 
-def start(
-    settings: EngineSettings, name: str, input: Any, id: str | None, idempotency_key: str | None
-) -> OwnerRequest[Started]:
-    """Start an instance. Without an id or key it gets an id here, and then it is new however often it is sent."""
+def start(settings: EngineSettings, name: str, input: Any, options: StartOptions) -> OwnerRequest[Started]:
+    """Start an instance. Without an id or key it gets an id here, and then it is new however often it is sent.
+
+    A delay begins here.
+    """
     input_json = CanonicalJson(checked_json(input, "input", settings.max_input_bytes, InputTooLargeError))
     try:
         members = {"name": encode(name), "input": input_json}
     except JsonError as error:
         raise InvalidInputError(f"name: {error}") from None
-    is_ours = id is None and idempotency_key is None
-    sent_id = new_instance_id(datetime.now(UTC)) if is_ours else id
-    if sent_id is not None:
-        members["id"] = encode_parsed(check_instance_id(sent_id))
-    if idempotency_key is not None:
-        members["idempotency_key"] = encode_parsed(checked_text(idempotency_key, "idempotency_key"))
+    now = datetime.now(UTC)
+    sent = checked_start(options, now)
+    is_ours = sent.id is None and sent.idempotency_key is None
+    if is_ours:
+        sent = sent._replace(id=new_instance_id(now))
+    for option, value in sent.options().items():
+        members[option] = encode_parsed(value.isoformat() if isinstance(value, datetime) else value)
 
     async def call(engine: LocalEngine) -> Started:
-        started = await engine.start_or_find(name, input_json, id=sent_id, idempotency_key=idempotency_key)
+        started = await engine.start_or_find(name, input_json, **sent.options())
         return Started(id=started.id, is_new=started.is_new or is_ours)
 
     async def read(status: int, answer: Any, _reading: Reading) -> Started:

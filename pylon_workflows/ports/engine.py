@@ -8,6 +8,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
 from pylon_workflows.filters import FilterTerms
+from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 
 EMPTY: Any = {}
@@ -23,10 +24,10 @@ class Engine(Protocol):
     Every method raises EngineNotRunningError outside the engine's lifetime, and StoreError for the file's troubles.
     """
 
-    async def start_or_find(
-        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
-    ) -> Started:
+    async def start_or_find(self, name: str, input: Any = EMPTY, **options: Unpack[StartOptions]) -> Started:
         """Start an instance, or find the one already started with this id or key, name and input (P13).
+
+        The one that is found stays as it is, whatever else this start says.
 
         Raises:
             UnknownWorkflowError, InvalidInputError, TooLargeError; StartConflictError when the id or key belongs to an

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.store.codec import to_microseconds
-from pylon_workflows.store.rows import SUMMARY
+from pylon_workflows.store.rows import SUMMARY_COLUMNS
 
 _COUNTED = 1_000
 """Entries of each index that are looked at before one is chosen: about a tenth of a millisecond."""
@@ -77,14 +77,13 @@ def list_statement(
         terms, values = _bounds(where, walk, after=after)
         found, sought = _others(others)
         condition = " AND ".join([walk.meets, *terms, *found])
-        selects.append(f"SELECT instances.key, {_SHOWN} FROM {_source(walk, is_joined=True)} WHERE {condition}")
+        selects.append(
+            f"SELECT instances.key, {SUMMARY_COLUMNS} FROM {_source(walk, is_joined=True)} WHERE {condition}"
+        )
         parameters += [*walk.values, *values, *sought]
     created_at, key = ("created_at", "key") if len(selects) > 1 else _place(ways[leading][0])
     order = f"ORDER BY {created_at} DESC, {key} DESC LIMIT ?"
     return f"{' UNION ALL '.join(selects)} {order}", [*parameters, limit]
-
-
-_SHOWN = ", ".join(f"instances.{name}" for name in SUMMARY)
 
 
 def _place(walk: Walk) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from pylon_workflows.store import lists
 from pylon_workflows.store.codec import check_revision, decode_rows, to_microseconds
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
-from pylon_workflows.store.rows import DEFINITION, SUMMARY, summary_from
+from pylon_workflows.store.rows import DEFINITION, SUMMARY_COLUMNS, summary_from
 
 Rows = Sequence[Any]
 
@@ -44,7 +44,7 @@ _FIRST_TIME, _LAST_TIME = (
     to_microseconds(datetime.max.replace(tzinfo=UTC)),
 )
 
-SUMMARY_OF = f"SELECT {', '.join(SUMMARY)} FROM instances WHERE id = ?"
+SUMMARY_OF = f"SELECT {SUMMARY_COLUMNS} FROM instances WHERE id = ?"
 DUE = "SELECT id FROM instances WHERE due_at <= ? ORDER BY due_at, key LIMIT ?"
 NEXT_DUE = "SELECT min(due_at) FROM instances WHERE due_at > ?"
 UNANNOUNCED = "SELECT id FROM instances WHERE is_unannounced = 1 ORDER BY key LIMIT ?"

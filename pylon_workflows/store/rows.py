@@ -1,12 +1,13 @@
 """An instance and a definition as the columns of their rows, and back."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from pylon_workflows.core.instance import FINISHED, Instance, Status
-from pylon_workflows.core.transitions import Transition
+from pylon_workflows.core.instance import FINISHED, EventWait, Instance, Status
+from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ports import PARKED, InstanceSummary
@@ -24,6 +25,7 @@ STATE = (
     "status",
     "current_step",
     "waiting_for",
+    "correlation",
     "due_at",
     "error",
     "blocked_reason",
@@ -31,13 +33,17 @@ STATE = (
     "completed_at",
     "is_unannounced",
 )
-ORIGIN = ("name", "created_at", "idempotency_key")
-_RESTORED_STATE = STATE[:-1]
-RESTORED = ("id", "revision", "name", "created_at", *_RESTORED_STATE)
+ORIGIN = ("name", "created_at", "idempotency_key", "parent_id")
+RESTORED = ("id", "revision", "tags", "name", "created_at", "parent_id", *STATE[:-1])
 EARLIER = ("id", "revision", *TRANSITION)
 APPENDED = (*EARLIER, "former_revision", *STATE)
-CREATED = ("id", "revision", *TRANSITION, *ORIGIN, *STATE)
+CREATED = ("id", "revision", *TRANSITION, "tags", *ORIGIN, *STATE)
 SUMMARY = tuple(field.name for field in fields(InstanceSummary))
+_TAGS = """(
+    SELECT json_group_object(CAST(tags.name AS TEXT), CAST(tags.value AS TEXT))
+    FROM tags WHERE tags.instance = instances.key
+)"""
+SUMMARY_COLUMNS = ", ".join(_TAGS if name == "tags" else f"instances.{name}" for name in SUMMARY)
 DEFINITION = (
     "name",
     "version",
@@ -74,9 +80,11 @@ def created_row(instance: Instance) -> Row:
         origin.id,
         instance.revision,
         *encode(origin),
+        _tags(origin),
         origin.name,
         to_microseconds(origin.at),
         origin.idempotency_key,
+        origin.parent_id,
         *_state(instance, is_to_announce=False),
     )
 
@@ -87,10 +95,16 @@ def restored_row(instance: Instance) -> Row:
     return (
         origin.id,
         instance.revision,
+        _tags(origin),
         origin.name,
         to_microseconds(origin.at),
+        origin.parent_id,
         *_state(instance, is_to_announce=False)[:-1],
     )
+
+
+def _tags(origin: InstanceStarted) -> str | None:
+    return None if origin.tags_json is None else origin.tags_json.decode()
 
 
 def _state(instance: Instance, *, is_to_announce: bool) -> Row:
@@ -104,6 +118,7 @@ def _state(instance: Instance, *, is_to_announce: bool) -> Row:
         _STATUS_WORDS[instance.status],
         instance.current_step,
         None if wait is None else instance.waiting_for,
+        wait.correlation if isinstance(wait, EventWait) else None,
         None if due_at is None else to_microseconds(due_at),
         instance.error,
         instance.blocked_reason,
@@ -145,6 +160,11 @@ def _number(value: Any) -> int:
     return value
 
 
+def _texts(value: Any) -> dict[str, str]:
+    found = json.loads(_text(value))
+    return {_text(name): _text(each) for name, each in found.items()}
+
+
 def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else read(value)
 
@@ -169,6 +189,8 @@ _SUMMARY_FIELDS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "created_at": (_time, from_microseconds(0)),
     "started_at": (_or_none(_time), None),
     "completed_at": (_or_none(_time), None),
+    "parent_id": (_or_none(_text), None),
+    "tags": (_texts, {}),
 }
 """How each column is read, and what stands for one that cannot be."""
 

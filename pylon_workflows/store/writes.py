@@ -27,13 +27,18 @@ _IS_FINISHED = f"+status IN ({', '.join(repr(status.value) for status in sorted(
 
 _IS_PARKED = f"+status = 'blocked' AND substr(blocked_reason, 1, {len(PARKED)}) = '{PARKED}'"
 
-_RESTORE = f"UPDATE instances SET {', '.join(f'{name} = ?' for name in RESTORED[2:])} WHERE id = ? AND revision = ?"
+_RESTORE = f"UPDATE instances SET {', '.join(f'{name} = ?' for name in RESTORED[3:])} WHERE id = ? AND revision = ?"
+_RESTORE_TAGS = """
+INSERT INTO tags (instance, name, value, created_at)
+SELECT instances.key, tag.key, tag.value, instances.created_at
+FROM instances, json_each(?) AS tag WHERE instances.id = ?
+"""
 
-_INDEXED = ("status", "due_at", "completed_at", "is_unannounced")
+_STEADY = ("version", "max_retries", "status", "correlation", "due_at", "completed_at", "is_unannounced")
 """Set only when one of them changes, as few steps do: SQLite writes the entries of every index over a column that is
 set, also to the value that it has (measured: a step costs a tenth less, a sleep 3 % more)."""
 
-_OFTEN_CHANGED = tuple(name for name in STATE if name not in _INDEXED)
+_CHANGING = tuple(name for name in STATE if name not in _STEADY)
 
 _IN_LIST = "IN (SELECT value FROM json_each(?))"
 
@@ -56,17 +61,20 @@ CREATE TEMP TRIGGER append_transition INSTEAD OF INSERT ON appended WHEN NEW.id 
 END;
 
 CREATE TEMP TRIGGER append_state INSTEAD OF INSERT ON appended WHEN NEW.id IS NOT NULL BEGIN
-    UPDATE instances SET revision = NEW.revision, {", ".join(f"{name} = NEW.{name}" for name in _OFTEN_CHANGED)}
+    UPDATE instances SET revision = NEW.revision, {", ".join(f"{name} = NEW.{name}" for name in _CHANGING)}
     WHERE id = NEW.id AND revision = NEW.former_revision;
     SELECT RAISE(ABORT, 'not at the expected revision') WHERE changes() != 1;
-    UPDATE instances SET {", ".join(f"{name} = NEW.{name}" for name in _INDEXED)}
-    WHERE id = NEW.id AND ({", ".join(_INDEXED)}) IS NOT ({_new(*_INDEXED)});
+    UPDATE instances SET {", ".join(f"{name} = NEW.{name}" for name in _STEADY)}
+    WHERE id = NEW.id AND ({", ".join(_STEADY)}) IS NOT ({_new(*_STEADY)});
 END;
 
 CREATE TEMP TRIGGER create_instance INSTEAD OF INSERT ON created WHEN NEW.id IS NOT NULL BEGIN
     INSERT INTO instances (id, revision, {", ".join(ORIGIN)}, {", ".join(STATE)})
     VALUES ({_new("id", "revision", *ORIGIN, *STATE)});
     {_INSERT_TRANSITION}
+    INSERT INTO tags (instance, name, value, created_at)
+    SELECT instances.key, tag.key, tag.value, NEW.created_at FROM instances, json_each(NEW.tags) AS tag
+    WHERE NEW.tags IS NOT NULL AND instances.id = NEW.id;
 END;
 """
 """What the writing connection needs besides the file's own tables; none of it is stored in the file."""
@@ -148,10 +156,12 @@ def park(connection: sqlite3.Connection, parked: Sequence[tuple[str, str]]) -> S
 
 def restore(connection: sqlite3.Connection, restored: Sequence[Row]) -> Sequence[None]:
     """Write rows of RESTORED: all of a row that its history tells, but who hears of its end."""
-    for instance_id, revision, *state in restored:
+    for instance_id, revision, tags, *state in restored:
         changed = connection.execute(_RESTORE, (*state, instance_id, revision)).rowcount
         if changed != 1:
             raise CorruptDatabaseError(f"instance {instance_id}: not at revision {revision}")
+        connection.execute("DELETE FROM tags WHERE instance = (SELECT key FROM instances WHERE id = ?)", (instance_id,))
+        connection.execute(_RESTORE_TAGS, (tags or "{}", instance_id))
     return [None] * len(restored)
 
 
@@ -176,12 +186,13 @@ def save_definition(connection: sqlite3.Connection, definitions: Sequence[Row]) 
 
 
 def delete(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]) -> Sequence[int]:
-    """Delete the finished and the parked ones of each list, with their histories; how many they were."""
+    """Delete the finished and the parked ones of each list, with all that is theirs; how many they were."""
     counts = []
     for ids in instance_ids:
         among = (json.dumps(list(ids)),)
         finished = f"FROM instances WHERE id {_IN_LIST} AND ({_IS_FINISHED} OR {_IS_PARKED})"
-        connection.execute(f"DELETE FROM history WHERE instance IN (SELECT key {finished})", among)
+        for table in ("history", "tags"):
+            connection.execute(f"DELETE FROM {table} WHERE instance IN (SELECT key {finished})", among)
         counts.append(connection.execute(f"DELETE {finished}", among).rowcount)
     return counts
 

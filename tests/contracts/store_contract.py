@@ -27,6 +27,7 @@ from pylon_workflows.core.transitions import (
     InstanceFailed,
     InstanceResumed,
     InstanceStarted,
+    RunContinued,
     RunStarted,
     SleepStarted,
     StepFailed,
@@ -490,6 +491,58 @@ class StoreContract(ABC):
         assert await listed(started_before=at(5), after="wf_4", limit=1) == ["wf_5"]
         assert await listed(started_after=at(9.000001)) == []
 
+    async def test_a_list_filters_by_tags_and_by_the_parent(self, store):
+        await self.stored(store, new_instance("wf_1", tags_json=b'{"a":"1","b":"x"}', parent_id="wf_0"))
+        await self.stored(store, new_instance("wf_2", tags_json='{"a":"1","b":"é \'"}'.encode()), RUN_STARTED)
+        await self.stored(store, new_instance("wf_3", tags_json=b'{"a":"2","b":"x"}', name="other", parent_id="wf_1"))
+        await self.stored(store, new_instance("wf_4", tags_json=b'{"A":"1"}', at=at(9), parent_id="wf_0"))
+        await self.stored(store, new_instance("wf_5"))
+        store = await self.reopen(store)
+
+        async def listed(**where: Any) -> list[str]:
+            return [each.id for each in await store.list(InstanceFilter(**where))]
+
+        assert await listed(tags={"a": "1"}) == ["wf_2", "wf_1"]
+        assert await listed(tags={"a": "1", "b": "x"}) == await listed(tags={"b": "x", "a": "1"}) == ["wf_1"]
+        assert await listed(tags={"b": "é '"}) == ["wf_2"]
+        assert await listed(tags={"b": ""}) == await listed(tags={"c": "1"}) == []
+        assert await listed(tags={"a": "1"}, statuses=[Status.RUNNING, Status.BLOCKED]) == ["wf_2"]
+        assert await listed(tags={"b": "x"}, name="other", parent_id="wf_1") == ["wf_3"]
+        assert await listed(parent_id="wf_0") == ["wf_4", "wf_1"]
+        assert await listed(parent_id="wf_0", started_before=at(9)) == ["wf_1"]
+        assert await listed(parent_id="wf_9") == []
+        assert [each.id for each in await store.list(InstanceFilter(parent_id="wf_0"), after="wf_4")] == ["wf_1"]
+        assert [each.id for each in await store.list(InstanceFilter(tags={"a": "1"}), after="wf_2")] == ["wf_1"]
+        summary = await store.summary("wf_1")
+        assert (summary.tags, summary.parent_id) == ({"a": "1", "b": "x"}, "wf_0")
+        assert [dict(each.tags) for each in await store.list()] == [
+            {"A": "1"}, {}, {"a": "2", "b": "x"}, {"a": "1", "b": "é '"}, {"a": "1", "b": "x"},
+        ]  # fmt: skip
+        await store.close()
+
+    async def test_tags_go_with_their_instance(self, store):
+        await self.stored(store, new_instance(tags_json=b'{"a":"1"}'), RUN_STARTED, completed())
+        await store.delete(["wf_1"])
+        await self.stored(store, new_instance("wf_2"))
+        await self.stored(store, new_instance("wf_1", tags_json=b'{"b":"1"}'))
+        assert await store.list(InstanceFilter(tags={"a": "1"})) == []
+        assert [each.id for each in await store.list(InstanceFilter(tags={"b": "1"}))] == ["wf_1"]
+
+    async def test_a_child_that_starts_with_an_append_is_found_under_its_parent(self, store):
+        instance = await self.stored(store, new_instance())
+        child = new_instance("wf_2", parent_id="wf_1", tags_json=b'{"a":"1"}')
+        assert await store.append(after(instance, RUN_STARTED), [RUN_STARTED], starts=[child]) is None
+        assert [each.id for each in await store.list(InstanceFilter(parent_id="wf_1", tags={"a": "1"}))] == ["wf_2"]
+
+    async def test_a_summary_tells_the_terms_of_the_present_run(self, store):
+        instance = await self.stored(store, new_instance(version="1"), RUN_STARTED)
+        continued = RunContinued(
+            at=at(5), input_json=b"2", version="2", policy=RetryPolicy(max_retries=9), step_timeout=timedelta(seconds=1)
+        )
+        await store.append(after(instance, continued), [continued])
+        summary = await store.summary("wf_1")
+        assert (summary.run, summary.version, summary.max_retries) == (2, "2", 9)
+
     async def test_unannounced_are_those_to_announce_until_they_are_marked(self, store):
         for name in ("wf_b", "wf_a"):
             await self.stored(store, new_instance(name), RUN_STARTED, completed(), is_to_announce=True)
@@ -573,13 +626,15 @@ class StoreContract(ABC):
         assert await store.delete(["wf_1"]) == 0
 
     async def test_a_restored_instance_is_what_its_history_says(self, store):
-        instance = await self.stored(store, new_instance(), RUN_STARTED, sleeping(5))
+        origin = {"tags_json": b'{"a":"1"}', "parent_id": "wf_0", "version": "7"}
+        instance = await self.stored(store, new_instance(**origin), RUN_STARTED, sleeping(5))
         before = await store.summary("wf_1")
         await store.park("wf_1", f"{PARKED}revision 2")
         await store.restore(instance)
         store = await self.reopen(store)
         assert await store.summary("wf_1") == before
         assert await store.due(now=at(5), limit=9) == ["wf_1"]
+        assert [each.id for each in await store.list(InstanceFilter(tags={"a": "1"}, parent_id="wf_0"))] == ["wf_1"]
         assert [each async for each in store.suspects()] == []
         with pytest.raises(CorruptDatabaseError, match="wf_1"):
             await store.restore(after(instance, WokeUp(at=at(5))))

@@ -30,6 +30,22 @@ async def test_a_workflow_sleeps_a_month_in_a_millisecond():
         assert await engine.result(instance_id) == "awake"
 
 
+async def test_a_start_may_be_for_later():
+    """`delay` and `at` put the first turn off; until then the instance is pending, and can be cancelled."""
+    clock = FakeClock()
+    async with an_order(Complete(output="done"), clock=clock) as engine:
+        instance_id = await engine.start("order", delay="24h")
+        cancelled = await engine.start("order", at=clock.now() + timedelta(hours=1))
+        instance = await engine.get(instance_id)
+        assert (instance.status, instance.wake_at) == (Status.PENDING, clock.now() + timedelta(hours=24))
+        await engine.cancel(cancelled)
+        clock.advance(timedelta(hours=24) - timedelta(milliseconds=1))
+        assert (await engine.get(instance_id)).status is Status.PENDING
+        clock.advance(timedelta(milliseconds=1))
+        assert await engine.result(instance_id) == "done"
+        assert (await engine.get(cancelled)).status is Status.CANCELLED
+
+
 async def test_a_step_that_fails_is_tried_again():
     """A failed attempt is retried after a backoff that doubles; each attempt stays in the records."""
     clock = FakeClock()

@@ -101,6 +101,19 @@ async def test_instances_are_listed_newest_first_a_page_at_a_time():
         assert [found.id for found in await engine.list()] == [refund, *ids[::-1]]
 
 
+async def test_instances_are_found_by_their_tags_and_the_time_of_their_start():
+    """`tags` are a caller's own words on an instance; `list` takes them, and times of creation."""
+    async with an_engine() as engine:
+        first = await engine.start("order", tags={"customer": "7", "env": "live"})
+        second = await engine.start("order", tags={"customer": "7", "env": "test"})
+        await engine.start("order")
+        assert [found.id for found in await engine.list(tags={"customer": "7"})] == [second, first]
+        assert [found.id for found in await engine.list(tags={"customer": "7", "env": "live"})] == [first]
+        tomorrow = (await engine.get(first)).created_at + timedelta(days=1)
+        assert await engine.list(started_after=tomorrow) == []
+        assert len(await engine.list(started_before=tomorrow)) == 3
+
+
 async def test_everything_that_happened_can_be_read():
     """`history` tells each transition of an instance, in order."""
     async with an_engine(StepComplete(step_name="charge"), Complete()) as engine:

@@ -15,6 +15,7 @@ from pylon_workflows.core.transitions import InstanceBlocked, InstanceResumed, W
 from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
+from runner_protocol.strict_json import encode
 from tests.contracts.store_contract import (
     RUN_STARTED,
     after,
@@ -29,6 +30,7 @@ IDS = st.sampled_from([f"wf_{number}" for number in range(6)])
 KEYS = st.none() | st.sampled_from(["k1", "k2"])
 SECONDS = st.integers(0, 20)
 LIMITS = st.integers(1, 8)
+TAGS = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["1", "é'"]), max_size=2)
 
 
 class Stores(RuleBasedStateMachine):
@@ -59,10 +61,21 @@ class Stores(RuleBasedStateMachine):
         assert found == expected
         return found
 
-    @rule(target=live, id=IDS, key=KEYS, name=st.sampled_from("ab"), second=SECONDS, due=st.none() | SECONDS)
-    def create(self, id: str, key: str | None, name: str, second: int, due: int | None) -> Any:
-        due_at = None if due is None else at(due)
-        instance = new_instance(id, idempotency_key=key, name=name, at=at(second), due_at=due_at)
+    @rule(
+        target=live,
+        id=IDS,
+        key=KEYS,
+        name=st.sampled_from("ab"),
+        second=SECONDS,
+        due=st.none() | SECONDS,
+        parent=st.none() | IDS,
+        tags=TAGS,
+    )
+    def create(
+        self, id: str, key: str | None, name: str, second: int, due: int | None, parent: str | None, tags: Any
+    ) -> Any:
+        options = {"due_at": None if due is None else at(due), "parent_id": parent, "tags_json": encode(tags)}
+        instance = new_instance(id, idempotency_key=key, name=name, at=at(second), **options)
         return multiple() if self.both("create", instance) else instance
 
     @rule(target=live, instance=consumes(live), data=st.data())
@@ -111,6 +124,8 @@ class Stores(RuleBasedStateMachine):
         statuses=st.lists(st.sampled_from(Status), max_size=3),
         name=st.none() | st.sampled_from("ab"),
         times=st.tuples(st.none() | SECONDS, st.none() | SECONDS),
+        parent=st.none() | IDS,
+        tags=TAGS,
         page_after=st.none() | IDS,
         limit=LIMITS,
     )
@@ -119,11 +134,15 @@ class Stores(RuleBasedStateMachine):
         statuses: list[Status],
         name: str | None,
         times: tuple[int | None, int | None],
+        parent: str | None,
+        tags: Any,
         page_after: str | None,
         limit: int,
     ) -> None:
         first, end = (None if second is None else at(second) for second in times)
-        where = InstanceFilter(statuses=statuses, name=name, started_after=first, started_before=end)
+        where = InstanceFilter(
+            statuses=statuses, name=name, started_after=first, started_before=end, parent_id=parent, tags=tags
+        )
         self.both("list", where, after=page_after, limit=limit)
         self.both("runnable_names")
         self.both("runnable", name or "a", after=page_after, limit=limit)

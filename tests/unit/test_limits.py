@@ -94,6 +94,26 @@ IN_PYTHON: dict[str, tuple[Call, Call, type[errors.WorkflowError]]] = {
         lambda engine: engine.start("w", idempotency_key="k" * 129),
         errors.NameTooLongError,
     ),
+    "tags": (
+        lambda engine: engine.start("w", tags={str(number): "" for number in range(32)}),
+        lambda engine: engine.start("w", tags={str(number): "" for number in range(33)}),
+        errors.TagLimitError,
+    ),
+    "name of a tag": (
+        lambda engine: engine.start("w", tags={"n" * 64: ""}),
+        lambda engine: engine.start("w", tags={"n" * 65: ""}),
+        errors.TagLimitError,
+    ),
+    "value of a tag": (
+        lambda engine: engine.start("w", tags={"n": "v" * 256}),
+        lambda engine: engine.start("w", tags={"n": "v" * 257}),
+        errors.TagLimitError,
+    ),
+    "delay": (
+        lambda engine: engine.start("w", delay=f"{YEARS}s"),
+        lambda engine: engine.start("w", delay=f"{YEARS + 1}s"),
+        errors.DurationTooLongError,
+    ),
     "id": (
         lambda engine: engine.start("w", id="i" * 128),
         lambda engine: engine.start("w", id="i" * 129),

@@ -18,11 +18,9 @@ class StillEngine(WorkflowEngine):
         self.clock = FakeClock(datetime(2026, 11, 21, 9, 0, tzinfo=UTC))
         super().__init__(runner=None, store=MemoryStore(), clock=self.clock, jitter=lambda: 1.0)
 
-    async def start_or_find(
-        self, name: str, input: Any = EMPTY, *, id: str | None = None, idempotency_key: str | None = None
-    ) -> Started:
+    async def start_or_find(self, name: str, input: Any = EMPTY, **options: Any) -> Started:
         self.clock.advance(1)
-        return await super().start_or_find(name, input, id=id, idempotency_key=idempotency_key)
+        return await super().start_or_find(name, input, **options)
 
     async def send_event(
         self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None

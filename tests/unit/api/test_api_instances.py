@@ -22,16 +22,17 @@ async def test_a_new_instance_has_every_member_in_the_documented_order(
 ) -> None:
     value = await instance(client, instance_id)
     assert list(value) == [
-        "id", "name", "version", "run", "input", "status", "output", "error", "error_detail", "current_step", "steps",
-        "waiting_for", "approval", "group", "wake_at", "retry_at", "waiting_for_runner", "blocked_reason",
-        "max_retries", "vars", "usage", "progress", "tags", "parent", "children", "created_at", "started_at",
-        "completed_at",
+        "id", "name", "version", "run", "revision", "input", "status", "output", "error", "error_detail",
+        "current_step", "steps", "waiting_for", "approval", "group", "wake_at", "retry_at", "waiting_for_runner",
+        "blocked_reason", "max_retries", "vars", "usage", "progress", "tags", "parent_id", "parent", "children",
+        "created_at", "started_at", "completed_at",
     ]  # fmt: skip
     assert value == {
         "id": "wf_alice",
         "name": "onboarding",
         "version": "7",
         "run": 1,
+        "revision": 1,
         "input": {"user": "alice"},
         "status": "pending",
         "output": None,
@@ -51,6 +52,7 @@ async def test_a_new_instance_has_every_member_in_the_documented_order(
         "usage": {"cost_usd": "0", "input_tokens": 0, "output_tokens": 0},
         "progress": None,
         "tags": {},
+        "parent_id": None,
         "parent": None,
         "children": [],
         "created_at": "2026-11-21T09:00:01.000Z",

@@ -1,6 +1,7 @@
 import json
 
 import httpx
+import pytest
 from still_engine import StillEngine
 
 
@@ -86,3 +87,59 @@ async def test_a_value_may_nest_to_the_limit_whatever_the_envelope(client: httpx
 async def test_a_large_body_is_read_whole(client: httpx.AsyncClient, engine: StillEngine) -> None:
     answer = await client.post("/start", json={"name": "onboarding", "input": "é" * 100_000})
     assert (await engine.get(answer.json()["id"])).input == "é" * 100_000
+
+
+async def test_a_start_may_have_tags_a_parent_and_a_time(client: httpx.AsyncClient, engine: StillEngine) -> None:
+    body = {"name": "onboarding", "id": "a", "tags": {"b": "2", "a": "ü 1"}, "parent_id": "order-1", "delay": "1h"}
+    assert (await client.post("/start", json=body)).status_code == 201
+    value = (await client.get("/a")).json()
+    assert value["tags"] == {"a": "ü 1", "b": "2"}
+    assert value["parent_id"] == "order-1"
+    assert value["parent"] == {"workflow_id": "order-1", "key": None, "run": None}
+    assert (value["status"], value["wake_at"]) == ("pending", engine.clock.now().timestamp() + 3600)
+    for later in ({"delay": 90}, {"delay": 1.5}, {"at": "2026-11-21T12:00:00+01:00"}, {"delay": None, "at": None}):
+        assert (await client.post("/start", json={"name": "onboarding", **later})).status_code == 201
+
+
+async def test_a_repeated_start_leaves_the_first_ones_tags_and_time(client: httpx.AsyncClient) -> None:
+    first = await client.post("/start", json={"name": "onboarding", "id": "a", "tags": {"n": "1"}, "delay": "1h"})
+    again = await client.post("/start", json={"name": "onboarding", "id": "a", "tags": {"n": "2"}, "parent_id": "x"})
+    assert (first.status_code, again.status_code) == (201, 200)
+    value = (await client.get("/a")).json()
+    assert (value["tags"], value["parent_id"]) == ({"n": "1"}, None)
+    assert value["wake_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"tags": ["a"]}, "tags"),
+        ({"tags": {"a": 1}}, "tags.a"),
+        ({"tags": {"a": "x" * 257}}, "tags.a"),
+        ({"tags": {"a": "\n"}}, "tags.a"),
+        ({"tags": {"": "x"}}, "tags"),
+        ({"tags": {"a b": "x"}}, "tags"),
+        ({"tags": {"x" * 65: "x"}}, "tags"),
+        ({"tags": {f"t{number}": "" for number in range(33)}}, "tags"),
+        ({"delay": "soon"}, "delay"),
+        ({"delay": -1}, "delay"),
+        ({"delay": True}, "delay"),
+        ({"delay": "101y"}, "delay"),
+        ({"delay": 1e300}, "delay"),
+        ({"delay": []}, "delay"),
+        ({"delay": 1, "at": "2026-11-21T12:00:00Z"}, "delay"),
+        ({"at": "2026-11-21"}, "at"),
+        ({"at": "2026-11-21T12:00:00"}, "at"),
+        ({"at": 1796202000}, "at"),
+        ({"at": "2200-11-21T12:00:00Z"}, "at"),
+        ({"parent_id": "a b"}, "parent_id"),
+        ({"parent_id": 7}, "parent_id"),
+    ],
+)
+async def test_a_bad_option_is_400_and_named_and_starts_nothing(
+    client: httpx.AsyncClient, body: dict[str, object], field: str
+) -> None:
+    answer = await client.post("/start", json={"name": "onboarding", **body})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{field}")
+    assert (await client.get("/")).json() == []

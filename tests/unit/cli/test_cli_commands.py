@@ -153,6 +153,31 @@ class TestList:
         assert long in run("list", url=server.url).output
         assert long in run("show", long, url=server.url).output
 
+    def test_it_takes_a_filter_in_the_words_of_a_start(self, run: Run, server: LocalServer) -> None:
+        options = ("--tag", "customer=a=b&c", "--tag", "env=test", "--parent", "order-1", "--delay", "1h")
+        assert run("start", "echo", "--id", "a", *options, url=server.url).exit_code == 0
+        assert run("start", "echo", "--id", "b", "--tag", "env=test", "--at", "2000-01-01T00:00:00Z", url=server.url)
+
+        def listed(*filters: str) -> str:
+            return " ".join(item["id"] for item in json.loads(run("list", "--json", *filters, url=server.url).output))
+
+        assert listed("--tag", "env=test") == "b a"
+        assert listed("--tag", "env=test", "--tag", "customer=a=b&c") == listed("--parent", "order-1") == "a"
+        assert listed("--since", "1h") == listed("--until", "2999-01-01T00:00:00Z", "--name", "echo") == "b a"
+        assert listed("--until", "1h") == ""
+        (item,) = json.loads(run("list", "--json", "--status", "pending", url=server.url).output)
+        assert (item["id"], item["parent_id"], item["wake_at"] is None) == ("a", "order-1", False)
+
+    @pytest.mark.parametrize("tags", [["env"], ["env=1", "--tag", "env=2"]])
+    def test_a_tag_that_is_none_is_wrong_usage(self, run: Run, tags: list[str]) -> None:
+        for command in (["list"], ["start", "echo"]):
+            result = run(*command, "--tag", *tags)
+            assert (result.exit_code, "NAME=VALUE" in result.stderr) == (2, True)
+
+    def test_a_time_that_is_none_exits_1_with_the_servers_sentence(self, run: Run, server: LocalServer) -> None:
+        result = run("list", "--since", "yesterday", url=server.url)
+        assert (result.exit_code, "started_after: should be an RFC 3339 time" in result.stderr) == (1, True)
+
     def test_an_unknown_status_exits_1(self, run: Run, server: LocalServer) -> None:
         result = run("list", "--status", "runing", url=server.url)
         assert (result.exit_code, "'runing'" in result.stderr) == (1, True)

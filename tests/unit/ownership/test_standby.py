@@ -5,7 +5,7 @@ import errno
 import os
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -40,7 +40,7 @@ def answer(key="charge"):
 
 
 async def test_a_standby_does_all_that_an_owner_does(path):
-    async with Owner(path), worker(path) as standby:
+    async with Owner(path) as owner, worker(path) as standby:
         assert (standby.role, standby.is_running) == ("standby", True)
         started = await standby.start_or_find("order", {"n": 1}, id="order-1", idempotency_key="cart-1")
         again = await standby.start_or_find("order", {"n": 1}, id="order-1", idempotency_key="cart-1")
@@ -64,7 +64,13 @@ async def test_a_standby_does_all_that_an_owner_does(path):
         await standby.apply("order-1", Complete(output=7))
         assert await asyncio.wait_for(waiting, 10) == 7
         assert type((await standby.history("order-1"))[0]).__name__ == "InstanceStarted"
-        other = await standby.start("order")
+        soon = datetime.now(UTC) + timedelta(days=1, microseconds=7)
+        other = await standby.start("order", tags={"a": "ü"}, at=soon, parent_id="order-1")
+        for engine in (owner.engine, standby):
+            started = await engine.get(other)
+            assert (started.due_at, started.tags, started.parent_id) == (soon, {"a": "ü"}, "order-1")
+            where = {"tags": {"a": "ü"}, "parent_id": "order-1", "started_after": started.created_at}
+            assert [found.id for found in await engine.list(**where)] == [other]
         await standby.cancel(other)
         assert [summary.id for summary in await standby.list()] == [other, "order-1"]
         await standby.delete("order-1")
@@ -92,6 +98,11 @@ REFUSED = {
     "id of other characters": lambda engine: engine.start_or_find("order", id="a/b"),
     "reserved id": lambda engine: engine.start_or_find("order", id="start"),
     "key too long": lambda engine: engine.start_or_find("order", idempotency_key="x" * 129),
+    "tag that is no text": lambda engine: engine.start_or_find("order", tags={"a": 1}),
+    "delay and time": lambda engine: engine.start_or_find("order", delay=1, at=datetime.now(UTC)),
+    "time without a zone": lambda engine: engine.start_or_find("order", at=datetime(2026, 1, 1)),  # noqa: DTZ001
+    "delay too long": lambda engine: engine.start_or_find("order", delay="101000w"),
+    "parent that is no id": lambda engine: engine.start_or_find("order", parent_id="a/b"),
     "id with another input": lambda engine: engine.start_or_find("order", {"n": 2}, id="there"),
     "event for nobody": lambda engine: engine.send_event("nobody", "paid"),
     "event for an id that none can have": lambda engine: engine.send_event("a/b?c", "paid"),
