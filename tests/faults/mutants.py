@@ -291,8 +291,8 @@ MUTANTS = (
         "a deletion leaves the history",
         "P13",
         "store/writes.py",
-        '        connection.execute(f"DELETE FROM history WHERE instance IN (SELECT key {finished})", among)\n',
-        "",
+        'for table in ("history", "tags"):',
+        'for table in ("tags",):',
         STORES,
     ),
     Mutant(
