@@ -144,11 +144,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"
     assert limits["log lines of an action; characters of each"] == f"{MAX_LOG_LINES}; {MAX_LOG_LENGTH:,}"
     assert limits["turns asked at a time"] == f"{settings.max_in_flight}"
-    assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"
     in_groups = f"{MAX_MEMBERS:,}; {MAX_MEMBERS_IN_FLIGHT:,} (10 unless the code says)"
     assert limits["members of a group; called at a time"] == in_groups
     assert limits["children in children"] == f"{MAX_DEPTH_OF_CHILDREN}"
-    assert limits["log lines of an action; characters of each"] == f"{MAX_LOG_LINES}; {MAX_LOG_LENGTH:,}"
     named = re.findall(r"`(EngineSettings|Limits)\.(\w+)`", text_of(OPERATIONS_PAGE))
     owners = {"EngineSettings": settings, "Limits": api}
     assert named
