@@ -22,6 +22,8 @@ from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, 
 from pylon_workflows.core.instance import Status
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.actions import MAX_MEMBERS, MAX_MEMBERS_IN_FLIGHT
+from runner_protocol.kit.context import Context
+from runner_protocol.kit.options import StepOptions
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
 
 OPERATIONS_PAGE = "docs/operations.md"
@@ -151,6 +153,20 @@ def test_the_limits_are_those_of_the_code() -> None:
     owners = {"EngineSettings": settings, "Limits": api}
     assert named
     assert all(hasattr(owners[owner], name) for owner, name in named)
+
+
+def test_every_helper_for_authors_is_shown() -> None:
+    text = text_of("docs/workflows.md")
+    helpers = [name for name in dir(Context) if not name.startswith("_")] + ["log"]
+    assert [name for name in helpers if f"ctx.{name}" not in text] == []
+    assert [name for name in StepOptions.__annotations__ if f"`{name}`" not in text] == []
+
+
+def test_helpers_have_the_names_that_the_typescript_kit_gives_them() -> None:
+    kit = "".join(path.read_text() for path in (ROOT / "runner_protocol" / "typescript" / "src").glob("*.ts"))
+    names = {name for row in table("docs/workflows.md", "Python") for name in re.findall(r"`(\w+)", row[1])}
+    assert {"waitForEvent", "continueAsNew"} < names
+    assert [name for name in names if name != "Promise" and not re.search(rf"\b{name}[(<:]", kit)] == []
 
 
 def test_every_status_is_explained_and_listed() -> None:
