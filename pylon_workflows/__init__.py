@@ -46,10 +46,12 @@ from pylon_workflows.errors import (
     TooDeepError,
     TooLargeError,
     TooManyRetriesError,
+    TooManySchedulesError,
     TurnNotOpenError,
     TurnOpenError,
     TurnTimedOutError,
     UnknownInstanceError,
+    UnknownScheduleError,
     UnknownWorkflowError,
     UnreadableInstanceError,
     VarsTooLargeError,
@@ -60,6 +62,7 @@ from pylon_workflows.errors import (
 from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.local import LocalRunner
+from pylon_workflows.schedule import Schedule
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.workflow_engine import WorkflowEngine
 
@@ -107,6 +110,7 @@ __all__ = [
     "RunnerError",
     "RunnerUnavailableError",
     "RunnerWait",
+    "Schedule",
     "SchemaTooLargeError",
     "StartConflictError",
     "Started",
@@ -118,10 +122,12 @@ __all__ = [
     "TooDeepError",
     "TooLargeError",
     "TooManyRetriesError",
+    "TooManySchedulesError",
     "TurnNotOpenError",
     "TurnOpenError",
     "TurnTimedOutError",
     "UnknownInstanceError",
+    "UnknownScheduleError",
     "UnknownWorkflowError",
     "UnreadableInstanceError",
     "VarsTooLargeError",

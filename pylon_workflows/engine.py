@@ -14,6 +14,7 @@ from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
 from pylon_workflows.filters import FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
+from pylon_workflows.schedule import Schedule, ScheduleOptions, new_schedule
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action, parse_action
@@ -146,6 +147,39 @@ class LocalEngine(EngineParts):
         saved = replace(definition, source="saved")
         await self._to_its_end(self._store.save_definition(saved))
         self._definitions.restore([saved])
+
+    async def schedule(self, cron: str, name: str, input: Any = EMPTY, **options: Unpack[ScheduleOptions]) -> Schedule:
+        """See `ports.Engine.schedule`."""
+        self._check_running()
+        input_json = checked_json(input, "input", self._settings.max_input_bytes, InputTooLargeError)
+        schedule = new_schedule(cron, name, input_json, options, now=self._clock.now())
+        await self._discovery.look_for(name)
+        return await self._to_its_end(self._schedules.save(schedule))
+
+    async def unschedule(self, schedule_id: str) -> None:
+        """See `ports.Engine.unschedule`."""
+        self._check_running()
+        await self._to_its_end(self._schedules.delete(schedule_id))
+
+    async def pause_schedule(self, schedule_id: str) -> Schedule:
+        """See `ports.Engine.pause_schedule`."""
+        self._check_running()
+        return await self._to_its_end(self._schedules.pause(schedule_id))
+
+    async def resume_schedule(self, schedule_id: str) -> Schedule:
+        """See `ports.Engine.resume_schedule`."""
+        self._check_running()
+        return await self._to_its_end(self._schedules.resume(schedule_id))
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """See `ports.Engine.get_schedule`."""
+        self._check_running()
+        return await self._schedules.get(schedule_id)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `ports.Engine.schedules`."""
+        self._check_running()
+        return await self._store.schedules.all()
 
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
         """See `ports.Engine.waiting_for_runner`."""

@@ -13,13 +13,14 @@ from pylon_workflows.filters import FilterTerms
 from pylon_workflows.ownership import owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
+from pylon_workflows.schedule_calls import ScheduleCalls
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import RunnerWait
 from runner_protocol.messages import Action
 
 
-class EngineCalls:
+class EngineCalls(ScheduleCalls):
     """The calls of a `WorkflowEngine`: each change goes the way that `access` knows, each read to what can be read."""
 
     def __init__(self, engine: LocalEngine, access: Access, settings: EngineSettings) -> None:

@@ -24,10 +24,11 @@ from pylon_workflows.pace import Pace
 from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
+from pylon_workflows.schedules import Schedules
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.starts import Starts
 from pylon_workflows.tasks import Tasks
-from pylon_workflows.timers import Timers
+from pylon_workflows.timers import DueInstances, Timers
 from pylon_workflows.turns import Turns
 from pylon_workflows.waiters import Waiters
 from pylon_workflows.watch import Check, Watch
@@ -64,7 +65,7 @@ class EngineParts:
         self._discovery = Discovery(describers, definitions, store, clock, jitter)
         self._actions = Actions(definitions, self._discovery.look_for, max_input_bytes=settings.max_input_bytes)
         self._canned_answers = CannedAnswers(self._changes, self._live, clock, self._actions)
-        self._timers = Timers(store, clock, self._changes.wake)
+        self._timers = Timers(DueInstances(store), clock, self._changes.wake)
         self._announcements = Announcements(
             store,
             self._changes.read,
@@ -78,6 +79,14 @@ class EngineParts:
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
         self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
+        self._schedules = Schedules(
+            store,
+            self._starts,
+            definitions,
+            clock,
+            notice=lambda due_at: self._ticks.notice(due_at),  # noqa: PLW0108
+        )
+        self._ticks = Timers(self._schedules, clock, self._schedules.wake)
         self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)
         self._lifetime = Lifetime()
@@ -140,7 +149,8 @@ class EngineParts:
         self._changes.has_announcements = self._announcements.has_callbacks
         self._lifetime.begin()
         parts = (
-            self._timers, self._announcements, self._families, self._retention, self._changes.doubts, self._watch,
+            self._timers, self._ticks, self._announcements, self._families, self._retention, self._changes.doubts,
+            self._watch,
         )  # fmt: skip
         self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:

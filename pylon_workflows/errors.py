@@ -20,6 +20,7 @@ WorkflowError
 │   │   └── ApprovalTooLargeError
 │   ├── UnknownWorkflowError    no definition of that name
 │   ├── UnknownInstanceError    no instance of that id
+│   ├── UnknownScheduleError    no schedule of that id
 │   ├── ConflictError           it does not fit the present state
 │   │   ├── StartConflictError
 │   │   ├── ApprovalConflictError
@@ -28,6 +29,7 @@ WorkflowError
 │   │   ├── InstanceNotBlockedError
 │   │   ├── TurnNotOpenError
 │   │   └── TurnOpenError
+│   ├── TooManySchedulesError
 │   └── InboxFullError
 ├── OutcomeError                the instance's own end, told to whoever asked for its result
 │   ├── WorkflowFailedError
@@ -141,6 +143,10 @@ class UnknownInstanceError(CallerError, code="unknown-instance"):
     """No instance has that id, or retention has deleted it."""
 
 
+class UnknownScheduleError(CallerError, code="unknown-schedule"):
+    """No schedule has that id."""
+
+
 class ConflictError(CallerError, code="conflict"):
     """The request does not fit the instance's present state."""
 
@@ -171,6 +177,10 @@ class TurnNotOpenError(ConflictError, code="turn-not-open"):
 
 class TurnOpenError(ConflictError, code="turn-open"):
     """A turn is open with the runner, so a canned answer is refused."""
+
+
+class TooManySchedulesError(CallerError, code="too-many-schedules"):
+    """The file holds as many schedules as it may."""
 
 
 class InboxFullError(CallerError, code="inbox-full"):

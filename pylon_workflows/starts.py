@@ -1,6 +1,7 @@
 """Starting an instance, once per id and idempotency key (PROMISES.md P13)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.evolution import begin
@@ -13,6 +14,8 @@ from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock, Started, Store
 from pylon_workflows.start_options import StartOptions, checked_start
 from runner_protocol.strict_json import encode_parsed, same_value
+
+T = TypeVar("T")
 
 
 class Starts:
@@ -69,19 +72,26 @@ class Starts:
                 return Started(id=existing_id, is_new=False)
             which = "id" if existing_id == instance.id else "idempotency key"
             raise StartConflictError(f"the {which} belongs to {existing_id}, which has another id, name or input")
-        self._committed(instance)
         return Started(id=instance.id, is_new=True)
 
     async def _store_new(self, instance: Instance) -> str | None:
-        """Like `Store.create`; a new instance is in memory at once, for it is about to be driven."""
+        return await self.stored(instance, lambda: self._store.create(instance), is_new=lambda taken: taken is None)
+
+    async def stored(self, instance: Instance, store: Callable[[], Awaitable[T]], *, is_new: Callable[[T], bool]) -> T:
+        """What `store` returns, which stores the instance or finds another, as `is_new` tells of what it returns.
+
+        A new instance is in memory at once, for it is about to be driven.
+        """
         with self._live.use(instance.id) as live:
             async with live.lock:
                 try:
-                    existing_id = await self._store.create(instance)
+                    outcome = await store()
                 except StoreError as error:
                     if not isinstance(error, StorageFullError):
                         self._changes.doubts.add(instance.id)
                     raise
-                if existing_id is None:
+                if is_new(outcome):
                     live.instance = instance
-                return existing_id
+        if is_new(outcome):
+            self._committed(instance)
+        return outcome

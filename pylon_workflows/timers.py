@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, StoreError
 from pylon_workflows.ports import Clock, Store
@@ -14,6 +15,46 @@ _BATCH = 500
 _LONGEST_NAP_S = 0.5
 _UNREADABLE_FOR_S = 60.0
 _STORE_TROUBLE_NAP_S = 1.0
+
+
+class Agenda(Protocol):
+    """What is due, and when: as much of a store as timers need."""
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
+        """Ids of what is due, the longest overdue first."""
+        ...
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """The earliest time later than that at which something is due, or None."""
+        ...
+
+    async def revision(self, id: str) -> object:
+        """What differs once waking has changed it; None when that cannot be told."""
+        ...
+
+
+class DueInstances:
+    """The instances of a store, as timers see them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def due(self, *, now: datetime, limit: int) -> Sequence[str]:
+        """See `Agenda`."""
+        return await self._store.due(now=now, limit=limit)
+
+    async def next_due(self, *, after: datetime) -> datetime | None:
+        """See `Agenda`."""
+        return await self._store.next_due(after=after)
+
+    async def revision(self, instance_id: str) -> object:
+        """See `Agenda`."""
+        try:
+            summary = await self._store.summary(instance_id)
+        except CorruptDatabaseError:
+            return None
+        return None if summary is None else summary.revision
+
 
 Wake = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 """Wake these instances; returns those that could not be woken."""
@@ -26,8 +67,8 @@ class Timers:
     or a machine that slept, delays nothing (P16, P17).
     """
 
-    def __init__(self, store: Store, clock: Clock, wake: Wake) -> None:
-        self._store = store
+    def __init__(self, agenda: Agenda, clock: Clock, wake: Wake) -> None:
+        self._agenda = agenda
         self._clock = clock
         self._wake = wake
         self._next: datetime | None = None
@@ -51,7 +92,7 @@ class Timers:
                 looked_at = await self._wake_all_due()
                 # Not later than looked at, or what came due since would be lost; nor than now, or what a clock that was
                 # set back has put off.
-                self._next = await self._store.next_due(after=min(looked_at, self._clock.now()))
+                self._next = await self._agenda.next_due(after=min(looked_at, self._clock.now()))
             except StoreError as error:
                 # Once an outage; of a full disk the store has told.
                 is_told = has_trouble or isinstance(error, StorageFullError)
@@ -64,29 +105,21 @@ class Timers:
 
     async def _wake_all_due(self) -> datetime:
         """Wake until nothing is due, and return the time for which that was so: what comes later is still to come."""
-        woken: dict[str, int | None] = {}
+        woken: dict[str, object] = {}
         while True:
             now, monotonic = self._clock.now(), self._clock.monotonic()
             self._skipped = {skipped: until for skipped, until in self._skipped.items() if until > monotonic}
-            due = await self._store.due(now=now, limit=_BATCH + len(self._skipped))
+            due = await self._agenda.due(now=now, limit=_BATCH + len(self._skipped))
             due = [instance_id for instance_id in due if instance_id not in self._skipped]
             if not due:
                 return now
-            again = {each: await self._revision(each) for each in due if each in woken}
+            again = {each: await self._agenda.revision(each) for each in due if each in woken}
             idle = {each for each, revision in again.items() if revision == woken[each]}
             for instance_id in idle:
                 _log.error("%s: still due after it was woken: its row and its history disagree", instance_id)
             woken = {each: again.get(each) for each in due if each not in idle}
             for instance_id in (*idle, *await self._wake(list(woken))):
                 self._skipped[instance_id] = monotonic + _UNREADABLE_FOR_S
-
-    async def _revision(self, instance_id: str) -> int | None:
-        """Tells one that is due again from one that waking does not change; None when it cannot be told."""
-        try:
-            summary = await self._store.summary(instance_id)
-        except CorruptDatabaseError:
-            return None
-        return None if summary is None else summary.revision
 
     async def _sleep_until_next(self) -> None:
         skipped_until = min(self._skipped.values(), default=float("inf"))

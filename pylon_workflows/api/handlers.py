@@ -11,26 +11,24 @@ from starlette.responses import Response
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, read_body
 from pylon_workflows.api.queries import list_query, next_page
+from pylon_workflows.api.responses import json_response
+from pylon_workflows.api.schedule_handlers import ScheduleHandlers
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ids import check_possible_id
-from pylon_workflows.ports import Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
 _WRITTEN_ON_THE_LOOP = 500
 
 
-class Handlers:
+class Handlers(ScheduleHandlers):
     """The operations of the API on one engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def list_definitions(self, _request: Request) -> Response:
         """All definitions, by name."""
-        return _json(views.definitions_json(await self._engine.definitions()))
+        return json_response(views.definitions_json(await self._engine.definitions()))
 
     async def save_definition(self, request: Request) -> Response:
         """Keep a definition; the answer is what counts now, which is the program's own where it has registered one."""
@@ -49,7 +47,7 @@ class Handlers:
         for known in await self._engine.definitions():
             if known.name == body.name:
                 definition = known
-        return _json(views.definition_json(definition), 201 if is_new else 200)
+        return json_response(views.definition_json(definition), 201 if is_new else 200)
 
     async def start(self, request: Request) -> Response:
         """Start an instance (201), or find the one that was started so before (200)."""
@@ -67,13 +65,13 @@ class Handlers:
             at=body.at,
             parent_id=body.parent_id,
         )
-        return _json(encode_parsed({"id": started.id}), 201 if started.is_new else 200)
+        return json_response(encode_parsed({"id": started.id}), 201 if started.is_new else 200)
 
     async def list_instances(self, request: Request) -> Response:
         """A page of instances, newest first; the header Link names the next one, if there is one."""
         query = list_query(request)
         page = await self._engine.list(after=query.after, limit=query.limit, **query.where)
-        response = _json(views.summaries_json(page))
+        response = json_response(views.summaries_json(page))
         if len(page) == query.limit and await self._engine.list(after=page[-1].id, limit=1, **query.where):
             response.headers["link"] = next_page(request, query, page[-1].id)
         return response
@@ -82,12 +80,12 @@ class Handlers:
         """An instance."""
         instance = await self._engine.get(_instance_id(request))
         write = partial(views.instance_json, wait=self._engine.waiting_for_runner(instance))
-        return _json(await _written(write, instance, len(instance.records)))
+        return json_response(await _written(write, instance, len(instance.records)))
 
     async def history(self, request: Request) -> Response:
         """All transitions of an instance."""
         history = await self._engine.history(_instance_id(request))
-        return _json(await _written(views.history_json, history, len(history)))
+        return json_response(await _written(views.history_json, history, len(history)))
 
     async def send_event(self, request: Request) -> Response:
         """Accept an event, once per event id."""
@@ -96,7 +94,7 @@ class Handlers:
         header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
         body = await read_body(request, EventRequest)
         receipt = await self._engine.send_event(instance_id, body.event, body.data, event_id=body.event_id or header)
-        return _json(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
+        return json_response(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
 
     async def decide_approval(self, request: Request) -> Response:
         """Approve or reject the gate of that key; the same decision again is the same."""
@@ -104,22 +102,22 @@ class Handlers:
         body = await read_body(request, ApprovalRequest)
         decide = self._engine.approve if body.decision == "approve" else self._engine.reject
         receipt = await decide(instance_id, key, by=body.by, comment=body.comment, data=body.data)
-        return _json(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
+        return json_response(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel an instance; again is the same."""
         await self._engine.cancel(_instance_id(request))
-        return _json(b'{"cancelled":true}')
+        return json_response(b'{"cancelled":true}')
 
     async def advance(self, request: Request) -> Response:
         """Do now what is due."""
         status = await self._engine.advance(_instance_id(request))
-        return _json(encode_parsed({"status": status.value}))
+        return json_response(encode_parsed({"status": status.value}))
 
     async def resume(self, request: Request) -> Response:
         """Let a blocked instance go on."""
         status = await self._engine.resume(_instance_id(request))
-        return _json(encode_parsed({"status": status.value}))
+        return json_response(encode_parsed({"status": status.value}))
 
     async def delete(self, request: Request) -> Response:
         """Delete a finished instance."""
@@ -130,15 +128,11 @@ class Handlers:
         """Whether the engine takes work, and as what."""
         if (refusal := self._engine.refusal) is not None:
             raise refusal
-        return _json(encode_parsed({"status": "ok", "role": self._engine.role}))
+        return json_response(encode_parsed({"status": "ok", "role": self._engine.role}))
 
     async def describe(self, request: Request) -> Response:
         """This API as an OpenAPI document."""
-        return _json(encode_parsed(openapi.document(request.scope.get("root_path", ""))))
-
-
-def _json(text: bytes, status: int = 200) -> Response:
-    return Response(text, status, {"cache-control": "no-store"}, "application/json")
+        return json_response(encode_parsed(openapi.document(request.scope.get("root_path", ""))))
 
 
 async def _written(write: Any, value: Any, length: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pylon_workflows.api import schemas
+from pylon_workflows.api import schedule_shapes, schemas
 from pylon_workflows.ports import MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
@@ -65,6 +65,22 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         answers={201: schemas.StartAnswer, 200: schemas.StartAnswer},
         headers=("Idempotency-Key",),
     ),
+    ("/schedules", "get"): Operation(
+        summary="All schedules, by id", answers={200: schedule_shapes.ScheduleAnswer}, is_list=True
+    ),
+    ("/schedules", "post"): Operation(
+        summary="Start a workflow again and again (201), or change the schedule that has this id (200)",
+        body=schedule_shapes.ScheduleRequest,
+        answers={201: schedule_shapes.ScheduleAnswer, 200: schedule_shapes.ScheduleAnswer},
+    ),
+    ("/schedules/{id}", "get"): Operation(summary="A schedule", answers={200: schedule_shapes.ScheduleAnswer}),
+    ("/schedules/{id}", "delete"): Operation(summary="Forget a schedule", answers={204: None}),
+    ("/schedules/{id}/pause", "post"): Operation(
+        summary="Let a schedule start nothing", answers={200: schedule_shapes.ScheduleAnswer}
+    ),
+    ("/schedules/{id}/resume", "post"): Operation(
+        summary="Let a paused schedule go on with its next tick", answers={200: schedule_shapes.ScheduleAnswer}
+    ),
     ("/healthz", "get"): Operation(summary="Whether the engine takes work", answers={200: schemas.HealthAnswer}),
     ("/openapi.json", "get"): Operation(summary="This document", answers={200: None}),
     ("/{id}", "get"): Operation(summary="An instance", answers={200: schemas.InstanceAnswer}),
@@ -116,7 +132,9 @@ def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
         *({"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()),
         *({"name": name, "in": "header", "schema": {"type": "string"}} for name in operation.headers),
     ]
-    words = _WORD.findall(path.replace("{id}", "instance").replace("{key}", "")) or ["instances"]
+    words = _WORD.findall(
+        path.replace("schedules/{id}", "schedule").replace("{id}", "instance").replace("{key}", "")
+    ) or ["instances"]
     described: dict[str, Any] = {
         "operationId": "_".join([method, *words]),
         "summary": operation.summary,

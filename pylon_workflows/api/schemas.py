@@ -21,7 +21,8 @@ def _canonical(value: Any) -> CanonicalJson:
     return CanonicalJson(encode_parsed(value))
 
 
-def _empty_object() -> CanonicalJson:
+def empty_object() -> CanonicalJson:
+    """What stands for an input or data that was left out."""
     return CanonicalJson(b"{}")
 
 
@@ -45,7 +46,7 @@ class StartRequest(Shape):
     """Start an instance of a workflow."""
 
     name: Name
-    input: Json = Field(default_factory=_empty_object, description="any JSON; {} when absent")
+    input: Json = Field(default_factory=empty_object, description="any JSON; {} when absent")
     id: str | None = Field(None, description="1 to 128 of the characters A-Z a-z 0-9 _ . : -; made up when absent")
     idempotency_key: Name | None = Field(None, description="or the header Idempotency-Key")
     tags: dict[str, str] | None = Field(None, description="at most 32; names of A-Z a-z 0-9 _ . -, values of 256")
@@ -58,7 +59,7 @@ class EventRequest(Shape):
     """Send an event to an instance."""
 
     event: Name
-    data: Json = Field(default_factory=_empty_object, description="any JSON; {} when absent")
+    data: Json = Field(default_factory=empty_object, description="any JSON; {} when absent")
     event_id: Name | None = Field(None, description="or the header webhook-id, or Idempotency-Key")
 
 

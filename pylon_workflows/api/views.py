@@ -14,6 +14,7 @@ from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary, RunnerWait
+from pylon_workflows.schedule import Schedule
 from pylon_workflows.turn_request import record_json
 from runner_protocol.fields import format_timestamp
 from runner_protocol.strict_json import encode_parsed
@@ -100,6 +101,31 @@ def definition_json(definition: WorkflowDefinition) -> bytes:
             "max_in_flight": definition.max_in_flight,
             "input_schema": definition.input_schema,
             "source": definition.source,
+        }
+    )
+
+
+def schedules_json(schedules: Iterable[Schedule]) -> bytes:
+    """The schedules as an array."""
+    return _array(schedule_json(schedule) for schedule in schedules)
+
+
+def schedule_json(schedule: Schedule) -> bytes:
+    """A schedule."""
+    return _object(
+        {
+            "id": encode_parsed(schedule.id),
+            "cron": encode_parsed(schedule.cron),
+            "timezone": encode_parsed(schedule.timezone),
+            "name": encode_parsed(schedule.name),
+            "input": schedule.input_json,
+            "missed": encode_parsed(schedule.missed),
+            "tags": encode_parsed(dict(schedule.tags)),
+            "paused": encode_parsed(schedule.is_paused),
+            "next_at": _time(schedule.next_at),
+            "last_at": _time(schedule.last_at),
+            "last_instance_id": encode_parsed(schedule.last_instance_id),
+            "created_at": _time(schedule.created_at),
         }
     )
 

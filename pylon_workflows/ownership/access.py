@@ -25,6 +25,7 @@ from pylon_workflows.ownership.owner_requests import OwnerRequest
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
 from pylon_workflows.ports import Role
+from pylon_workflows.schedule import Schedule
 
 RETRY_S = 0.02
 
@@ -232,6 +233,10 @@ class SharedAccess:
     async def get(self, instance_id: str) -> Instance:
         """The instance as it is now."""
         return await self.read(lambda source: source.get(instance_id))
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """The schedule as it is now."""
+        return await self.read(lambda source: source.get_schedule(schedule_id))
 
     async def at_revision(self, instance_id: str, revision: int) -> Instance:
         """The instance as it was then."""

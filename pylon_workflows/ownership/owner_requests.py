@@ -27,6 +27,7 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.ids import check_possible_id, new_instance_id
 from pylon_workflows.ports import ApprovalReceipt, EventReceipt, Started
+from pylon_workflows.schedule import Schedule
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions, checked_start
 from runner_protocol.messages import Action
@@ -42,6 +43,10 @@ class Reading(Protocol):
 
     async def get(self, instance_id: str) -> Instance:
         """The instance as it is now."""
+        ...
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """The schedule as it is now."""
         ...
 
     async def at_revision(self, instance_id: str, revision: int) -> Instance:

@@ -21,6 +21,7 @@ from pylon_workflows.histories import folded, history_of
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary
+from pylon_workflows.schedule import Schedule, unknown_schedule
 from pylon_workflows.waiters import Waiters
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ class FileReads(Protocol):
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `Store.definitions`."""
+        ...
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `ScheduleStore.all`."""
         ...
 
     async def data_version(self) -> int:
@@ -134,6 +139,17 @@ class Standby:
         """See `ports.Engine.definitions`: the program's own, and those in the file."""
         self._definitions.restore(await self._reads.definitions())
         return list(self._definitions)
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `ports.Engine.schedules`."""
+        return await self._reads.schedules()
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """See `ports.Engine.get_schedule`."""
+        for schedule in await self._reads.schedules():
+            if schedule.id == schedule_id:
+                return schedule
+        raise unknown_schedule(schedule_id)
 
     async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError, TimeoutError."""

@@ -4,6 +4,7 @@ from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.runner import Apply, Runner, Turn
+from pylon_workflows.ports.schedule_store import ScheduleStore
 from pylon_workflows.ports.store import Store, Write
 from pylon_workflows.summaries import (
     MAX_PAGE,
@@ -29,6 +30,7 @@ __all__ = [
     "Role",
     "Runner",
     "RunnerWait",
+    "ScheduleStore",
     "Started",
     "Store",
     "Turn",

@@ -8,6 +8,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
 from pylon_workflows.filters import FilterTerms
+from pylon_workflows.schedule import Schedule, ScheduleOptions
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 
@@ -110,6 +111,34 @@ class Engine(Protocol):
 
     async def save_definition(self, definition: WorkflowDefinition) -> None:
         """Keep a definition in the store; one registered in code goes before it."""
+        ...
+
+    async def schedule(self, cron: str, name: str, input: Any = EMPTY, **options: Unpack[ScheduleOptions]) -> Schedule:
+        """Start an instance of a workflow at each tick of a cron text; with a known id, change that schedule.
+
+        Raises:
+            InvalidInputError and its kinds, UnknownWorkflowError, TooManySchedulesError.
+        """
+        ...
+
+    async def unschedule(self, schedule_id: str) -> None:
+        """Forget a schedule; what it has started goes on. Raises UnknownScheduleError."""
+        ...
+
+    async def pause_schedule(self, schedule_id: str) -> Schedule:
+        """Let a schedule start nothing until it is resumed; again is the same. Raises UnknownScheduleError."""
+        ...
+
+    async def resume_schedule(self, schedule_id: str) -> Schedule:
+        """Let a paused schedule go on with its next tick; again is the same. Raises UnknownScheduleError."""
+        ...
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """The schedule of that id. Raises UnknownScheduleError."""
+        ...
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """All schedules, by id."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
+from pylon_workflows.ports.schedule_store import ScheduleStore
 from pylon_workflows.summaries import MAX_PAGE, InstanceSummary
 
 T = TypeVar("T")
@@ -72,6 +73,11 @@ class Store(Protocol):
         the meantime; should the stored revision not be `instance.revision - len(transitions)`, the write fails with
         CorruptDatabaseError and changes nothing.
         """
+        ...
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """What starts instances again and again."""
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:

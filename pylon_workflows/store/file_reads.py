@@ -9,8 +9,10 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary
-from pylon_workflows.store import migrations, reads
+from pylon_workflows.schedule import Schedule
+from pylon_workflows.store import migrations, reads, schedule_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
+from pylon_workflows.store.schedule_rows import schedules_from
 
 _ENDED = """
 SELECT value FROM json_each(?)
@@ -79,6 +81,11 @@ class SqliteFileReads:
         """See `Store.definitions`."""
         definitions, _unreadable = definitions_from(await self._states.rows(reads.DEFINITIONS))  # the owner tells
         return definitions
+
+    async def schedules(self) -> Sequence[Schedule]:
+        """See `ScheduleStore.all`."""
+        schedules, _unreadable = schedules_from(await self._states.rows(schedule_rows.ALL))  # the owner tells
+        return schedules
 
     async def data_version(self) -> int:
         """A number that differs from the one before when anybody has committed in between."""

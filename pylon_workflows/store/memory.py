@@ -13,6 +13,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, PARKED, InstanceSummary, Write
+from pylon_workflows.store.memory_schedules import MemorySchedules
 
 _T = TypeVar("_T")
 
@@ -43,6 +44,7 @@ class MemoryStore:
         self._definitions: dict[str, WorkflowDefinition] = {}
         self._last_key = 0
         self._is_open = False
+        self.schedules = MemorySchedules(self.create, self._check_open)
 
     async def open(self) -> None:
         """See `Store`."""

@@ -13,7 +13,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, InstanceSummary, Write
-from pylon_workflows.store import disk, migrations, reads, writes
+from pylon_workflows.store import disk, migrations, reads, schedule_rows, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
@@ -27,6 +27,7 @@ from pylon_workflows.store.rows import (
     restored_row,
     summary_from,
 )
+from pylon_workflows.store.sqlite_schedules import SqliteSchedules
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class SqliteStore:
         self._states = reads.Reader(self._path)
         self._lists = reads.Reader(self._path)
         self._absurd_due_at: object = None
+        self.schedules = SqliteSchedules(lambda: self._open_writer, self._states)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -61,6 +63,9 @@ class SqliteStore:
             writes.mark_announced,
             writes.save_definition,
             writes.delete,
+            schedule_rows.save_schedule,
+            schedule_rows.tick_schedule,
+            schedule_rows.delete_schedule,
         )
         epoch = Epoch()
         writer = GroupCommit(

@@ -10,6 +10,7 @@ import uvicorn
 from document_blocks import ROOT, Block, blocks_of
 
 from pylon_workflows.api.openapi import OPERATIONS
+from pylon_workflows.api.schedule_shapes import ScheduleRequest
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.cli import main as command_line
 from runner_protocol.conformance.__main__ import _parser as conformance_parser
@@ -19,6 +20,7 @@ _SHAPES = {
     "/{id}/event": EventRequest,
     "/{id}/approvals/{key}": ApprovalRequest,
     "/definitions": DefinitionRequest,
+    "/schedules": ScheduleRequest,
 }
 _PREFIX = "/api/workflows"
 

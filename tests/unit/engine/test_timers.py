@@ -13,7 +13,7 @@ from pylon_workflows.core.commands import ApplyAction
 from pylon_workflows.errors import CorruptDatabaseError, StorageFullError, StoreError
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.testing import FakeClock
-from pylon_workflows.timers import Timers
+from pylon_workflows.timers import DueInstances, Timers
 from runner_protocol.messages import Sleep
 
 
@@ -25,7 +25,7 @@ class Setting:
         self.store = TroubledStore()
         self.changes = Changes(self.store, self.clock, LiveInstances(1000, 1_000_000), self._committed)
         self.woken = []
-        self.timers = Timers(self.store, self.clock, self.changes.wake)
+        self.timers = Timers(DueInstances(self.store), self.clock, self.changes.wake)
         self.asked = 0
 
     def _committed(self, instance):

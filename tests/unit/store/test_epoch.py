@@ -10,9 +10,11 @@ import pytest
 
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import OwnershipLostError
+from pylon_workflows.schedule import Tick
 from pylon_workflows.store.codec import from_microseconds
 from pylon_workflows.store.epoch import Epoch, Mark
 from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.schedule_store_contract import DAILY
 from tests.contracts.store_contract import RUN_STARTED, after, completed, new_instance, sleeping, succeeded
 from tests.faults.faulty_disk import FaultyDisk
 
@@ -59,6 +61,9 @@ WRITES = {
     "restore": lambda store: store.restore(new_instance("running")),
     "delete": lambda store: store.delete(["finished"]),
     "save_definition": lambda store: store.save_definition(WorkflowDefinition("order")),
+    "save_schedule": lambda store: store.schedules.save(DAILY),
+    "tick_schedule": lambda store: store.schedules.tick(DAILY, Tick(DAILY.next_at, None), new_instance("late")),
+    "delete_schedule": lambda store: store.schedules.delete("daily"),
 }
 
 

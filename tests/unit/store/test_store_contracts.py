@@ -5,10 +5,11 @@ from pathlib import Path
 from pylon_workflows.ports import Store
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.schedule_store_contract import ScheduleStoreContract
 from tests.contracts.store_contract import StoreContract
 
 
-class TestSqliteStore(StoreContract):
+class TestSqliteStore(StoreContract, ScheduleStoreContract):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
 
@@ -17,7 +18,7 @@ class TestSqliteStore(StoreContract):
         return SqliteStore(store._path)
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, ScheduleStoreContract):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()
 
