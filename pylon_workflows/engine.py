@@ -12,11 +12,11 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
-from pylon_workflows.filters import FilterTerms, InstanceFilter, checked_limit
+from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.schedule import Schedule, ScheduleOptions, new_schedule
 from pylon_workflows.start_options import StartOptions
-from pylon_workflows.summaries import RunnerWait
+from pylon_workflows.summaries import BulkReceipt, RunnerWait
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
 
@@ -103,6 +103,16 @@ class LocalEngine(EngineParts):
         """See `ports.Engine.resume`."""
         self._check_running()
         return (await self._to_its_end(self._changes.resume(instance_id))).status
+
+    async def cancel_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
+        """See `ports.Engine.cancel_many`."""
+        self._check_running()
+        return await self._to_its_end(self._bulk.cancel(terms))
+
+    async def resume_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
+        """See `ports.Engine.resume_many`."""
+        self._check_running()
+        return await self._to_its_end(self._bulk.resume(terms))
 
     async def advance(self, instance_id: str) -> Status:
         """See `ports.Engine.advance`."""

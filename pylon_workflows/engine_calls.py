@@ -9,14 +9,14 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import WorkflowCancelledError, WorkflowFailedError
-from pylon_workflows.filters import FilterTerms
-from pylon_workflows.ownership import owner_requests
+from pylon_workflows.filters import BulkTerms, FilterTerms
+from pylon_workflows.ownership import bulk_requests, owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.schedule_calls import ScheduleCalls
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions
-from pylon_workflows.summaries import RunnerWait
+from pylon_workflows.summaries import BulkReceipt, RunnerWait
 from runner_protocol.messages import Action
 
 
@@ -121,6 +121,25 @@ class EngineCalls(ScheduleCalls):
         """
         return await self._access.change(
             lambda: self._engine.resume(instance_id), lambda: owner_requests.resume(instance_id)
+        )
+
+    async def cancel_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
+        """Cancel a page of the instances that have not finished and that the terms choose, as those of `list` do.
+
+        Every one of them with `all=True`, and then no other term. `dry_run=True` only counts. The receipt tells how
+        many were cancelled, which could not be read, and `after` which the next page comes: ask again until it is None.
+
+        Raises:
+            InvalidInputError: neither terms nor `all`; a status of finished instances; a limit beyond 200.
+        """
+        return await self._access.change(
+            lambda: self._engine.cancel_many(**terms), lambda: bulk_requests.cancel_many(terms)
+        )
+
+    async def resume_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
+        """Let a page of the blocked instances that the terms choose go on; otherwise as `cancel_many`."""
+        return await self._access.change(
+            lambda: self._engine.resume_many(**terms), lambda: bulk_requests.resume_many(terms)
         )
 
     async def advance(self, instance_id: str) -> Status:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pylon_workflows.actions import Actions
 from pylon_workflows.announcements import Announcements
+from pylon_workflows.bulk_changes import BulkChanges
 from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.canned_answers import CannedAnswers
 from pylon_workflows.changes import Changes
@@ -87,6 +88,7 @@ class EngineParts:
             notice=lambda due_at: self._ticks.notice(due_at),  # noqa: PLW0108
         )
         self._ticks = Timers(self._schedules, clock, self._schedules.wake)
+        self._bulk = BulkChanges(store, self._changes, clock)
         self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)
         self._lifetime = Lifetime()

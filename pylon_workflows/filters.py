@@ -31,6 +31,18 @@ def _status(value: Any) -> Status:
         raise InvalidInputError(f"statuses: {value!r:.40} is none of {', '.join(Status)}") from None
 
 
+class BulkTerms(FilterTerms, total=False):
+    """Which instances to change: a filter's terms, or `all`; a page of `limit` (100) of them, `after` the last one.
+
+    With `dry_run` they are only counted.
+    """
+
+    all: bool
+    dry_run: bool
+    after: str | None
+    limit: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceFilter:
     """Instances for which all of this is true; what is not given is true of each.

@@ -1,6 +1,6 @@
 """What an engine tells of its instances, but for the instances themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,6 +56,24 @@ class ApprovalReceipt:
     """A decision that counts; a duplicate is the same as the one made before, and changed nothing."""
 
     is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkFailure:
+    """An instance that a change of many could not change; `code` and `detail` are the error's."""
+
+    id: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkReceipt:
+    """How many instances of a page were changed, and what the next page comes `after`; None when there is none."""
+
+    count: int
+    failures: Sequence[BulkFailure]
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

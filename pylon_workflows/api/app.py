@@ -88,6 +88,8 @@ def public_routes(handlers: Handlers) -> list[Route]:
         route("/schedules/{id}", GET=handlers.get_schedule, DELETE=handlers.delete_schedule),
         route("/schedules/{id}/pause", POST=handlers.pause_schedule),
         route("/schedules/{id}/resume", POST=handlers.resume_schedule),
+        route("/cancel", POST=handlers.cancel_many),
+        route("/resume", POST=handlers.resume_many),
         route("/healthz", GET=handlers.health),
         route("/openapi.json", GET=handlers.describe),
         route("/{id}", GET=handlers.get, DELETE=handlers.delete),

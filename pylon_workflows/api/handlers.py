@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, read_body
-from pylon_workflows.api.queries import list_query, next_page
+from pylon_workflows.api.queries import bulk_terms, list_query, next_page
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.schedule_handlers import ScheduleHandlers
-from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.api.schemas import ApprovalRequest, BulkRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ids import check_possible_id
@@ -108,6 +108,16 @@ class Handlers(ScheduleHandlers):
         """Cancel an instance; again is the same."""
         await self._engine.cancel(_instance_id(request))
         return json_response(b'{"cancelled":true}')
+
+    async def cancel_many(self, request: Request) -> Response:
+        """Cancel a page of the instances that the body chooses."""
+        terms = bulk_terms(await read_body(request, BulkRequest))
+        return json_response(views.bulk_json(await self._engine.cancel_many(**terms)))
+
+    async def resume_many(self, request: Request) -> Response:
+        """Let a page of the blocked instances that the body chooses go on."""
+        terms = bulk_terms(await read_body(request, BulkRequest))
+        return json_response(views.bulk_json(await self._engine.resume_many(**terms)))
 
     async def advance(self, request: Request) -> Response:
         """Do now what is due."""

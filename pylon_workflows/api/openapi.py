@@ -81,6 +81,16 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/schedules/{id}/resume", "post"): Operation(
         summary="Let a paused schedule go on with its next tick", answers={200: schedule_shapes.ScheduleAnswer}
     ),
+    ("/cancel", "post"): Operation(
+        summary="Cancel a page of the unfinished instances that the body chooses",
+        body=schemas.BulkRequest,
+        answers={200: schemas.BulkAnswer},
+    ),
+    ("/resume", "post"): Operation(
+        summary="Let a page of the blocked instances that the body chooses go on",
+        body=schemas.BulkRequest,
+        answers={200: schemas.BulkAnswer},
+    ),
     ("/healthz", "get"): Operation(summary="Whether the engine takes work", answers={200: schemas.HealthAnswer}),
     ("/openapi.json", "get"): Operation(summary="This document", answers={200: None}),
     ("/{id}", "get"): Operation(summary="An instance", answers={200: schemas.InstanceAnswer}),

@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from pylon_workflows.api.bodies import one_parameter
+from pylon_workflows.api.schemas import BulkRequest
 from pylon_workflows.core.instance import WAITING, Status
 from pylon_workflows.errors import InvalidInputError, ListLimitError
-from pylon_workflows.filters import FilterTerms
+from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.ports import MAX_PAGE
 from runner_protocol.fields import parse_timestamp
@@ -60,6 +61,25 @@ def statuses_of(word: str) -> tuple[Status, ...]:
     if found is None:
         raise InvalidInputError(f"status: {word[:40]!r} is none of {', '.join(STATUS_WORDS)}")
     return found
+
+
+def bulk_terms(body: BulkRequest) -> BulkTerms:
+    """The terms of a change of many. Raises InvalidInputError."""
+    if body.after is not None:
+        check_instance_id(body.after, "after")
+    words = [body.status] if isinstance(body.status, str) else body.status or []
+    return BulkTerms(
+        statuses=[status for word in words for status in statuses_of(word)],
+        name=body.name,
+        tags=body.tags or {},
+        started_after=body.started_after,
+        started_before=body.started_before,
+        parent_id=body.parent_id,
+        all=body.all,
+        dry_run=body.dry_run,
+        after=body.after,
+        limit=body.limit,
+    )
 
 
 def _filter(request: Request) -> FilterTerms:

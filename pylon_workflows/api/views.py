@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary, RunnerWait
 from pylon_workflows.schedule import Schedule
+from pylon_workflows.summaries import BulkReceipt
 from pylon_workflows.turn_request import record_json
 from runner_protocol.fields import format_timestamp
 from runner_protocol.strict_json import encode_parsed
@@ -77,6 +78,11 @@ def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> byte
 def summaries_json(summaries: Sequence[InstanceSummary]) -> bytes:
     """A list's items: instances without input, output and records."""
     return _array(_object(_common(summary)) for summary in summaries)
+
+
+def bulk_json(receipt: BulkReceipt) -> bytes:
+    """What came of a page of a change of many."""
+    return encode_parsed(asdict(receipt))
 
 
 def history_json(history: Sequence[Transition]) -> bytes:

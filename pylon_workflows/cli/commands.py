@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import click
 
+from pylon_workflows.cli.bulk import cancel, resume
 from pylon_workflows.cli.client import Client
 from pylon_workflows.cli.client_command import client_command, json_argument, path_of, say
 from pylon_workflows.cli.filter_options import filter_options, tags_of
@@ -135,21 +136,6 @@ def send_event(
     reply = client.call("POST", path_of(id, "event"), body=encode_parsed(body))
     said = "had been accepted already" if reply.value["duplicate"] else "accepted"
     say(reply.value, said, as_json=as_json)
-
-
-@client_command("cancel")
-@click.argument("id")
-def cancel(client: Client, as_json: bool, *, id: str) -> None:
-    """Cancel the instance ID."""
-    say(client.call("POST", path_of(id, "cancel")).value, f"cancelled {id}", as_json=as_json)
-
-
-@client_command("resume")
-@click.argument("id")
-def resume(client: Client, as_json: bool, *, id: str) -> None:
-    """Let the blocked instance ID go on."""
-    value = client.call("POST", path_of(id, "resume")).value
-    say(value, f"resumed {id}: {value['status']}", as_json=as_json)
 
 
 @client_command("delete")

@@ -7,10 +7,18 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
-from pylon_workflows.filters import FilterTerms
+from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.schedule import Schedule, ScheduleOptions
 from pylon_workflows.start_options import StartOptions
-from pylon_workflows.summaries import MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
+from pylon_workflows.summaries import (
+    MAX_PAGE,
+    ApprovalReceipt,
+    BulkReceipt,
+    EventReceipt,
+    InstanceSummary,
+    RunnerWait,
+    Started,
+)
 
 EMPTY: Any = {}
 """The input or data of a caller who gives none; never changed."""
@@ -87,6 +95,21 @@ class Engine(Protocol):
         Raises:
             UnknownInstanceError, InstanceNotBlockedError, UnreadableInstanceError.
         """
+        ...
+
+    async def cancel_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
+        """Cancel a page of the unfinished instances that the terms choose, within about a second.
+
+        Ask again with the receipt's `after` until there is none. Again is no error.
+
+        Raises:
+            InvalidInputError: neither a filter nor `all`, or both; a status with which it cannot be done. Those of
+            `InstanceFilter`. ListLimitError.
+        """
+        ...
+
+    async def resume_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
+        """Let a page of the blocked instances that the terms choose go on; otherwise as `cancel_many`."""
         ...
 
     async def advance(self, instance_id: str) -> Status:

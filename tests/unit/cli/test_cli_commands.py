@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from local_server import LocalServer, Run
 
-from pylon_workflows.cli import commands
+from pylon_workflows.cli import bulk, commands
 
 
 def started(server: LocalServer, name: str, **options: Any) -> str:
@@ -287,3 +287,36 @@ class TestTokens:
             result = run("list", *more, url=server.url)
             assert result.exit_code == 1
             assert "PYLON_WORKFLOW_TOKEN" in result.stderr
+
+
+class TestMany:
+    def test_a_filter_cancels_and_resumes_many_and_is_asked_about_first(self, run: Run, server: LocalServer) -> None:
+        for number in range(3):
+            started(server, "patient", id=f"p{number}", tags={"n": str(number % 2)})
+        blocked(server, run)
+        result = run("cancel", "--tag", "n=0", url=server.url, input="n\n")
+        assert (result.exit_code, "cancel 2 instances?" in result.stderr) == (1, True)
+        result = run("cancel", "--tag", "n=0", url=server.url, input="y\n")
+        assert (result.exit_code, result.stdout) == (0, "cancelled 2 instances\n")
+        result = run("cancel", "--name", "patient", "--status", "waiting", "--since", "1h", "--yes", url=server.url)
+        assert (result.exit_code, result.stdout) == (0, "cancelled 1 instance\n")
+        result = run("resume", "--status", "blocked", "--yes", "--json", url=server.url)
+        assert json.loads(result.stdout) == {"count": 1, "failures": []}
+        assert run("cancel", "--all", "--yes", url=server.url).exit_code == 0
+        assert {item["status"] for item in json.loads(run("list", "--json", url=server.url).output)} == {"cancelled"}
+
+    def test_it_goes_through_all_pages(self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bulk, "_PAGE", 2)
+        for number in range(5):
+            started(server, "patient", id=f"p{number}")
+        assert run("cancel", "--name", "patient", "--yes", url=server.url).stdout == "cancelled 5 instances\n"
+
+    @pytest.mark.parametrize("command", ["cancel", "resume"])
+    @pytest.mark.parametrize("arguments", [[], ["a", "--name", "order"], ["a", "--all"], ["--all", "--name", "order"]])
+    def test_what_is_meant_must_be_said_once(self, run: Run, command: str, arguments: list[str]) -> None:
+        result = run(command, *arguments)
+        assert (result.exit_code, "give an ID; or choose" in result.stderr) == (2, True)
+
+    def test_what_the_server_refuses_exits_1(self, run: Run, server: LocalServer) -> None:
+        result = run("cancel", "--status", "completed", "--yes", url=server.url)
+        assert (result.exit_code, "status: this cannot be done" in result.stderr) == (1, True)

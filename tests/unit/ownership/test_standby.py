@@ -90,6 +90,20 @@ async def test_a_definition_is_kept_with_all_its_terms(path):
         assert await standby.start("mail")
 
 
+async def test_changes_of_many_are_forwarded_a_page_at_a_time(path):
+    async with Owner(path) as owner, worker(path) as standby:
+        for number in range(5):
+            await owner.engine.start_or_find("order", id=f"o{number}", tags={"n": "ü"})
+        await owner.engine.apply("o0", Diverged(position=0, expected="charge", got="mail"))
+        assert (await standby.resume_many(tags={"n": "ü"}, statuses=[Status.BLOCKED])).count == 1
+        soon = datetime.now(UTC) + timedelta(days=1)
+        terms = {"tags": {"n": "ü"}, "started_before": soon, "name": "order", "parent_id": None, "limit": 3}
+        first = await standby.cancel_many(**terms)
+        rest = await standby.cancel_many(**terms, after=first.after)
+        assert (first.count, first.after, rest.count, rest.after) == (3, "o2", 2, None)
+        assert {found.status for found in await standby.list()} == {Status.CANCELLED}
+
+
 REFUSED = {
     "unknown workflow": lambda engine: engine.start_or_find("mail"),
     "input that is no JSON": lambda engine: engine.start_or_find("order", {"n": float("nan")}),
@@ -120,6 +134,8 @@ REFUSED = {
     "advance of nobody": lambda engine: engine.advance("nobody"),
     "delete of a live one": lambda engine: engine.delete("there"),
     "answer for a finished one": lambda engine: engine.apply("done", Complete()),
+    "cancel of nothing said": lambda engine: engine.cancel_many(),
+    "resume of running ones": lambda engine: engine.resume_many(statuses=[Status.RUNNING]),
     "page too long": lambda engine: engine.list(limit=201),
     "history of nobody": lambda engine: engine.history("nobody"),
 }

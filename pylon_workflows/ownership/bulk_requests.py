@@ -1,0 +1,37 @@
+"""The changes of many instances that a standby asks of the owner. Again is no error, so they may be sent twice."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from pylon_workflows.engine import LocalEngine
+from pylon_workflows.filters import BulkTerms
+from pylon_workflows.ownership.owner_requests import OwnerRequest, Reading
+from pylon_workflows.summaries import BulkFailure, BulkReceipt
+from runner_protocol.strict_json import encode
+
+
+def cancel_many(terms: BulkTerms) -> OwnerRequest[BulkReceipt]:
+    """Cancel a page of instances."""
+    return _request("/cancel", terms, lambda engine: engine.cancel_many(**terms))
+
+
+def resume_many(terms: BulkTerms) -> OwnerRequest[BulkReceipt]:
+    """Let a page of instances go on."""
+    return _request("/resume", terms, lambda engine: engine.resume_many(**terms))
+
+
+def _request(
+    target: str, terms: BulkTerms, call: Callable[[LocalEngine], Awaitable[BulkReceipt]]
+) -> OwnerRequest[BulkReceipt]:
+    members: dict[str, Any] = dict(terms)
+    members["status"] = [str(status) for status in members.pop("statuses", ())] or None
+    for name, value in members.items():
+        if isinstance(value, datetime):
+            members[name] = value.isoformat()
+    return OwnerRequest(method="POST", target=target, body=encode(members), call=call, read=_read)
+
+
+async def _read(_status: int, answer: Any, _reading: Reading) -> BulkReceipt:
+    failures = [BulkFailure(**failure) for failure in answer["failures"]]
+    return BulkReceipt(count=answer["count"], failures=failures, after=answer["after"])
