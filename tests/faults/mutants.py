@@ -26,8 +26,10 @@ MUTANTS = (
     Mutant(
         "an answer counts whatever turn it was asked in",
         "P5",
-        "live_instances.py",
-        "        if self.open_turn != turn:\n            return False\n",
+        "open_turn.py",
+        "                    if live.open_turn != self._number:\n"
+        "                        self.was_late = True\n"
+        "                        return False\n",
         "",
         f"{UNIT}/test_turns.py::test_an_answer_that_comes_while_a_cancel_is_being_committed_is_dropped",
     ),
