@@ -9,16 +9,30 @@ from typing import Any, Self, cast
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.ports import EMPTY, Runner
+from pylon_workflows.ports import EMPTY, Apply, Runner, Turn
 from pylon_workflows.runner.local import Handler, HandlesTurns, LocalRunner
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.testing.fake_clock import FakeClock
 from pylon_workflows.testing.memory_engine import engine_in_memory
 from pylon_workflows.testing.waiting import wait_until
+from runner_protocol.clock import go_by
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.0005
+
+
+class _TimelyRunner(LocalRunner):
+    """Has the code of a kit go by the virtual time."""
+
+    def __init__(self, target: Handler | HandlesTurns, clock: FakeClock) -> None:
+        super().__init__(target, clock=clock)
+        self._present = clock.now
+
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
+        """See `ports.Runner.take_turn`."""
+        go_by(self._present)
+        await super().take_turn(turn, apply)
 
 
 class StillWaitingError(AssertionError):
@@ -54,7 +68,7 @@ class WorkflowTester:
         self.clock = FakeClock(now)
         self.store = MemoryStore()
         takes_turns = hasattr(runner, "take_turn")
-        asked = cast(Runner, runner) if takes_turns else LocalRunner(cast(Handler, runner), clock=self.clock)
+        asked = cast(Runner, runner) if takes_turns else _TimelyRunner(cast(Handler, runner), self.clock)
         self.engine = engine_in_memory(asked, clock=self.clock, store=self.store, settings=settings)
         for definition in definitions:
             self.engine.register(definition)

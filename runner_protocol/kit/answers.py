@@ -2,10 +2,11 @@
 
 import traceback
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
+from runner_protocol.clock import now
 from runner_protocol.kit.errors import OutputError, RetryAfter, is_final
 from runner_protocol.kit.json_values import checked_json
 from runner_protocol.kit.step import StepBody, StepInfo
@@ -51,7 +52,7 @@ class StepAttempt:
     @classmethod
     def begin(cls, info: StepInfo, body: StepBody, *, after: int | None) -> "StepAttempt":
         """The attempt begins now."""
-        return cls(info=info, body=body, after=after, started_at=datetime.now(UTC), started=perf_counter())
+        return cls(info=info, body=body, after=after, started_at=now(), started=perf_counter())
 
     def complete(self, output: Any) -> Answer:
         """The body has returned; an output that JSON would change fails the step, and for good."""
@@ -105,7 +106,7 @@ class StepAttempt:
 
 def as_recorded(at: datetime | None) -> datetime:
     """A time as the next request will have it: in whole milliseconds."""
-    at = at or datetime.now(UTC)
+    at = at or now()
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 

@@ -1,7 +1,7 @@
 """What a workflow knows of its instance, and what it puts down beside its records."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from random import Random
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from runner_protocol.clock import now
 from runner_protocol.kit.call import Calls
 from runner_protocol.kit.notes import Note, UnsetVars, Vars, check_variable, set_vars
 from runner_protocol.kit.step import current_step, step_scope
@@ -166,4 +167,4 @@ class Log:
     def _add(self, level: Level, message: object, args: tuple[object, ...]) -> None:
         text = str(message) % args if args else str(message)
         clean = text.encode(errors="backslashreplace").decode()[:_MAX_LOG_MESSAGE]
-        self._note(LogLine(at=datetime.now(UTC), level=level, message=clean))
+        self._note(LogLine(at=now(), level=level, message=clean))

@@ -89,3 +89,21 @@ async def test_what_only_the_test_can_give_is_named():
         await tester.engine.send_event(instance_id, "paid")
         with pytest.raises(StillWaitingError, match=r"completed and waited for nothing named 'shipped'"):
             await tester.until_waiting(instance_id, "shipped")
+
+
+async def test_the_code_goes_by_the_virtual_time_too():
+    @workflow("order")
+    async def order(ctx: Context, input):
+        await ctx.step("first", lambda: None)
+        await ctx.sleep("30d")
+        await ctx.step("second", lambda: None)
+        before = ctx.now()
+        await ctx.sleep_until(before + timedelta(days=1))
+        return before.isoformat()
+
+    async with WorkflowTester(Runner([order])) as tester:
+        began = tester.clock.now()
+        instance = await tester.run("order")
+        took = tester.clock.now() - began
+    assert timedelta(days=31) <= took < timedelta(days=31, seconds=5)
+    assert instance.output.startswith("2026-01-31T00:00:00")
