@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from pylon_workflows.actions import Actions
@@ -41,7 +41,7 @@ class EngineParts:
     """What a `LocalEngine` is made of. Without a runner nothing is driven.
 
     `checks` are made once a second; each raises StoreError when the engine must `fail`. `describers` are asked which
-    workflows there are.
+    workflows there are; `own_runners` are the workflows and versions that have runners of their own.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class EngineParts:
         *,
         checks: Sequence[Check] = (),
         describers: Sequence[Describer] = (),
+        own_runners: Collection[tuple[str, str | None]] = (),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -61,6 +62,7 @@ class EngineParts:
         self._definitions = definitions
         self._settings = settings
         self._jitter = jitter
+        self._own_runners = own_runners
         self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
         self._changes = Changes(store, clock, self._live, self._committed)
         self._discovery = Discovery(describers, definitions, store, clock, jitter)
@@ -96,7 +98,7 @@ class EngineParts:
         self._ending: asyncio.Task[None] | None = None
 
     def _dispatcher_for(self, runner: Runner) -> Dispatcher:
-        health = RunnerHealth()
+        health = RunnerHealth(self._own_runners)
         queue = FairQueue(
             places=self._settings.max_in_flight,
             room=self._settings.max_queued,

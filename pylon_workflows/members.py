@@ -125,7 +125,7 @@ class _Passage:
             index = self._wave.next(self._group, now, monotonic)
             if index is None:
                 break
-            self._of.health.asked(self._call_id(index), self._instance.name)
+            self._of.health.asked(self._call_id(index), self._instance.name, self._instance.version)
             call = asyncio.create_task(self._call(index), name=f"call {self._call_id(index)}")
             self._calls[index] = call
         self._lease.keep(len(self._calls))

@@ -80,6 +80,7 @@ class OpenTurn:
         "has_applied",
         "instance_id",
         "name",
+        "version",
         "was_late",
     )
 
@@ -88,8 +89,8 @@ class OpenTurn:
         self._live = live
         self._task = task
         self._number = live.begin_turn()
-        origin = live.loaded.origin
-        self.instance_id, self.name = origin.id, origin.name
+        instance = live.loaded
+        self.instance_id, self.name, self.version = instance.id, instance.name, instance.version
         self.began_at = self._since = parts.clock.now()
         self.has_answer = self.has_applied = self.was_late = False
         self.deferred: Deferral | None = None

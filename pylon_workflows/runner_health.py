@@ -3,6 +3,7 @@
 Nothing of this is written: an unavailable runner uses up no retry and changes no instance.
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,6 +46,9 @@ class _Workflow:
         return len(self.failing) >= _FAILING_INSTANCES_UNTIL_DOWN
 
 
+_NOTHING_KNOWN = _Workflow()
+
+
 class RunnerHealth:
     """One runner's state, as told by turns.
 
@@ -52,11 +56,18 @@ class RunnerHealth:
     answered. When several fail with no answer in between the runner is down for that workflow: then one of its
     instances at a time probes it, until there is an answer. Another workflow notices nothing of it: its code may well
     answer. Where the runner is down for all, the first answer to any lets all of them probe at once.
+
+    `own_runners` are the workflows and versions that have runners of their own. A workflow is down when all of its
+    runners are: as long as one may answer, each instance waits alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_runners: Collection[tuple[str, str | None]] = ()) -> None:
+        self._versions: dict[str, list[str]] = {}
+        for name, version in own_runners:
+            if version is not None:
+                self._versions.setdefault(name, []).append(version)
         self._troubles: dict[str, _Trouble] = {}
-        self._workflows: dict[str, _Workflow] = {}
+        self._workflows: dict[str | tuple[str, str], _Workflow] = {}
         self._asked: dict[str, tuple[_Workflow, int, bool]] = {}
         self._answers = 0
         self.recoveries = 0
@@ -66,23 +77,38 @@ class RunnerHealth:
     def is_failing(self, name: str) -> bool:
         """Whether the last turn of this workflow to end, whoever's it was, found no answer."""
         known = self._workflows.get(name)
+        if name in self._versions:
+            return any(each.failing for each in self._runners_of(name))
         return known is not None and bool(known.failing)
 
     def is_down(self, name: str) -> bool:
         """Whether only probes are sent for this workflow."""
         known = self._workflows.get(name)
+        if name in self._versions:
+            return all(each.is_down for each in self._runners_of(name))
         return known is not None and known.is_down
 
     def seconds_until_probe(self, name: str, monotonic: float) -> float:
         """How long to leave a runner alone that is down for this workflow."""
         known = self._workflows.get(name)
+        if name in self._versions:
+            return min(each.probe_at for each in self._runners_of(name)) - monotonic
         return 0.0 if known is None else known.probe_at - monotonic
 
-    def asked(self, instance_id: str, name: str) -> None:
+    def _runners_of(self, name: str) -> Iterator[_Workflow]:
+        """How each of a workflow's runners treats it: the one that has no version to itself, and those that have."""
+        yield self._workflows.get(name, _NOTHING_KNOWN)
+        for version in self._versions[name]:
+            yield self._workflows.get((name, version), _NOTHING_KNOWN)
+
+    def asked(self, instance_id: str, name: str, version: str | None = None) -> None:
         """A turn begins; `answered` or `failed` says how it ends."""
-        workflow = self._workflows.get(name)
+        key: str | tuple[str, str] = name
+        if version is not None and version in self._versions.get(name, ()):
+            key = name, version
+        workflow = self._workflows.get(key)
         if workflow is None:
-            workflow = self._workflows[name] = _Workflow()
+            workflow = self._workflows[key] = _Workflow()
         self._asked[instance_id] = (workflow, workflow.answers, workflow.is_down)
 
     def answered(self, instance_id: str) -> None:
@@ -138,10 +164,10 @@ class RunnerHealth:
     def wait_of(self, instance_id: str, name: str) -> tuple[str, datetime] | None:
         """Why it is put off, and since when; one that was not asked about waits as the others do that found it down."""
         wait = self.waits.get(instance_id)
-        workflow = self._workflows.get(name)
-        if wait is not None or workflow is None or not workflow.is_down:
+        if wait is not None or not self.is_down(name):
             return wait
-        return next((self.waits[other] for other in workflow.failing if other in self.waits), None)
+        failing = self._workflows[name].failing  # those of its other runners have told why themselves
+        return next((self.waits[other] for other in failing if other in self.waits), None)
 
     def has_killed_runner(self, instance_id: str) -> bool:
         """Whether the runner keeps dying on this instance's step while it answers others."""

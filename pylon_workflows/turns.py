@@ -149,7 +149,7 @@ class Turns:
             idempotency_key=idempotency_key(instance),
             timeout_s=timeout / timedelta(seconds=1),
         )
-        self._health.asked(instance.id, instance.name)
+        self._health.asked(instance.id, instance.name, instance.version)
         try:
             await self._runner.take_turn(question, turn.apply)
             if not turn.has_answer:
@@ -175,7 +175,7 @@ class Turns:
         if not self._health.is_failing(name):  # once an outage
             _log.warning("%s: the runner is unavailable, it is asked again and again: %s", instance_id, reason)
         if turn.has_answer:
-            self._health.asked(instance_id, name)  # it has answered, and then it has not
+            self._health.asked(instance_id, name, turn.version)  # it has answered, and then it has not
         delay_s = self._health.failed(instance_id, error, monotonic=self._clock.monotonic(), jitter=self._jitter())
         if self._health.has_killed_runner(instance_id):
             self._health.forget(instance_id)

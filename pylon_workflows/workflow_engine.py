@@ -82,6 +82,7 @@ class WorkflowEngine(EngineCalls):
             settings,
             checks=checks,
             describers=describers if settings.has_discovery else (),
+            own_runners=self._runner.routes if isinstance(self._runner, RoutingRunner) else (),
             jitter=jitter,
         )
         super().__init__(engine, self._access_to(engine, settings, path), settings)

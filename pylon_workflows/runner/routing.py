@@ -1,16 +1,18 @@
 """Several runners as one: each turn goes to the runner of its workflow and version."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
 from typing import Self
 
 from pylon_workflows.canonical_json import checked_text
-from pylon_workflows.errors import RunnerUnavailableError
 from pylon_workflows.ports import Apply, Describer, Runner, Turn
-from runner_protocol.messages import DescribedWorkflow, Description
+from runner_protocol.messages import Defer, DescribedWorkflow, Description
 
 _log = logging.getLogger(__name__)
+
+_NO_RUNNER_PAUSE = timedelta(seconds=5)
 
 Route = tuple[str, str | None]
 """A workflow's name, and one version of it, or None for all that have no route of their own."""
@@ -29,8 +31,8 @@ def parse_route(text: str) -> Route:
 class RoutingRunner:
     """Sends a turn to the runner of its workflow's version, else to that of the workflow, else to the default one.
 
-    Where there is none the runner counts as unavailable: the instance waits, and no retry is used up. Runners that are
-    async context managers are entered and left with this one.
+    Where there is none the turn is deferred, as by a runner that does not know the version. Runners that are async
+    context managers are entered and left with this one.
     Raises InvalidInputError: a route is no name or name@version.
     """
 
@@ -53,6 +55,11 @@ class RoutingRunner:
         await self._resources.aclose()
 
     @property
+    def routes(self) -> Collection[Route]:
+        """The workflows and versions that have runners of their own."""
+        return self._routes.keys()
+
+    @property
     def describers(self) -> Sequence[Describer]:
         """Each runner that can be asked for its workflows; it tells of those whose turns it gets."""
         return [RoutedDescriber(self, runner, runner) for runner in self._runners if isinstance(runner, Describer)]
@@ -67,8 +74,10 @@ class RoutingRunner:
         runner = self.runner_for(turn.workflow, turn.version)
         if runner is None:
             of_version = "" if turn.version is None else f", version {turn.version!r}"
-            raise RunnerUnavailableError(f"no runner is set for the workflow {turn.workflow!r}{of_version}")
-        await runner.take_turn(turn, apply)
+            reason = f"no runner is set for the workflow {turn.workflow!r}{of_version}"
+            await apply((Defer(retry_after=_NO_RUNNER_PAUSE, reason=reason),))
+        else:
+            await runner.take_turn(turn, apply)
 
 
 class RoutedDescriber:

@@ -207,3 +207,48 @@ def test_a_runner_that_was_down_for_all_is_probed_by_all_as_soon_as_it_answers_o
     answer(health, "one-a", name="one")
     assert (health.is_down("one"), health.is_down("two"), health.recoveries) == (False, True, 1)
     assert health.seconds_until_probe("two", 50.0) <= 0
+
+
+class TestAVersionWithARunnerOfItsOwn:
+    """`wf` has three runners: one for version 2, one for version 3, and one for whatever else there is."""
+
+    @pytest.fixture
+    def health(self):
+        return RunnerHealth([("wf", "2"), ("wf", "3"), ("other", None)])
+
+    @staticmethod
+    def fail_three(health, version):
+        for number in range(3):
+            health.asked(f"{version}-{number}", "wf", version)
+            ended(health, f"{version}-{number}")
+
+    def test_the_workflow_is_down_when_all_of_its_runners_are(self, health):
+        for version in ("1", "2", "3"):
+            assert not health.is_down("wf")
+            self.fail_three(health, version)
+        assert health.is_down("wf")
+        assert health.seconds_until_probe("wf", 0.0) > 0
+
+    def test_an_answer_of_one_of_them_ends_that_and_not_the_others_trouble(self, health):
+        for version in ("1", "2", "3"):
+            self.fail_three(health, version)
+        health.asked("2-0", "wf", "2")
+        health.answered("2-0")
+        assert not health.is_down("wf")
+        assert health.is_failing("wf")
+        self.fail_three(health, "2")
+        assert health.is_down("wf")
+
+    def test_versions_that_share_a_runner_share_its_trouble(self, health):
+        for version in ("2", "3"):
+            self.fail_three(health, version)
+        for number, version in enumerate((None, "1", "7")):
+            health.asked(f"wf_{number}", "wf", version)
+            ended(health, f"wf_{number}")
+        assert health.is_down("wf")
+
+    def test_other_workflows_are_down_as_ever(self, health):
+        for number in range(3):
+            health.asked(f"wf_{number}", "other", "2")
+            ended(health, f"wf_{number}")
+        assert health.is_down("other")

@@ -1,12 +1,15 @@
 """Several runners as one: who is asked about what, and who tells of what."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 
-from pylon_workflows import HttpRunner, InvalidInputError, RunnerUnavailableError, WorkflowEngine
+from pylon_workflows import HttpRunner, InvalidInputError, RunnerUnavailableError, WorkflowDefinition, WorkflowEngine
 from pylon_workflows.ports import Turn
 from pylon_workflows.runner.routing import RoutingRunner, parse_route
-from pylon_workflows.testing import MemoryStore, ScriptedRunner, engine_in_memory, script
-from runner_protocol.messages import Complete, DescribedWorkflow, Description
+from pylon_workflows.testing import FakeClock, MemoryStore, ScriptedRunner, engine_in_memory, script, wait_until
+from runner_protocol.messages import Complete, Defer, DescribedWorkflow, Description
 from runner_protocol.strict_json import encode
 from tests.contracts.runner_contract import answer_of
 
@@ -64,12 +67,44 @@ async def test_a_turn_goes_to_the_runner_of_the_version_else_of_the_workflow_els
     assert answer == Complete(output=asked)
 
 
-async def test_where_there_is_no_runner_the_instance_waits_and_no_retry_is_used_up():
+async def test_where_there_is_no_runner_the_turn_is_deferred():
     runner = RoutingRunner(None, {"orders@2": Named("second")})
-    with pytest.raises(RunnerUnavailableError, match=r"^no runner is set for the workflow 'orders', version '1'$"):
-        await answer_of(runner, a_turn("orders", "1"))
-    with pytest.raises(RunnerUnavailableError, match=r"^no runner is set for the workflow 'refunds'$"):
-        await answer_of(runner, a_turn("refunds", None))
+    for turn, reason in (
+        (a_turn("orders", "1"), "no runner is set for the workflow 'orders', version '1'"),
+        (a_turn("refunds", None), "no runner is set for the workflow 'refunds'"),
+    ):
+        assert await answer_of(runner, turn) == Defer(retry_after=timedelta(seconds=5), reason=reason)
+
+
+async def test_the_runner_of_an_old_version_that_is_gone_holds_up_no_start_of_the_new_one():
+    old = ScriptedRunner(
+        lambda _request: RunnerUnavailableError("connection refused"),
+        description=Description(workflows=[DescribedWorkflow(name="orders", version="1")]),
+    )
+    clock, store = FakeClock(), MemoryStore()
+    async with engine_in_memory(old, clock=clock, store=store) as engine:
+        stuck = [await engine.start("orders") for _ in range(50)]
+    new = Named("new runner", ("orders", "2"))
+    asked_before = len(old.requests)
+    async with engine_in_memory(old, runners={"orders@2": new}, clock=clock, store=store) as engine:
+        await wait_until(lambda: len(old.requests) >= asked_before + 50)
+        for _ in range(5):
+            assert await engine.result(await engine.start("orders"), timeout=5) == "new runner"
+        waits = [engine.waiting_for_runner(await engine.get(each)) for each in stuck]
+        assert {wait.reason for wait in waits} == {"the runner is unavailable: connection refused"}
+
+
+async def test_the_default_runner_that_is_gone_is_probed_for_a_workflow_that_it_alone_has():
+    down = ScriptedRunner(lambda _request: RunnerUnavailableError("connection refused"))
+    engine = engine_in_memory(down, runners={"orders@2": Named("second")}, clock=FakeClock())
+    engine.register(WorkflowDefinition("refunds"))
+    async with engine:
+        for _ in range(50):
+            await engine.start("refunds")
+        await wait_until(lambda: len(down.requests) >= 3)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(down.requests) < 10
 
 
 def test_a_route_is_a_name_or_a_name_and_a_version():
