@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from document_blocks import Block, blocks_of, prose_of, text_of
 
+from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
 from pylon_workflows.core.records import MAX_DEPENDENCIES
 from runner_protocol import actions, fields
 from runner_protocol.conformance.cases import load_cases
@@ -134,5 +135,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["a value"] == f"nested {MAX_DEPTH} deep"
     in_groups = f"{actions.MAX_MEMBERS:,}; {actions.MAX_MEMBERS_IN_FLIGHT:,}"
     assert limits["members of a group; at a time"] == in_groups
+    assert limits["the variables of an instance, together"].startswith(f"{MAX_VARS_BYTES >> 10} KiB")
+    logs = f"the first {MAX_LOG_LINES}; the first {MAX_LOG_LENGTH:,} characters"
+    assert limits["log lines of an action; of one line"] == logs
     assert limits["keys in `depends_on`"] == str(MAX_DEPENDENCIES)
     assert limits["a duration"] == f"{MAX_DURATION.days / 365.25:.0f} years"
