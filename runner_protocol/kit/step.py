@@ -108,16 +108,42 @@ async def call_body(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
 async def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return await function(*arguments)
-    output, error = await asyncio.to_thread(_outcome, function, arguments)
+    call = _ThreadCall(function, arguments)
+    try:
+        output, error = await asyncio.to_thread(call.run)
+    except asyncio.CancelledError:
+        call.give_up()
+        raise
     if error is not None:
         raise error
     return await output if inspect.isawaitable(output) else output
 
 
-def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    try:
-        return function(*arguments), None
-    except StopIteration as error:  # a coroutine cannot raise it again
-        return None, RuntimeError(f"the step's function raised StopIteration: {error.value!r}")
-    except BaseException as error:
-        return None, error
+class _ThreadCall:
+    """A call in a thread, which goes on when nobody waits for it any more: a coroutine that it then gives is closed."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._is_given_up = False
+        self._output: Any = None
+
+    def run(self) -> tuple[Any, BaseException | None]:
+        try:
+            self._output = self._function(*self._arguments)
+        except StopIteration as error:  # a coroutine cannot raise it again
+            return None, RuntimeError(f"the step's function raised StopIteration: {error.value!r}")
+        except BaseException as error:
+            return None, error
+        if self._is_given_up:
+            self._close()
+        return self._output, None
+
+    def give_up(self) -> None:
+        self._is_given_up = True
+        self._close()
+
+    def _close(self) -> None:
+        # Both threads may come here, and at once: closing what is closed does nothing.
+        if inspect.iscoroutine(self._output):
+            self._output.close()
