@@ -13,10 +13,11 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
 from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
+from pylon_workflows.histories import history_page, instance_as_of
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.schedule import Schedule, ScheduleOptions, new_schedule
 from pylon_workflows.start_options import StartOptions
-from pylon_workflows.summaries import BulkReceipt, RunnerWait
+from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage, RunnerWait
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
 
@@ -37,9 +38,11 @@ class LocalEngine(EngineParts):
         instance = self._starts.new_instance(name, input_json, options)
         return await self._to_its_end(self._starts.create(instance, has_given_id=options.get("id") is not None))
 
-    async def get(self, instance_id: str) -> Instance:
+    async def get(self, instance_id: str, *, as_of: int | None = None) -> Instance:
         """See `ports.Engine.get`."""
         self._check_running()
+        if as_of is not None:
+            return await instance_as_of(self._store, instance_id, as_of)
         return await self._changes.show(instance_id)
 
     async def list(
@@ -50,9 +53,14 @@ class LocalEngine(EngineParts):
         return await self._store.list(InstanceFilter(**where), after=after, limit=checked_limit(limit))
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
-        """See `ports.Engine.history`."""
+        """All transitions of an instance, in order. Raises UnknownInstanceError."""
         self._check_running()
         return await self._changes.history(instance_id)
+
+    async def history_page(self, instance_id: str, *, after: int = 0, limit: int = MAX_HISTORY_PAGE) -> HistoryPage:
+        """See `ports.Engine.history_page`."""
+        self._check_running()
+        return await history_page(self._store, instance_id, after, limit)
 
     async def send_event(
         self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None

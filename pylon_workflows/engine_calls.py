@@ -8,7 +8,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
-from pylon_workflows.errors import WorkflowCancelledError, WorkflowFailedError
+from pylon_workflows.errors import InvalidInputError, WorkflowCancelledError, WorkflowFailedError
 from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.ownership import bulk_requests, owner_requests
 from pylon_workflows.ownership.access import Access
@@ -16,7 +16,7 @@ from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt
 from pylon_workflows.schedule_calls import ScheduleCalls
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions
-from pylon_workflows.summaries import BulkReceipt, RunnerWait
+from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage, RunnerWait
 from runner_protocol.messages import Action
 
 
@@ -48,9 +48,13 @@ class EngineCalls(ScheduleCalls):
             lambda: owner_requests.start(self._settings, name, input, options),
         )
 
-    async def get(self, instance_id: str) -> Instance:
-        """The instance as it was last committed; one that cannot be read is `blocked`. Raises UnknownInstanceError."""
-        return await self._access.read(lambda source: source.get(instance_id))
+    async def get(self, instance_id: str, *, as_of: int | None = None) -> Instance:
+        """The instance as it was last committed, or at that revision; one that cannot be read is `blocked`.
+
+        Raises:
+            UnknownInstanceError; InvalidInputError: it has no such revision.
+        """
+        return await self._access.read(lambda source: source.get(instance_id, as_of=as_of))
 
     async def list(
         self, *, after: str | None = None, limit: int = MAX_PAGE, **where: Unpack[FilterTerms]
@@ -65,9 +69,27 @@ class EngineCalls(ScheduleCalls):
         """
         return await self._access.read(lambda source: source.list(after=after, limit=limit, **where))
 
-    async def history(self, instance_id: str) -> Sequence[Transition]:
-        """All that has happened to an instance, in order. Raises UnknownInstanceError."""
-        return await self._access.read(lambda source: source.history(instance_id))
+    async def history(self, instance_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Transition]:
+        """What has happened to an instance, in order: all of it, or what follows the revision `after`.
+
+        With a `limit` (at most 1,000) at most so many, and fewer when they are large; see `history_page`.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError.
+        """
+        if limit is not None:
+            return (await self.history_page(instance_id, after=after, limit=limit)).transitions
+        if after < 0:
+            raise InvalidInputError(f"after: must be a revision, from 0, not {after}")
+        return (await self._access.read(lambda source: source.history(instance_id)))[after:]
+
+    async def history_page(self, instance_id: str, *, after: int = 0, limit: int = MAX_HISTORY_PAGE) -> HistoryPage:
+        """A page of an instance's history: what follows the revision `after`, about 4 MiB of it, and the revision.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError; HistoryLimitError: a limit that is not from 1 to 1,000.
+        """
+        return await self._access.read(lambda source: source.history_page(instance_id, after=after, limit=limit))
 
     async def send_event(
         self, instance_id: str, event: str, data: Any = EMPTY, *, event_id: str | None = None

@@ -12,6 +12,7 @@ WorkflowError
 │   │   ├── TooManyRetriesError
 │   │   ├── TagLimitError
 │   │   ├── TooDeepError
+│   │   ├── HistoryLimitError
 │   │   └── ListLimitError
 │   ├── TooLargeError           a value has more bytes than it may
 │   │   ├── InputTooLargeError
@@ -109,6 +110,10 @@ class TagLimitError(InvalidInputError, code="tag-limit"):
 
 class TooDeepError(InvalidInputError, code="too-deep"):
     """A value is nested deeper than 64."""
+
+
+class HistoryLimitError(InvalidInputError, code="history-limit"):
+    """A page of a history has 1 to 1,000 transitions."""
 
 
 class ListLimitError(InvalidInputError, code="list-limit"):

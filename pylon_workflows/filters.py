@@ -7,9 +7,9 @@ from typing import Any, TypedDict
 
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import Status
-from pylon_workflows.errors import InvalidInputError, ListLimitError
+from pylon_workflows.errors import HistoryLimitError, InvalidInputError, ListLimitError
 from pylon_workflows.ids import check_instance_id
-from pylon_workflows.summaries import MAX_PAGE, InstanceSummary
+from pylon_workflows.summaries import MAX_HISTORY_PAGE, MAX_PAGE, InstanceSummary
 from pylon_workflows.tags import checked_tags
 
 
@@ -91,6 +91,13 @@ class InstanceFilter:
 
 
 EVERY_INSTANCE = InstanceFilter()
+
+
+def checked_history_limit(limit: int) -> int:
+    """How many transitions a page has. Raises HistoryLimitError: not from 1 to 1,000."""
+    if not 1 <= limit <= MAX_HISTORY_PAGE:
+        raise HistoryLimitError(f"limit: must be from 1 to {MAX_HISTORY_PAGE}, not {limit}")
+    return limit
 
 
 def checked_limit(limit: int) -> int:

@@ -7,8 +7,10 @@ from typing import Protocol
 from pylon_workflows.core.evolution import evolve, replay
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
-from pylon_workflows.errors import CorruptDatabaseError, UnreadableInstanceError
+from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError, UnreadableInstanceError
+from pylon_workflows.filters import checked_history_limit
 from pylon_workflows.ids import unknown_instance
+from pylon_workflows.summaries import HistoryPage
 
 _FOLDED_AT_A_TIME = 250
 """Transitions, before the event loop may do something else: about a millisecond."""
@@ -19,6 +21,10 @@ History = Sequence[Transition] | CorruptDatabaseError
 
 class Histories(Protocol):
     """Where histories are kept."""
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """See `Store.history_page`."""
+        ...
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, History]:
         """See `Store.histories`."""
@@ -33,6 +39,32 @@ async def history_of(source: Histories, instance_id: str) -> Sequence[Transition
     if isinstance(history, CorruptDatabaseError):
         raise history
     return history
+
+
+async def history_page(source: Histories, instance_id: str, after: int, limit: int) -> HistoryPage:
+    """The transitions that follow a revision.
+
+    Raises:
+        UnknownInstanceError, CorruptDatabaseError; InvalidInputError, HistoryLimitError: no revision, no limit.
+    """
+    if not 0 <= after < 2**63:
+        raise InvalidInputError(f"after: must be a revision, from 0, not {after}")
+    page = await source.history_page(instance_id, after=after, limit=checked_history_limit(limit))
+    if page is None:
+        raise unknown_instance(instance_id)
+    return page
+
+
+async def instance_as_of(source: Histories, instance_id: str, revision: int) -> Instance:
+    """What the instance was at that revision.
+
+    Raises:
+        UnknownInstanceError, CorruptDatabaseError; InvalidInputError: it has no such revision.
+    """
+    history = await history_of(source, instance_id)
+    if not 1 <= revision <= len(history):
+        raise InvalidInputError(f"as_of: must be from 1 to {len(history)}, the revision of {instance_id}")
+    return await folded(instance_id, history[:revision])
 
 
 async def folded(instance_id: str, history: History) -> Instance:

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pylon_workflows.core.instance import Status
+from pylon_workflows.core.transitions import Transition
 
 PARKED = "unreadable: "
 """How the reason begins for which an instance that cannot be read is blocked; no instance's history says so."""
+
+MAX_HISTORY_PAGE = 1_000
+"""How many transitions a page of a history has at most."""
+
+MAX_HISTORY_PAGE_BYTES = 4 * 1024 * 1024
+"""How many bytes, but for a single transition that is larger."""
 
 MAX_PAGE = 200
 """How many instances a page of a list has at most."""
@@ -56,6 +63,20 @@ class ApprovalReceipt:
     """A decision that counts; a duplicate is the same as the one made before, and changed nothing."""
 
     is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPage:
+    """Some of an instance's transitions: those that follow the revision `after`, of `revision` in all."""
+
+    after: int
+    transitions: Sequence[Transition]
+    revision: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether none follows."""
+        return self.after + len(self.transitions) >= self.revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

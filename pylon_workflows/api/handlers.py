@@ -4,19 +4,21 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, read_body
-from pylon_workflows.api.queries import bulk_terms, list_query, next_page
+from pylon_workflows.api.queries import bulk_terms, limit_of, list_query, next_page, revision_of
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.schedule_handlers import ScheduleHandlers
 from pylon_workflows.api.schemas import ApprovalRequest, BulkRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.errors import HistoryLimitError, InvalidInputError
 from pylon_workflows.ids import check_possible_id
+from pylon_workflows.ports import MAX_HISTORY_PAGE
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
@@ -77,15 +79,24 @@ class Handlers(ScheduleHandlers):
         return response
 
     async def get(self, request: Request) -> Response:
-        """An instance."""
-        instance = await self._engine.get(_instance_id(request))
-        write = partial(views.instance_json, wait=self._engine.waiting_for_runner(instance))
+        """An instance, as it is or as it was at a revision."""
+        as_of = revision_of(request, "as_of")
+        instance = await self._engine.get(_instance_id(request), as_of=as_of)
+        wait = self._engine.waiting_for_runner(instance) if as_of is None else None
+        write = partial(views.instance_json, wait=wait)
         return json_response(await _written(write, instance, len(instance.records)))
 
     async def history(self, request: Request) -> Response:
-        """All transitions of an instance."""
-        history = await self._engine.history(_instance_id(request))
-        return json_response(await _written(views.history_json, history, len(history)))
+        """A page of an instance's transitions; the header Link names the next one, if there is one."""
+        limit = limit_of(request, most=MAX_HISTORY_PAGE, refusal=HistoryLimitError)
+        after = revision_of(request, "after") or 0
+        page = await self._engine.history_page(_instance_id(request), after=after, limit=limit)
+        write = partial(views.history_json, after=after)
+        response = json_response(await _written(write, page.transitions, len(page.transitions)))
+        if not page.is_last:
+            query = urlencode({"limit": limit, "after": after + len(page.transitions)})
+            response.headers["link"] = f'<?{query}>; rel="next"'
+        return response
 
     async def send_event(self, request: Request) -> Response:
         """Accept an event, once per event id."""

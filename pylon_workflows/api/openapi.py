@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pylon_workflows.api import schedule_shapes, schemas
-from pylon_workflows.ports import MAX_PAGE
+from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
 _IN_PATH = re.compile(r"{(\w+)}")
@@ -93,10 +93,20 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("/healthz", "get"): Operation(summary="Whether the engine takes work", answers={200: schemas.HealthAnswer}),
     ("/openapi.json", "get"): Operation(summary="This document", answers={200: None}),
-    ("/{id}", "get"): Operation(summary="An instance", answers={200: schemas.InstanceAnswer}),
+    ("/{id}", "get"): Operation(
+        summary="An instance, as it is or as it was at a revision",
+        answers={200: schemas.InstanceAnswer},
+        query={"as_of": {"type": "integer", "minimum": 1, "description": "a revision of the instance"}},
+    ),
     ("/{id}", "delete"): Operation(summary="Delete a finished instance", answers={204: None}),
     ("/{id}/history", "get"): Operation(
-        summary="All transitions of an instance, in order", answers={200: schemas.TransitionAnswer}, is_list=True
+        summary="The transitions of an instance, in order; the header Link names the next page",
+        answers={200: schemas.TransitionAnswer},
+        is_list=True,
+        query={
+            "after": {"type": "integer", "minimum": 0, "description": "the revision that ended the page before"},
+            "limit": {"type": "integer", "minimum": 1, "maximum": MAX_HISTORY_PAGE, "default": MAX_HISTORY_PAGE},
+        },
     ),
     ("/{id}/event", "post"): Operation(
         summary="Send an event, accepted once per event id",

@@ -19,6 +19,7 @@ from runner_protocol.fields import parse_timestamp
 STATUS_WORDS = {"waiting": WAITING, **{status.value: (status,) for status in Status}}
 """The words that a list is filtered by. `waiting` means every kind of waiting."""
 
+_REVISION = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FILTERS = ("status", "name", "tag", "started_after", "started_before", "parent_id")
 
@@ -53,6 +54,14 @@ def limit_of(request: Request, *, most: int, refusal: type[InvalidInputError]) -
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
         raise refusal(f"limit: {text[:40]!r} is no number from 1 to {most}")
     return int(text)
+
+
+def revision_of(request: Request, name: str) -> int | None:
+    """The parameter that is a revision, or None. Raises InvalidInputError."""
+    text = one_parameter(request, name)
+    if text is not None and not _REVISION.fullmatch(text):
+        raise InvalidInputError(f"{name}: {text[:40]!r} is no revision")
+    return None if text is None else int(text)
 
 
 def statuses_of(word: str) -> tuple[Status, ...]:

@@ -2,20 +2,19 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
 
 from pylon_workflows.core.children import Child
 from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import ApprovalWait, Instance, Status
 from pylon_workflows.core.notes import Progress
-from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary, RunnerWait
 from pylon_workflows.schedule import Schedule
 from pylon_workflows.summaries import BulkReceipt
+from pylon_workflows.transition_json import transition_json
 from pylon_workflows.turn_request import record_json
 from runner_protocol.fields import format_timestamp
 from runner_protocol.strict_json import encode_parsed
@@ -85,9 +84,9 @@ def bulk_json(receipt: BulkReceipt) -> bytes:
     return encode_parsed(asdict(receipt))
 
 
-def history_json(history: Sequence[Transition]) -> bytes:
-    """All transitions: `revision` (from 1), `type` (the class in snake case), `at` and the fields of each."""
-    return _array(_transition(revision, transition) for revision, transition in enumerate(history, 1))
+def history_json(history: Sequence[Transition], *, after: int = 0) -> bytes:
+    """Transitions, those that follow a revision, as `transition_json` writes them."""
+    return _array(transition_json(revision, transition) for revision, transition in enumerate(history, after + 1))
 
 
 def definitions_json(definitions: Iterable[WorkflowDefinition]) -> bytes:
@@ -208,29 +207,6 @@ def _common(instance: Instance | InstanceSummary) -> dict[str, bytes]:
         "parent_id": encode_parsed(instance.parent_id),
         "tags": encode_parsed(dict(instance.tags)),
     }
-
-
-def _transition(revision: int, transition: Transition) -> bytes:
-    members = {
-        "revision": encode_parsed(revision),
-        "type": encode_parsed(_CAPITAL.sub("_", type(transition).__name__).lower()),
-    }
-    members.update(_member(item.name, getattr(transition, item.name)) for item in fields(transition))
-    return _object(members)
-
-
-def _member(name: str, value: Any) -> tuple[str, bytes]:
-    match value:
-        case bytes():
-            return name.removesuffix("_json"), value
-        case datetime():
-            return name, _time(value)
-        case timedelta():
-            return f"{name}_s", encode_parsed(_seconds(value))
-        case RetryPolicy():
-            return name, _object(dict(_member(item.name, getattr(value, item.name)) for item in fields(value)))
-        case _:
-            return name.removesuffix("_json"), encode_parsed(value)
 
 
 def _object(members: dict[str, bytes]) -> bytes:

@@ -49,6 +49,17 @@ def path_of(instance_id: str, *more: str) -> str:
     return "".join(f"/{quote(part, safe='')}" for part in (instance_id, *more))
 
 
+def history_of(client: Client, instance_id: str, after: int = 0) -> list[Any]:
+    """An instance's history, what follows a revision, through all its pages."""
+    query: str | None = f"after={after}"
+    entries: list[Any] = []
+    while query is not None:
+        reply = client.call("GET", f"{path_of(instance_id, 'history')}?{query}")
+        entries += reply.value
+        query = reply.next_query
+    return entries
+
+
 def json_argument(text: str, option: str) -> Any:
     """The JSON that an option gives, in `@FILE` or on standard input too. Raises click.BadParameter."""
     try:

@@ -10,10 +10,10 @@ import click
 
 from pylon_workflows.cli.bulk import cancel, resume
 from pylon_workflows.cli.client import Client
-from pylon_workflows.cli.client_command import client_command, json_argument, path_of, say
+from pylon_workflows.cli.client_command import client_command, history_of, json_argument, path_of, say
 from pylon_workflows.cli.filter_options import filter_options, tags_of
 from pylon_workflows.cli.output import print_json, print_line, print_table
-from pylon_workflows.cli.timeline import compact, length, situation, timeline
+from pylon_workflows.cli.timeline import compact, length, rows_of, situation, timeline
 from pylon_workflows.ports import MAX_PAGE
 from runner_protocol.strict_json import encode_parsed
 
@@ -57,7 +57,7 @@ def list_instances(client: Client, as_json: bool, *, where: dict[str, Any], limi
 def show(client: Client, as_json: bool, *, id: str) -> None:
     """Show an instance: its steps, retries and waits as they came."""
     instance = client.call("GET", path_of(id)).value
-    history = client.call("GET", path_of(id, "history")).value
+    history = history_of(client, id)
     if as_json:
         print_json({**instance, "history": history})
         return
@@ -81,6 +81,29 @@ def show(client: Client, as_json: bool, *, id: str) -> None:
         print_line(now)
     if instance["status"] == "blocked":
         print_line(f"when that is mended: pylon-workflows resume {instance['id']}")
+
+
+@client_command("history")
+@click.argument("id")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only what follows this revision.")
+def history(client: Client, as_json: bool, *, id: str, after: int) -> None:
+    """Show all that has happened to the instance ID, a line a transition."""
+    if as_json:
+        print_json(history_of(client, id, after))
+        return
+    rows = [
+        [
+            str(entry["revision"]),
+            entry["at"],
+            row.what,
+            row.name,
+            "" if row.took_s is None else length(row.took_s),
+            row.detail,
+        ]
+        for entry, row in rows_of(history_of(client, id))
+        if entry["revision"] > after
+    ]
+    print_table(["REVISION", "AT", "WHAT", "NAME", "TOOK", ""], rows)
 
 
 @client_command("start")
@@ -146,7 +169,7 @@ def delete(client: Client, as_json: bool, *, id: str) -> None:
     say({"deleted": True}, f"deleted {id}", as_json=as_json)
 
 
-CLIENT_COMMANDS = (list_instances, show, start, send_event, cancel, resume, delete)
+CLIENT_COMMANDS = (list_instances, show, history, start, send_event, cancel, resume, delete)
 
 
 def _finished(client: Client, instance_id: str) -> Any:

@@ -23,22 +23,25 @@ class Row:
 
 
 def timeline(history: Sequence[Json]) -> list[Row]:
-    """The rows of a history as `GET /{id}/history` answers it; kinds that this release does not know stay readable."""
+    """The rows of a history as `GET /{id}/history` answers it, but for those that tell a reader nothing."""
+    return [row for entry, row in rows_of(history) if entry["type"] != "run_started"]
+
+
+def rows_of(history: Sequence[Json]) -> list[tuple[Json, Row]]:
+    """Each transition of a history, and its row; kinds that this release does not know stay readable."""
     if not history:
         return []
     begin = _time(history[0]["at"])
-    rows = []
+    rows: list[tuple[Json, Row]] = []
     group: Json = {}
     for entry in history:
-        if entry["type"] == "run_started":
-            continue
         if entry["type"] == "group_started":
             group = entry
         elif entry["type"].startswith("member_"):
             entry = {**entry, "name": _member(group, entry["index"])}  # noqa: PLW2901  the same, by its name
         what, name, took_s, detail = _DESCRIBED.get(entry["type"], _unknown)(entry, history)
         offset_s = (_time(entry["at"]) - begin).total_seconds()
-        rows.append(Row(offset_s=offset_s, what=what, name=name, took_s=took_s, detail=detail))
+        rows.append((entry, Row(offset_s=offset_s, what=what, name=name, took_s=took_s, detail=detail)))
     return rows
 
 
@@ -175,7 +178,7 @@ def _child(entry: Json, _history: Sequence[Json]) -> Described:
 
 
 def _child_done(entry: Json, _history: Sequence[Json]) -> Described:
-    came_of_it = entry["error"] or compact(entry["output"])
+    came_of_it = entry["error"] or compact(entry.get("output"))
     return f"child {entry['status']}", entry["key"], _since(entry["started_at"], entry["at"]), came_of_it
 
 

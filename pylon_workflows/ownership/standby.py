@@ -17,10 +17,10 @@ from pylon_workflows.errors import (
     UnreadableInstanceError,
 )
 from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit
-from pylon_workflows.histories import folded, history_of
+from pylon_workflows.histories import folded, history_of, history_page, instance_as_of
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
-from pylon_workflows.ports import MAX_PAGE, InstanceSummary
+from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, HistoryPage, InstanceSummary
 from pylon_workflows.schedule import Schedule, unknown_schedule
 from pylon_workflows.waiters import Waiters
 
@@ -42,6 +42,10 @@ class FileReads(Protocol):
 
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store.histories`."""
+        ...
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """See `Store.history_page`."""
         ...
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
@@ -116,11 +120,17 @@ class Standby:
             return True
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
-        """See `ports.Engine.history`."""
+        """All transitions of an instance, in order. Raises UnknownInstanceError."""
         return await history_of(self._reads, instance_id)
 
-    async def get(self, instance_id: str) -> Instance:
+    async def history_page(self, instance_id: str, *, after: int = 0, limit: int = MAX_HISTORY_PAGE) -> HistoryPage:
+        """See `ports.Engine.history_page`."""
+        return await history_page(self._reads, instance_id, after, limit)
+
+    async def get(self, instance_id: str, *, as_of: int | None = None) -> Instance:
         """See `ports.Engine.get`; one that cannot be read is shown as far as its row tells, as the owner does."""
+        if as_of is not None:
+            return await instance_as_of(self._reads, instance_id, as_of)
         try:
             return await self._read(instance_id)
         except UnreadableInstanceError as error:

@@ -7,10 +7,12 @@ from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.schedule_store import ScheduleStore
 from pylon_workflows.ports.store import Store, Write
 from pylon_workflows.summaries import (
+    MAX_HISTORY_PAGE,
     MAX_PAGE,
     PARKED,
     ApprovalReceipt,
     EventReceipt,
+    HistoryPage,
     InstanceSummary,
     RunnerWait,
     Started,
@@ -18,6 +20,7 @@ from pylon_workflows.summaries import (
 
 __all__ = [
     "EMPTY",
+    "MAX_HISTORY_PAGE",
     "MAX_PAGE",
     "PARKED",
     "Apply",
@@ -26,6 +29,7 @@ __all__ = [
     "Describer",
     "Engine",
     "EventReceipt",
+    "HistoryPage",
     "InstanceSummary",
     "Role",
     "Runner",

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol, Unpack
 
 from pylon_workflows.core.instance import Instance, Status
-from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
 from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.schedule import Schedule, ScheduleOptions
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import (
+    MAX_HISTORY_PAGE,
     MAX_PAGE,
     ApprovalReceipt,
     BulkReceipt,
     EventReceipt,
+    HistoryPage,
     InstanceSummary,
     RunnerWait,
     Started,
@@ -44,8 +45,13 @@ class Engine(Protocol):
         """
         ...
 
-    async def get(self, instance_id: str) -> Instance:
-        """The instance; one that cannot be read is `blocked` and has no records. Raises UnknownInstanceError."""
+    async def get(self, instance_id: str, *, as_of: int | None = None) -> Instance:
+        """The instance, as it is or as it was at a revision; one that cannot be read is `blocked` and has no records.
+
+        Raises:
+            UnknownInstanceError; InvalidInputError: there is no such revision; UnreadableInstanceError: none can be
+            told from what cannot be read.
+        """
         ...
 
     async def list(
@@ -124,8 +130,12 @@ class Engine(Protocol):
         """Delete an instance that has finished or is parked. Raises UnknownInstanceError, InstanceNotFinishedError."""
         ...
 
-    async def history(self, instance_id: str) -> Sequence[Transition]:
-        """All transitions of an instance, in order. Raises UnknownInstanceError."""
+    async def history_page(self, instance_id: str, *, after: int = 0, limit: int = MAX_HISTORY_PAGE) -> HistoryPage:
+        """The transitions of an instance that follow a revision: as many as asked for, or fewer that are large.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError; HistoryLimitError: a limit that is not from 1 to 1,000.
+        """
         ...
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:

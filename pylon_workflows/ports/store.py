@@ -11,7 +11,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports.schedule_store import ScheduleStore
-from pylon_workflows.summaries import MAX_PAGE, InstanceSummary
+from pylon_workflows.summaries import MAX_PAGE, HistoryPage, InstanceSummary
 
 T = TypeVar("T")
 
@@ -99,6 +99,14 @@ class Store(Protocol):
         """The whole history of each instance, in order; unknown ids are left out.
 
         One whose rows cannot be read or are not all there is an UnreadableInstanceError.
+        """
+        ...
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """At most so many transitions that follow a revision, about 4 MiB or one of them; None for an unknown id.
+
+        Raises:
+            UnreadableInstanceError: a row of these cannot be read, or is not there.
         """
         ...
 

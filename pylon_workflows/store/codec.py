@@ -206,9 +206,14 @@ def decode_history(
     return history
 
 
-def decode_rows(instance_id: str, rows: Iterable[tuple[int, str, int, str, bytes | None]]) -> Iterator[Transition]:
-    """Like `decode_history`, one by one, to let other work go on in between; `check_revision` is to follow."""
-    for expected, (number, name, at, body, payload) in enumerate(rows, 1):
+def decode_rows(
+    instance_id: str, rows: Iterable[tuple[int, str, int, str, bytes | None]], *, first: int = 1
+) -> Iterator[Transition]:
+    """Like `decode_history`, one by one, to let other work go on in between; `check_revision` is to follow.
+
+    `first` is the revision with which the rows begin.
+    """
+    for expected, (number, name, at, body, payload) in enumerate(rows, first):
         if number != expected:
             raise UnreadableInstanceError(f"instance {instance_id}: its history has no revision {expected}")
         try:

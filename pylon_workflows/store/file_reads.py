@@ -8,7 +8,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
-from pylon_workflows.ports import MAX_PAGE, InstanceSummary
+from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary
 from pylon_workflows.schedule import Schedule
 from pylon_workflows.store import migrations, reads, schedule_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
@@ -65,6 +65,10 @@ class SqliteFileReads:
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store.histories`."""
         return await reads.histories(self._histories, instance_ids)
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """See `Store.history_page`."""
+        return await reads.history_page(self._histories, instance_id, after=after, limit=limit)
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
         """See `Store.summary`."""

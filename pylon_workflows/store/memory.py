@@ -12,7 +12,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
-from pylon_workflows.ports import MAX_PAGE, PARKED, InstanceSummary, Write
+from pylon_workflows.ports import MAX_PAGE, PARKED, HistoryPage, InstanceSummary, Write
 from pylon_workflows.store.memory_schedules import MemorySchedules
 
 _T = TypeVar("_T")
@@ -126,6 +126,15 @@ class MemoryStore:
         """See `Store`."""
         self._check_open()
         return {stored.summary.id: list(stored.history) for stored in self._those(instance_ids)}
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """See `Store`; a page goes by the number of transitions alone."""
+        self._check_open()
+        found = self._instances.get(instance_id)
+        if found is None:
+            return None
+        page = found.history[after : after + limit]
+        return HistoryPage(after=after, transitions=page, revision=len(found.history))
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
         """See `Store`."""

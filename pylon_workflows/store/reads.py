@@ -24,12 +24,13 @@ from pylon_workflows.core.instance import FINISHED, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnreadableInstanceError
 from pylon_workflows.filters import InstanceFilter
-from pylon_workflows.ports import PARKED, InstanceSummary
+from pylon_workflows.ports import PARKED, HistoryPage, InstanceSummary
 from pylon_workflows.store import lists
 from pylon_workflows.store.codec import check_revision, decode_rows, to_microseconds
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.rows import DEFINITION, SUMMARY_COLUMNS, summary_from
+from pylon_workflows.summaries import MAX_HISTORY_PAGE_BYTES
 
 Rows = Sequence[Any]
 
@@ -86,6 +87,15 @@ SELECT id FROM instances WHERE key > ? AND key <= ? AND (
     OR {" OR ".join(f"typeof({name}) NOT IN ('integer', 'null')" for name in _TIMES)}
     OR {" OR ".join(f"{name} NOT BETWEEN {_FIRST_TIME} AND {_LAST_TIME}" for name in (*_TIMES, "created_at"))}
 ) ORDER BY key
+"""
+SIZES = """
+SELECT instances.revision, history.revision, length(body) + coalesce(length(payload), 0)
+FROM instances LEFT JOIN history ON instance = key AND history.revision > ?2
+WHERE id = ?1 ORDER BY history.revision LIMIT ?3
+"""
+PAGE = """
+SELECT revision, type, at, body, payload FROM history
+WHERE instance = (SELECT key FROM instances WHERE id = ?1) AND revision > ?2 AND revision <= ?3 ORDER BY revision
 """
 HISTORIES = """
 SELECT instances.id, instances.revision, history.revision, history.type, at, body, payload
@@ -147,6 +157,27 @@ async def suspects(reader: Reader) -> AsyncIterator[str]:
         for instance_id in await reader.ids(SUSPECTS, (first, first + _INSPECTED_AT_A_TIME)):
             yield instance_id
         first += _INSPECTED_AT_A_TIME
+
+
+async def history_page(reader: Reader, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+    """`Store.history_page`: first how large the rows are, then as many as may be."""
+    sizes = await reader.rows(SIZES, (instance_id, after, limit))
+    if not sizes:
+        return None
+    last, total = after, 0
+    for _, number, size in sizes:
+        total += size or 0
+        if number is not None and (last == after or total <= MAX_HISTORY_PAGE_BYTES):
+            last = number
+    rows = [] if last == after else await reader.rows(PAGE, (instance_id, after, last))
+    try:
+        transitions = list(decode_rows(instance_id, rows, first=after + 1))
+    except TypeError as error:
+        raise UnreadableInstanceError(f"instance {instance_id}: a revision is no number") from error
+    revision = sizes[0][0]
+    if len(transitions) != last - after or type(revision) is not int:
+        raise UnreadableInstanceError(f"instance {instance_id}: its history is not whole after revision {after}")
+    return HistoryPage(after=after, transitions=transitions, revision=revision)
 
 
 async def histories(

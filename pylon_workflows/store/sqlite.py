@@ -12,7 +12,7 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
-from pylon_workflows.ports import MAX_PAGE, InstanceSummary, Write
+from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, Write
 from pylon_workflows.store import disk, migrations, reads, schedule_rows, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
@@ -190,6 +190,10 @@ class SqliteStore:
     async def histories(self, instance_ids: Sequence[str]) -> Mapping[str, Sequence[Transition] | CorruptDatabaseError]:
         """See `Store`."""
         return await reads.histories(self._histories, instance_ids)
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """See `Store`."""
+        return await reads.history_page(self._histories, instance_id, after=after, limit=limit)
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
         """See `Store`."""

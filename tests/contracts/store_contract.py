@@ -240,6 +240,16 @@ class StoreContract(ABC):
         assert set(found) == set(ids)
         assert all(history[0].id == owner and len(history) == 1 for owner, history in found.items())
 
+    async def test_a_history_comes_in_pages_each_with_the_revision_of_all(self, store):
+        instance = await self.stored(store, new_instance(), *EVERY_KIND)
+        whole = [instance.origin, *EVERY_KIND]
+        for after, limit in ((0, 1000), (0, 1), (3, 4), (len(whole) - 1, 9), (len(whole), 9), (2**63 - 1, 9)):
+            page = await store.history_page("wf_1", after=after, limit=limit)
+            assert (page.after, page.revision) == (after, len(whole))
+            assert list(page.transitions) == whole[after : after + limit]
+            assert page.is_last == (after + limit >= len(whole))
+        assert await store.history_page("wf_9", after=0, limit=9) is None
+
     async def test_the_summary_is_the_state_that_was_appended_last(self, store):
         instance = await self.stored(store, new_instance(version="7"), RUN_STARTED, succeeded(0))
         await store.append(

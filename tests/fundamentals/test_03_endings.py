@@ -123,6 +123,17 @@ async def test_everything_that_happened_can_be_read():
     assert happened == ["InstanceStarted", "RunStarted", "StepSucceeded", "InstanceCompleted"]
 
 
+async def test_an_instance_can_be_seen_as_it_was():
+    """`get(as_of=...)` folds the history up to a revision; `history` tells what followed it."""
+    async with an_engine(StepComplete(step_name="charge"), StepComplete(step_name="mail"), Complete()) as engine:
+        instance_id = await engine.start("order")
+        revision = (await engine.wait(instance_id)).revision
+        then = await engine.get(instance_id, as_of=revision - 2)
+        assert (then.status, [step.name for step in then.steps]) == (Status.RUNNING, ["charge"])
+        happened = [type(each).__name__ for each in await engine.history(instance_id, after=then.revision)]
+    assert happened == ["StepSucceeded", "InstanceCompleted"]
+
+
 async def test_a_finished_instance_can_be_deleted():
     """`delete` forgets a finished instance with its history; its id and key are free again."""
     async with an_engine() as engine:

@@ -13,6 +13,7 @@ from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.store.codec import decode_history, encode
+from pylon_workflows.transition_json import HistoryFormatError, transition_from, transition_json
 from runner_protocol import strict_json
 from runner_protocol.durations import MAX_DURATION
 
@@ -51,6 +52,30 @@ def transitions_of(kind: type) -> st.SearchStrategy[Any]:
 def test_every_transition_comes_back_equal(kind: type, data: st.DataObject) -> None:
     transition = data.draw(transitions_of(kind))
     assert decode_history("wf_1", [(1, *encode(transition))], revision=1) == [transition]
+
+
+@pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)
+@given(data=st.data(), revision=st.integers(1, 10**6))
+def test_every_transition_comes_back_equal_from_its_json(kind: type, data: st.DataObject, revision: int) -> None:
+    transition = data.draw(transitions_of(kind))
+    value = strict_json.parse(transition_json(revision, transition))
+    assert transition_from(value) == (revision, transition)
+    assert transition_json(revision, transition_from(value)[1]) == transition_json(revision, transition)
+
+
+@pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_a_transition_of_other_json_is_refused_or_is_one(kind: type, data: st.DataObject) -> None:
+    value = strict_json.parse(transition_json(1, data.draw(transitions_of(kind))))
+    name = data.draw(st.sampled_from(sorted(value)))
+    value[name] = data.draw(st.none() | st.text(max_size=5) | st.integers() | st.booleans() | st.just({}))
+    try:
+        _, found = transition_from(value)
+    except HistoryFormatError as error:
+        assert str(error).startswith(name)
+    else:
+        assert type(found) in get_args(Transition)
+        assert encode(found)
 
 
 @pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)

@@ -119,6 +119,11 @@ IN_PYTHON: dict[str, tuple[Call, Call, type[errors.WorkflowError]]] = {
         lambda engine: engine.start("w", id="i" * 129),
         errors.InvalidIdError,
     ),
+    "page of a history": (
+        lambda engine: engine.history_page("there", limit=1000),
+        lambda engine: engine.history_page("there", limit=1001),
+        errors.HistoryLimitError,
+    ),
     "page of a list": (
         lambda engine: engine.list(limit=200),
         lambda engine: engine.list(limit=201),

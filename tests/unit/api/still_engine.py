@@ -48,4 +48,4 @@ class TroubledEngine:
         raise self.trouble
 
     start_or_find = get = list = send_event = cancel = resume = advance = delete = _raise
-    history = definitions = save_definition = _raise
+    history_page = definitions = save_definition = _raise

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from local_server import LocalServer, Run
 
+from pylon_workflows.api import handlers
 from pylon_workflows.cli import bulk, commands
 
 
@@ -287,6 +288,27 @@ class TestTokens:
             result = run("list", *more, url=server.url)
             assert result.exit_code == 1
             assert "PYLON_WORKFLOW_TOKEN" in result.stderr
+
+
+class TestHistory:
+    def test_it_is_a_line_a_transition(self, run: Run, server: LocalServer) -> None:
+        instance_id = ended(server, "echo")
+        titles, first, *rest = run("history", instance_id, url=server.url).output.splitlines()
+        assert titles.split() == ["REVISION", "AT", "WHAT", "NAME", "TOOK"]
+        assert (first.split()[0], first.split()[2:4]) == ("1", ["started", "echo"])
+        assert [line.split()[0] for line in rest] == ["2", "3"]
+        (last,) = run("history", instance_id, "--after", "2", url=server.url).output.splitlines()[1:]
+        assert last.split() == rest[1].split()
+
+    def test_it_prints_json_through_all_pages(
+        self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        instance_id = ended(server, "echo")
+        monkeypatch.setattr(handlers, "MAX_HISTORY_PAGE", 1)
+        history = json.loads(run("history", instance_id, "--json", url=server.url).output)
+        assert [entry["type"] for entry in history] == ["instance_started", "run_started", "instance_completed"]
+        assert json.loads(run("history", instance_id, "--json", "--after", "2", url=server.url).output) == history[2:]
+        assert json.loads(run("show", instance_id, "--json", url=server.url).output)["history"] == history
 
 
 class TestMany:

@@ -64,6 +64,8 @@ async def test_a_standby_does_all_that_an_owner_does(path):
         await standby.apply("order-1", Complete(output=7))
         assert await asyncio.wait_for(waiting, 10) == 7
         assert type((await standby.history("order-1"))[0]).__name__ == "InstanceStarted"
+        assert [type(each).__name__ for each in await standby.history("order-1", after=1, limit=1)] == ["EventReceived"]
+        assert (await standby.get("order-1", as_of=1)).status is Status.PENDING
         soon = datetime.now(UTC) + timedelta(days=1, microseconds=7)
         other = await standby.start("order", tags={"a": "ü"}, at=soon, parent_id="order-1")
         for engine in (owner.engine, standby):
@@ -137,6 +139,10 @@ REFUSED = {
     "cancel of nothing said": lambda engine: engine.cancel_many(),
     "resume of running ones": lambda engine: engine.resume_many(statuses=[Status.RUNNING]),
     "page too long": lambda engine: engine.list(limit=201),
+    "page of a history of nobody": lambda engine: engine.history_page("nobody"),
+    "page of a history that is too long": lambda engine: engine.history_page("there", limit=1001),
+    "revision that is none": lambda engine: engine.history_page("there", after=-1),
+    "revision that is not yet": lambda engine: engine.get("there", as_of=99),
     "history of nobody": lambda engine: engine.history("nobody"),
 }
 
