@@ -33,7 +33,10 @@ def changed(store, statement):
 async def test_a_page_ends_before_it_is_too_large_and_has_one_transition_at_least(store, monkeypatch):
     monkeypatch.setattr(reads, "MAX_HISTORY_PAGE_BYTES", 3_000)
     await stored(
-        store, RUN_STARTED, *(succeeded(n, b'"%b"' % (b"x" * 1000)) for n in range(4)), succeeded(4, b'"%b"' % (b"x" * 9000))
+        store,
+        RUN_STARTED,
+        *(succeeded(n, b'"%b"' % (b"x" * 1000)) for n in range(4)),
+        succeeded(4, b'"%b"' % (b"x" * 9000)),
     )
     sizes, last = [], 0
     while last < 7:
