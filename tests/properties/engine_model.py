@@ -9,15 +9,32 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from runner_protocol.messages import Action, Complete, Defer, Diverged, Fail, Sleep, StepComplete, WaitEvent
+from runner_protocol.fields import format_timestamp
+from runner_protocol.messages import (
+    Action,
+    Approval,
+    Complete,
+    ContinueAsNew,
+    Defer,
+    Diverged,
+    Fail,
+    Sleep,
+    StepComplete,
+    StepSkip,
+    WaitEvent,
+)
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 4.0
 SLEEPS = {"0s": 0.0, "300ms": 0.3, "2s": 2.0, "1h": 3600.0}
 FINISHED = ("completed", "failed", "cancelled")
 
 
-class DuplicateKeyError(Exception):
-    """The runner named a key that is recorded already: its answer is malformed."""
+class MalformedError(Exception):
+    """The action does not fit: the sentence is what the failed attempt says."""
+
+
+class ConflictError(Exception):
+    """There is no such gate to decide about, or it was decided otherwise."""
 
 
 @dataclass
@@ -36,11 +53,16 @@ class ModelInstance:
     max_retries: int
     status: str = "pending"
     is_started: bool = False
+    run: int = 1
+    run_input: Any = None
+    vars: dict[str, Any] = field(default_factory=dict)
+    run_vars: dict[str, Any] = field(default_factory=dict)
     revision: int = 1
     step: int = 0
     failures_here: int = 0
     due_at: datetime | None = None
     wait: tuple[str, str] | None = None
+    gate: tuple[str, str] | None = None
     records: list[tuple[Any, ...]] = field(default_factory=list)
     inbox: list[tuple[str, Any]] = field(default_factory=list)
     event_ids: set[str] = field(default_factory=set)
@@ -54,8 +76,12 @@ class ModelInstance:
     kept_until: float | None = None
     overdue_since: float | None = None
 
+    def __post_init__(self) -> None:
+        self.run_input = self.input
+
     def copy(self) -> "ModelInstance":
         copied = copy.copy(self)
+        copied.vars = dict(self.vars)
         copied.records, copied.inbox, copied.event_ids = self.records[:], self.inbox[:], set(self.event_ids)
         return copied
 
@@ -67,11 +93,60 @@ class ModelInstance:
     def is_runnable(self) -> bool:
         return self.due_at is None and self.status in ("pending", "running")
 
-    def answer(self, action: Action, now: datetime) -> bool:
-        """The runner answered an open turn. Raises DuplicateKeyError, and has changed nothing then."""
-        if not self.is_runnable or isinstance(action, Defer):
+    def answer_all(self, actions: list[Action], now: datetime, most_records: int) -> Defer | None:
+        """The runner answered an open turn with these, one after the other; the wish to be asked later, if it has one.
+
+        What suspends or ends the instance, or its run, ends the answer, and so does an action that does not fit.
+        """
+        run = self.run
+        for number, action in enumerate(actions):
+            if isinstance(action, Defer):
+                return action
+            if number and len(self.records) >= most_records:
+                self.block()
+                return None
+            try:
+                self.answer(action, now, goes_on=number > 0)
+            except MalformedError as error:
+                self.answer(Fail(error=f"malformed-answer: {error}"), now, goes_on=number > 0)
+                return None
+            if self.status != "running" or self.run != run:
+                return None
+        return None
+
+    def answer(self, action: Action, now: datetime, *, goes_on: bool = False) -> bool:
+        """The runner answered an open turn. Raises MalformedError, and has changed nothing then."""
+        is_awaited = self.status in ("pending", "running") if goes_on else self.is_runnable
+        if not is_awaited or isinstance(action, Defer):
             return False
+        if self.due_at is not None and isinstance(action, Sleep | WaitEvent | Approval):
+            raise MalformedError(
+                f"action: {action.action!r} suspends the workflow after a failure that is to be retried"
+            )
+        self._apply(action, now)
+        if not isinstance(action, Diverged):
+            self.vars = {**self.vars, **(action.vars or {})}
+            for name in action.unset or ():
+                self.vars.pop(name, None)
+        if isinstance(action, ContinueAsNew):
+            self.run_vars = dict(self.vars)
+        self._has_started()
+        return True
+
+    def _apply(self, action: Action, now: datetime) -> None:
         match action:
+            case StepSkip():
+                key = self._key(action.key, action.step_name)
+                self._position(key, "step", "skipped", None)
+            case Approval():
+                key = self._key(action.key, f"approval:{action.name}")
+                self.gate, self.status = (key, action.on_timeout), "awaiting_approval"
+                self.due_at = None if action.timeout is None else now + action.timeout
+                self.revision += 1
+            case ContinueAsNew():
+                self.run, self.run_input = self.run + 1, action.input
+                self.records, self.step, self.failures_here, self.due_at = [], 0, 0, None
+                self.revision += 1
             case StepComplete():
                 key = self._key(action.key, action.step_name)
                 self._position(key, "step", "completed", action.output)
@@ -97,8 +172,6 @@ class ModelInstance:
                 self.revision += 1
             case Fail():
                 self._fail(action, now)
-        self._has_started()
-        return True
 
     def no_answer(self, error: str, now: datetime) -> bool:
         """The turn timed out, or its answer was malformed: a failed attempt of the position now due."""
@@ -139,11 +212,29 @@ class ModelInstance:
             self._position(key, "event", "completed", data)
         return True
 
+    def decide(self, key: str, is_approved: bool, now: datetime) -> bool:
+        """Raises ConflictError."""
+        if self.gate is not None and self.gate[0] == key:
+            self.gate, self.due_at, self.status = None, None, "running"
+            self._position(key, "approval", "completed", _decision(is_approved, now))
+            return True
+        decided = [record for record in self.records if record[0] == key and record[1] == "approval"]
+        if not decided or decided[0][7] or decided[0][4]["approved"] != is_approved:
+            raise ConflictError
+        return False
+
     def wake(self, now: datetime) -> bool:
         if self.due_at is None or now < self.due_at:
             return False
         self.due_at = None
-        if self.wait is None:
+        if self.gate is not None:
+            (key, on_timeout), self.gate, self.status = self.gate, None, "running"
+            if on_timeout == "fail":
+                self._position(key, "approval", "failed", None, retry_count=1, final=True, timed_out=True)
+            else:
+                output = _decision(False, now, timed_out=True)
+                self._position(key, "approval", "completed", output, timed_out=True)
+        elif self.wait is None:
             self.status = "running" if self.is_started else "pending"
             self.revision += 1
         else:
@@ -175,13 +266,13 @@ class ModelInstance:
                 self.status = "running"
 
     def _end(self, status: str) -> None:
-        self.status, self.due_at, self.wait = status, None, None
+        self.status, self.due_at, self.wait, self.gate = status, None, None, None
         self.revision += 1
 
     def _key(self, given: str | None, name: str | None) -> str:
         taken = {record[0] for record in self.records if record[2] != "failed" or record[6]}
         if given in taken:
-            raise DuplicateKeyError
+            raise MalformedError(f"key: {given!r} is already recorded in this run")
         name = name or "unknown"
         names = (name if number == 1 else f"{name}#{number}" for number in range(1, len(taken) + 2))
         return given or next(free for free in names if free not in taken)
@@ -194,3 +285,14 @@ class ModelInstance:
         self.step += 1
         self.failures_here = 0
         self.revision += 1
+
+
+def _decision(is_approved: bool, now: datetime, *, timed_out: bool = False) -> dict[str, Any]:
+    return {
+        "approved": is_approved,
+        "by": None,
+        "comment": None,
+        "data": None,
+        "at": format_timestamp(now),
+        "timed_out": timed_out,
+    }

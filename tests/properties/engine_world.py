@@ -1,7 +1,7 @@
 """What surrounds the engine in the state machine: a loop, a store and a runner that do nothing unless told to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -139,7 +139,7 @@ class Question:
     def __init__(self, turn: Turn, request: TurnRequest) -> None:
         self.turn = turn
         self.request = request
-        self.answer: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Action | Sequence[Action]] = asyncio.get_running_loop().create_future()
         self.parting_word: Action | None = None
 
 
@@ -151,9 +151,10 @@ class AskedRunner:
         self.faults: list[str] = []
 
     async def take_turn(self, turn: Turn, apply: Apply) -> None:
-        await apply((await self._ask(turn),))
+        answer = await self._ask(turn)
+        await apply(answer if isinstance(answer, Sequence) else (answer,))
 
-    async def _ask(self, turn: Turn) -> Action:
+    async def _ask(self, turn: Turn) -> Action | Sequence[Action]:
         question = Question(turn, parse_request(turn.body))
         if turn.instance_id in self.open:
             self.faults.append(f"{turn.instance_id}: two turns in flight")
@@ -168,7 +169,7 @@ class AskedRunner:
             if self.open.get(turn.instance_id) is question:
                 del self.open[turn.instance_id]
 
-    def give(self, instance_id: str, answer: Action | RunnerError) -> None:
+    def give(self, instance_id: str, answer: Action | Sequence[Action] | RunnerError) -> None:
         """Answer the open turn. The same answer may come after the turn has been given up."""
         question = self.open[instance_id]
         if isinstance(answer, RunnerError):

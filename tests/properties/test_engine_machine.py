@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_model import FINISHED, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, SLEEPS, DuplicateKeyError, ModelInstance
+from engine_model import (
+    FINISHED,
+    FIRST_BACKOFF_S,
+    LONGEST_BACKOFF_S,
+    SLEEPS,
+    ConflictError,
+    MalformedError,
+    ModelInstance,
+)
 from engine_world import AskedRunner, CountingLoop, HeldStore, settle
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -35,6 +43,7 @@ from hypothesis.stateful import (
 from pylon_workflows import WorkflowDefinition, WorkflowEngine
 from pylon_workflows.core.evolution import replay
 from pylon_workflows.errors import (
+    ApprovalConflictError,
     EngineNotRunningError,
     InstanceFinishedError,
     InstanceNotBlockedError,
@@ -57,7 +66,18 @@ from pylon_workflows.store.codec import decode_history, encode
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
 from pylon_workflows.testing import FakeClock
-from runner_protocol.messages import Complete, Defer, Diverged, Fail, Sleep, StepComplete, WaitEvent
+from runner_protocol.messages import (
+    Approval,
+    Complete,
+    ContinueAsNew,
+    Defer,
+    Diverged,
+    Fail,
+    Sleep,
+    StepComplete,
+    StepSkip,
+    WaitEvent,
+)
 
 FEW_RECORDS = 5
 MAX_RETRIES = {"order": 1, "other": 2}
@@ -67,13 +87,28 @@ KEYS = st.none() | st.sampled_from(["k1", "k2"])
 INPUTS = st.sampled_from([{"a": 1, "b": [2]}, {"b": [2], "a": 1}, {"a": 1}, None])
 RECORD_KEYS = st.none() | st.sampled_from(["s", "s#2", "event:x", "k"])
 NAMES = st.none() | st.sampled_from(["s", "t"])
+GATES = st.sampled_from(["approval:g", "approval:g#2", "k", "s"])
 EVENTS = st.sampled_from(["x", "y"])
 VALUES = st.sampled_from([None, 1, "é", {"k": [1.5]}])
 SECONDS = st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.0, 60.0])
 DURATIONS = SECONDS.map(lambda seconds: timedelta(seconds=seconds))
 
+VARS: dict[str, Any] = {
+    "vars": st.none() | st.dictionaries(st.sampled_from(["v", "w"]), VALUES, max_size=2),
+    "unset": st.none() | st.just(["v"]),
+}
+
 GOING_ON = st.one_of(
-    st.builds(StepComplete, step_name=NAMES, key=RECORD_KEYS, output=VALUES),
+    st.builds(StepComplete, step_name=NAMES, key=RECORD_KEYS, output=VALUES, **VARS),
+    st.builds(StepSkip, step_name=NAMES, key=RECORD_KEYS, reason=st.just("done by hand")),
+    st.builds(
+        Approval,
+        name=st.just("g"),
+        key=st.none() | st.none() | RECORD_KEYS,
+        timeout=st.none() | DURATIONS,
+        on_timeout=st.sampled_from(["reject", "fail"]),
+    ),
+    st.builds(ContinueAsNew, input=VALUES, **VARS),
     st.builds(Sleep, duration=st.sampled_from(sorted(SLEEPS)), name=NAMES, key=RECORD_KEYS),
     st.builds(WaitEvent, event=EVENTS, key=RECORD_KEYS, timeout=st.none() | DURATIONS),
 )
@@ -88,6 +123,7 @@ FAILING = st.builds(
     on_exhausted=st.none() | st.just("throw"),
 )
 ENDING = st.builds(Complete, output=VALUES) | st.just(Diverged(position=0, expected="s", got="t"))
+STREAM = st.lists(GOING_ON | FAILING | st.builds(StepComplete, step_name=NAMES), min_size=2, max_size=5)
 NO_ANSWER = st.one_of(
     st.builds(Defer, retry_after=DURATIONS),
     st.just(TurnTimedOutError("timed out")),
@@ -234,6 +270,30 @@ class EngineMachine(RuleBasedStateMachine):
         model.has_open_turn = False
         return has_changed, None
 
+    @precondition(lambda self: self.some("awaiting_approval"))
+    @rule(which=st.integers(0, 4), key=st.none() | GATES, is_approved=st.booleans())
+    def decide(self, which: int, key: str | None, is_approved: bool) -> None:
+        waiting = self.some("awaiting_approval")
+        instance_id = self.one_of(waiting if which else self.models, which)
+        gate = self.models[instance_id].gate
+        key = key or ("approval:g" if gate is None else gate[0])
+
+        def step() -> tuple[bool, Any]:
+            model = self.models.get(instance_id)
+            if model is None:
+                return False, UnknownInstanceError
+            try:
+                is_new = model.decide(key, is_approved, self.clock.now())
+            except ConflictError:
+                return False, ApprovalConflictError
+            return is_new, not is_new
+
+        self.call(instance_id, self.decide_and_tell(instance_id, key, is_approved), step)
+
+    async def decide_and_tell(self, instance_id: str, key: str, is_approved: bool) -> bool:
+        decide = self.engine.approve if is_approved else self.engine.reject
+        return (await decide(instance_id, key)).is_duplicate
+
     @precondition(lambda self: self.some("blocked"))
     @rule(which=st.integers(0, 4))
     def resume(self, which: int) -> None:
@@ -278,7 +338,7 @@ class EngineMachine(RuleBasedStateMachine):
                 return False, TurnNotOpenError
             try:
                 model.answer(action, self.clock.now())
-            except DuplicateKeyError:
+            except MalformedError:
                 return False, InvalidInputError
             return True, model.status
 
@@ -321,6 +381,14 @@ class EngineMachine(RuleBasedStateMachine):
     def answer_badly(self, which: int, answer: Any) -> None:
         instance_id = self.one_of(self.runner.open, which)
         self.give(instance_id, answer)
+        self.process()
+
+    @precondition(lambda self: self.runner.open)
+    @rule(which=st.integers(0, 4), answer=STREAM, end=st.none() | ENDING | st.builds(Defer, retry_after=DURATIONS))
+    def answer_with_a_stream(self, which: int, answer: list[Any], end: Any) -> None:
+        """Lines that came together: all of it or nothing is written, up to what suspends or does not fit (P4)."""
+        instance_id = self.one_of(self.runner.open, which)
+        self.give(instance_id, answer if end is None else [*answer, end])
         self.process()
 
     @precondition(lambda self: self.runner.open)
@@ -376,19 +444,21 @@ class EngineMachine(RuleBasedStateMachine):
             model.put_off_until = monotonic + max(asked_for_s, 30.0)
             model.not_before = monotonic + asked_for_s
             return False, None
-        if isinstance(answer, Defer):
-            asked_for_s = max(answer.retry_after / timedelta(seconds=1), 0.1)
-            model.put_off_until = monotonic + max(asked_for_s, min(asked_for_s * 2**model.deferrals, 300.0))
-            model.not_before = monotonic + asked_for_s
-            model.deferrals += 1
-            return False, None
         if isinstance(answer, RunnerError):
             is_malformed = isinstance(answer, MalformedAnswerError)
             return model.no_answer(f"{answer.code}: {answer}" if is_malformed else str(answer), now), None
-        try:
-            return model.answer(answer, now), None
-        except DuplicateKeyError:
-            return model.no_answer(f"malformed-answer: key: {answer.key!r} is already recorded in this run", now), None
+        before = model.revision
+        actions = answer if isinstance(answer, list) else [answer]
+        deferral = model.answer_all(actions, now, self.settings.max_records)
+        has_changed = model.revision > before
+        if has_changed:
+            model.deferrals = 0
+        if deferral is not None and model.is_runnable:
+            asked_for_s = max(deferral.retry_after / timedelta(seconds=1), 0.1)
+            model.put_off_until = monotonic + max(asked_for_s, min(asked_for_s * 2**model.deferrals, 300.0))
+            model.not_before = monotonic + asked_for_s
+            model.deferrals += 1
+        return has_changed, None
 
     # --- what the machine underneath does --------------------------------------------------------------------------
 
@@ -661,7 +731,8 @@ class EngineMachine(RuleBasedStateMachine):
         if not model.is_runnable:
             return
         assert request.current_step == model.step, "a recorded step never runs again (P6)"
-        assert request.idempotency_key == question.turn.idempotency_key == f"{model.id}:1:{model.step}"
+        assert request.idempotency_key == question.turn.idempotency_key == f"{model.id}:{model.run}:{model.step}"
+        assert (request.run, request.input, request.vars) == (model.run, model.run_input, model.run_vars)
         assert request.attempt.number == model.failures_here + 1, "the counter survives restarts (P10)"
         assert [record_view(record) for record in request.completed_steps] == model.records
         assert self.clock.monotonic() >= model.not_before, "Retry-After is obeyed (P10)"
@@ -673,13 +744,15 @@ class EngineMachine(RuleBasedStateMachine):
     def expected(self, model: ModelInstance) -> Any:
         return (
             model.name,
-            model.input,
+            model.run,
+            model.run_input,
+            model.vars,
             model.status,
             model.revision,
             model.step,
             model.failures_here,
             model.due_at,
-            model.wait[0] if model.wait else None,
+            model.wait[0] if model.wait else model.gate[0] if model.gate else None,
             model.records,
             model.inbox,
             model.event_ids,
@@ -691,7 +764,9 @@ class EngineMachine(RuleBasedStateMachine):
     def view(self, instance: Any) -> Any:
         return (
             instance.name,
+            instance.run,
             instance.input,
+            dict(instance.vars),
             str(instance.status),
             instance.revision,
             instance.current_step,
