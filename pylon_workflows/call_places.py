@@ -13,7 +13,8 @@ class CallPlaces:
     """
 
     def __init__(self, places: int, may_have: Callable[[str, int], bool]) -> None:
-        self._free = places
+        self._allowed = places
+        self.taken = 0
         self._may_have = may_have
         self._taken: dict[str, int] = {}
         self._waiting: deque[CallLease] = deque()
@@ -26,28 +27,35 @@ class CallPlaces:
         taken = self._taken.get(lease.name, 0)
         if not self._may_have(lease.name, taken):
             return False
-        if self._free == 0:
+        if self.taken >= self._allowed:
             if not lease.is_waiting:
                 lease.is_waiting = True
                 self._waiting.append(lease)
             return False
-        self._free -= 1
+        self.taken += 1
         self._taken[lease.name] = taken + 1
         return True
+
+    def allow(self, places: int) -> None:
+        """Let so many be taken from now on; who holds more gives them back as calls end."""
+        self._allowed = places
+        self._hand_out()
 
     def _give_back(self, name: str) -> None:
         self._taken[name] -= 1
         if not self._taken[name]:
             del self._taken[name]
-        self._free += 1
-        while self._waiting:
+        self.taken -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting and self.taken < self._allowed:
             first = self._waiting.popleft()
             if not first.is_waiting:
                 continue
             first.is_waiting = False
             if self._take(first):
                 first.granted()
-                return
 
 
 class CallLease:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.pace import LOOK_S, LOOKS, Pace
 from pylon_workflows.ports import Clock, RunnerWait
@@ -42,7 +43,15 @@ class Dispatcher:
     """Call `open`, then `offer` ids; `drain` before leaving."""
 
     def __init__(
-        self, drive: Drive, backlog: Backlog, health: RunnerHealth, clock: Clock, *, queue: FairQueue, pace: Pace
+        self,
+        drive: Drive,
+        backlog: Backlog,
+        health: RunnerHealth,
+        clock: Clock,
+        *,
+        queue: FairQueue,
+        pace: Pace,
+        calls: CallPlaces,
     ) -> None:
         self._drive = drive
         self._backlog = backlog
@@ -50,6 +59,7 @@ class Dispatcher:
         self._clock = clock
         self._queue = queue
         self._pace = pace
+        self._calls = calls
         self._turns = 0
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._probes: dict[str, str] = {}
@@ -63,12 +73,14 @@ class Dispatcher:
         self._alarm_at = 0.0
         self._is_open = False
 
-    def is_crowded(self, name: str) -> bool:
-        """Whether one of this workflow that has had its turn should step back: its place is wanted, or all must end.
+    def is_crowded(self, name: str, turns: int = 1) -> bool:
+        """Whether one of this workflow that has had its turns should step back: its place is wanted, or all must end.
 
         So it is when a runner answers again, too: who waits for that is let go when this one steps back.
         """
-        self._turns += 1
+        self._turns += turns
+        if self._calls.taken:
+            self._keep_pace_where_needed()
         return not self._is_open or self._recoveries != self._health.recoveries or self._queue.is_crowded(name)
 
     @property
@@ -155,8 +167,7 @@ class Dispatcher:
             self._driving[instance_id] = asyncio.create_task(drive, name=f"drive {instance_id}")
             if name in self._unread and self._queue.has_room(name):
                 self._to_read[name] = None
-        if self._pacing is None and self._is_open and self._pace.is_to_be_kept(len(self._driving)):
-            self._pacing = asyncio.create_task(self._keep_pace(), name="look how late the event loop is")
+        self._keep_pace_where_needed()
         if self._is_open and self._to_read and self._reading is None:
             self._reading = asyncio.create_task(self._read_backlog(), name="fetch runnable instances")
 
@@ -191,8 +202,17 @@ class Dispatcher:
                 self._set_alarm(at)
             self._fill()
 
+    @property
+    def _taken(self) -> int:
+        """How many turns and calls of members are in flight."""
+        return len(self._driving) + self._calls.taken
+
+    def _keep_pace_where_needed(self) -> None:
+        if self._pacing is None and self._is_open and self._pace.is_to_be_kept(self._taken):
+            self._pacing = asyncio.create_task(self._keep_pace(), name="look how late the event loop is")
+
     async def _keep_pace(self) -> None:
-        while self._pace.is_to_be_kept(len(self._driving)):
+        while self._pace.is_to_be_kept(self._taken):
             turns, began = self._turns, self._clock.monotonic()
             lags_s = []
             for _ in range(LOOKS):
@@ -200,8 +220,9 @@ class Dispatcher:
                 await self._clock.sleep(LOOK_S)
                 lags_s.append(self._clock.monotonic() - due)
             over_s = self._clock.monotonic() - began
-            self._pace.look(lags_s, taken=len(self._driving), turns=self._turns - turns, over_s=over_s)
+            self._pace.look(lags_s, taken=self._taken, turns=self._turns - turns, over_s=over_s)
             self._queue.allow(self._pace.places)
+            self._calls.allow(self._pace.places)
             self._fill()
         self._pacing = None
 

@@ -110,21 +110,22 @@ class EngineParts:
             limit = self._definitions.max_in_flight(name)
             return limit is None or queue.places_of(name) + calls < limit
 
+        calls = CallPlaces(self._settings.max_in_flight, may_have_more_calls)
         turns = Turns(
             runner,
             health,
             self._clock,
             self._changes,
             self._live,
-            is_crowded=lambda name: dispatcher.is_crowded(name),  # noqa: PLW0108  it is made below
+            is_crowded=lambda name, turns: dispatcher.is_crowded(name, turns),  # noqa: PLW0108  it is made below
             jitter=self._jitter,
             max_records=self._settings.max_records,
             max_history_bytes=self._settings.max_history_bytes,
-            call_places=CallPlaces(self._settings.max_in_flight, may_have_more_calls),
+            call_places=calls,
             actions=self._actions,
         )
         pace = Pace(self._settings.max_in_flight, is_shared=lambda: self._definitions.has_several)
-        dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace)
+        dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace, calls=calls)
         return dispatcher
 
     @property

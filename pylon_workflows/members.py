@@ -44,7 +44,7 @@ class Members:
     clock: Clock
     places: CallPlaces
     limits: RunLimits
-    is_crowded: Callable[[str], bool]
+    is_crowded: Callable[[str, int], bool]
     jitter: Callable[[], float]
 
     async def go_on(self, turn: OpenTurn, live: LiveInstance) -> float | None:
@@ -155,7 +155,7 @@ class _Passage:
             return False
         if not commands:
             return True
-        self._is_leaving = self._of.is_crowded(self._instance.name)
+        self._is_leaving = self._of.is_crowded(self._instance.name, len(commands))
         if not await self._turn.commit(partial(self._decided, commands)):
             return False
         for command in commands:

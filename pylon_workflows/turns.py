@@ -49,7 +49,7 @@ class Turns:
         changes: Changes,
         live: LiveInstances,
         *,
-        is_crowded: Callable[[str], bool],
+        is_crowded: Callable[[str, int], bool],
         jitter: Callable[[], float],
         max_records: int,
         max_history_bytes: int,
@@ -95,7 +95,7 @@ class Turns:
                         self._forget(instance_id)
                         live.forget_records()
                         return None
-                    if live.instance is None or self._is_crowded(live.instance.origin.name):
+                    if live.instance is None or self._is_crowded(live.instance.origin.name, 1):
                         return 0.0
             except (UnknownInstanceError, UnreadableInstanceError):  # deleted since it was offered, or parked
                 self._forget(instance_id)

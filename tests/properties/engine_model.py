@@ -168,8 +168,7 @@ class ModelInstance:
                 self._end("completed")
                 self.output = action.output
             case Diverged():
-                self.status = "blocked"
-                self.revision += 1
+                self.block()
             case Fail():
                 self._fail(action, now)
 
@@ -249,7 +248,7 @@ class ModelInstance:
         return True
 
     def block(self) -> bool:
-        self.status = "blocked"
+        self.status, self.due_at = "blocked", None
         self.revision += 1
         return True
 

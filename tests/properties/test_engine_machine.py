@@ -164,6 +164,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.pending: list[Operation] = []
         self.unanswered: dict[str, set[str]] = {name: set() for name in MAX_RETRIES}
         self.kept: dict[str, Operation] = {}
+        self.hurried: set[str] = set()
         self.down_until = 0.0
         self.clock = FakeClock()
         self.loop = CountingLoop()
@@ -317,6 +318,7 @@ class EngineMachine(RuleBasedStateMachine):
             if model is None:
                 return False, UnknownInstanceError
             has_changed = model.wake(self.clock.now())
+            self.hurried.add(instance_id)
             model.put_off_until = model.not_before = -1.0
             return has_changed, model.status
 
@@ -442,7 +444,7 @@ class EngineMachine(RuleBasedStateMachine):
         if isinstance(answer, RunnerUnavailableError):
             asked_for_s = answer.retry_after_s or 0.0
             model.put_off_until = monotonic + max(asked_for_s, 30.0)
-            model.not_before = monotonic + asked_for_s
+            model.not_before = self.not_before(instance_id, asked_for_s)
             return False, None
         if isinstance(answer, RunnerError):
             is_malformed = isinstance(answer, MalformedAnswerError)
@@ -456,9 +458,13 @@ class EngineMachine(RuleBasedStateMachine):
         if deferral is not None and model.is_runnable:
             asked_for_s = max(deferral.retry_after / timedelta(seconds=1), 0.1)
             model.put_off_until = monotonic + max(asked_for_s, min(asked_for_s * 2**model.deferrals, 300.0))
-            model.not_before = monotonic + asked_for_s
+            model.not_before = self.not_before(instance_id, asked_for_s)
             model.deferrals += 1
         return has_changed, None
+
+    def not_before(self, instance_id: str, asked_for_s: float) -> float:
+        """When it may be asked about again; at once, when somebody said so while the answer waited to be looked at."""
+        return -1.0 if instance_id in self.hurried else self.clock.monotonic() + asked_for_s
 
     # --- what the machine underneath does --------------------------------------------------------------------------
 
@@ -599,6 +605,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def process(self) -> None:
         """Let the engine go on, and the model after it, operation by operation, up to those that wait for a write."""
+        self.hurried.clear()
         self.settle()
         waiting: set[str] = set()
         left = []

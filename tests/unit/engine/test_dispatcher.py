@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import RunnerUnavailableError, StorageFullError
 from pylon_workflows.fair_queue import TURNS_IN_A_ROW, FairQueue
@@ -92,6 +93,7 @@ class Setting:
                 is_shared=lambda: is_shared,
             ),
             pace=Pace(max_in_flight, is_shared=lambda: is_shared),
+            calls=CallPlaces(max_in_flight, lambda _name, _calls: True),
         )
 
     def offer(self, *instance_ids):

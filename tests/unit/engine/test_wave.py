@@ -154,6 +154,18 @@ def test_a_workflow_has_no_more_than_its_own_limit():
     assert Lease(CallPlaces(9, free()), "mail").lease.cover(5)
 
 
+def test_places_may_be_withheld_and_are_handed_out_when_they_are_there_again():
+    places = CallPlaces(4, free())
+    first, second = Lease(places), Lease(places)
+    assert first.lease.cover(5)
+    places.allow(2)
+    assert not second.lease.cover(2)
+    first.lease.keep(3)
+    assert (second.wakes, places.taken) == (0, 2), "what is withheld is not handed out"
+    places.allow(4)
+    assert (second.wakes, places.taken) == (1, 3)
+
+
 def test_the_time_until_the_next_is_that_of_the_earlier_clock():
     group = a_group(3).with_retry(0, 1, "no", at(10))
     wave = Wave(group)
