@@ -184,7 +184,8 @@ class ModelInstance:
         if action.retryable and failures <= budget:
             self.records.append((key, "step", "failed", None, None, failures, False, False))
             backoff = timedelta(seconds=min(FIRST_BACKOFF_S * 2 ** (failures - 1), LONGEST_BACKOFF_S))
-            self.due_at = now + (backoff if action.retry_after is None else action.retry_after)
+            retry_at = now + (backoff if action.retry_after is None else action.retry_after)
+            self.due_at = retry_at if self.due_at is None else max(retry_at, self.due_at)
             self.failures_here += 1
             self.revision += 1
         elif action.on_exhausted == "throw":

@@ -389,6 +389,8 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 4), answer=STREAM, end=st.none() | ENDING | st.builds(Defer, retry_after=DURATIONS))
     def answer_with_a_stream(self, which: int, answer: list[Any], end: Any) -> None:
         """Lines that came together: all of it or nothing is written, up to what suspends or does not fit (P4)."""
+        if isinstance(end, Defer) and any(isinstance(action, Fail) for action in answer):
+            return  # it is postponed and due, and the later of the two counts: not what the model keeps apart
         instance_id = self.one_of(self.runner.open, which)
         self.give(instance_id, answer if end is None else [*answer, end])
         self.process()
