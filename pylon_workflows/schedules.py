@@ -40,7 +40,11 @@ class Schedules:
             UnknownWorkflowError; TooManySchedulesError.
         """
         self._definitions.get(schedule.name)
-        known = await self._store.schedules.get(schedule.id)
+        try:
+            known = await self._store.schedules.get(schedule.id)
+        except CorruptDatabaseError:
+            await self._store.schedules.delete(schedule.id)
+            known = None
         if known is None and len(await self._store.schedules.all()) >= MAX_SCHEDULES:
             raise TooManySchedulesError(f"there are {MAX_SCHEDULES:,} schedules; remove those that nobody needs")
         if known is not None and known.has_terms_of(schedule):

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
-from pylon_workflows.store import reads
+from pylon_workflows.store import reads, schedule_rows
 from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
 from pylon_workflows.store.rows import definitions_from
+from pylon_workflows.store.schedule_rows import schedules_from
 
 _HEADER = b"SQLite format 3\x00"
 _HUGE = 1024 * 1024 * 1024
@@ -68,6 +69,7 @@ def _read(path: Path, *, has_log: bool) -> Iterator[Finding]:
             yield _instances(connection)
             if version == known:
                 yield _definitions(connection)
+                yield _schedules(connection)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -149,3 +151,18 @@ def _definitions(connection: sqlite3.Connection) -> Finding:
             facts=facts,
         )
     return Finding(about="definitions", text=f"{len(readable):,} saved", facts=facts)
+
+
+def _schedules(connection: sqlite3.Connection) -> Finding:
+    connection.text_factory = reads.any_text
+    readable, unreadable = schedules_from(connection.execute(schedule_rows.ALL))
+    facts = {"ids": [schedule.id for schedule in readable], "unreadable": unreadable}
+    if unreadable:
+        return Finding(
+            about="schedules",
+            text="; ".join(unreadable[:_MOST_ERRORS]),
+            advice="remove them (`pylon-workflows schedule remove`) or add them anew: until then they start nothing",
+            verdict=Verdict.NEEDS_ACTION,
+            facts=facts,
+        )
+    return Finding(about="schedules", text=f"{len(readable):,}", facts=facts)

@@ -146,7 +146,8 @@ def summary_from(row: Row) -> InstanceSummary:
     return InstanceSummary(**values)
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A column that is a text. Raises TypeError, UnicodeEncodeError."""
     if type(value) is not str:
         raise TypeError
     if not value.isascii():
@@ -161,11 +162,12 @@ def _number(value: Any) -> int:
 
 
 def _texts(value: Any) -> dict[str, str]:
-    found = json.loads(_text(value))
-    return {_text(name): _text(each) for name, each in found.items()}
+    found = json.loads(text(value))
+    return {text(name): text(each) for name, each in found.items()}
 
 
-def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Reads a column that may be null."""
     return lambda value: None if value is None else read(value)
 
 
@@ -174,22 +176,22 @@ def _time(value: Any) -> datetime:
 
 
 _SUMMARY_FIELDS: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "id": (_text, "?"),
-    "name": (_text, "?"),
-    "version": (_or_none(_text), None),
+    "id": (text, "?"),
+    "name": (text, "?"),
+    "version": (or_none(text), None),
     "run": (_number, 1),
     "revision": (_number, 0),
     "status": (_STATUSES.__getitem__, Status.BLOCKED),
     "current_step": (_number, 0),
-    "waiting_for": (_or_none(_text), None),
-    "due_at": (_or_none(_time), None),
-    "error": (_or_none(_text), None),
-    "blocked_reason": (_or_none(_text), None),
+    "waiting_for": (or_none(text), None),
+    "due_at": (or_none(_time), None),
+    "error": (or_none(text), None),
+    "blocked_reason": (or_none(text), None),
     "max_retries": (_number, 0),
     "created_at": (_time, from_microseconds(0)),
-    "started_at": (_or_none(_time), None),
-    "completed_at": (_or_none(_time), None),
-    "parent_id": (_or_none(_text), None),
+    "started_at": (or_none(_time), None),
+    "completed_at": (or_none(_time), None),
+    "parent_id": (or_none(text), None),
     "tags": (_texts, {}),
 }
 """How each column is read, and what stands for one that cannot be."""
@@ -233,7 +235,7 @@ def _definition_from(row: Row) -> WorkflowDefinition:
 
 
 def _schema(value: Any) -> Any:
-    return parse_json(_text(value))
+    return parse_json(text(value))
 
 
 def _duration(value: Any) -> timedelta:
@@ -241,15 +243,15 @@ def _duration(value: Any) -> timedelta:
 
 
 _DEFINITION_TERMS: dict[str, Callable[[Any], Any]] = {
-    "name": _text,
-    "version": _or_none(_text),
-    "description": _or_none(_text),
+    "name": text,
+    "version": or_none(text),
+    "description": or_none(text),
     "max_retries": _number,
     "step_timeout": _duration,
     "initial_backoff": _duration,
     "maximum_backoff": _duration,
-    "max_in_flight": _or_none(_number),
-    "source": _text,
-    "input_schema": _or_none(_schema),
+    "max_in_flight": or_none(_number),
+    "source": text,
+    "input_schema": or_none(_schema),
 }
 """How each column is read."""

@@ -4,7 +4,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 
@@ -12,7 +12,7 @@ from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError
 from pylon_workflows.schedule import Missed, Schedule
 from pylon_workflows.store import writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
-from pylon_workflows.store.rows import Row
+from pylon_workflows.store.rows import Row, or_none, text
 from pylon_workflows.tags import checked_tags
 from runner_protocol.strict_json import encode_parsed, parse
 
@@ -90,27 +90,15 @@ def schedule_row(schedule: Schedule) -> Row:
 
 
 def schedule_from(row: Row) -> Schedule:
-    """The schedule of a row of SCHEDULE. Raises CorruptDatabaseError, which names it."""
-    values: dict[str, Any] = dict(zip(SCHEDULE, row, strict=True))
-    try:
-        for name in ("id", "cron", "timezone", "name", "missed"):
-            if not isinstance(values[name], str):
-                raise TypeError(name)
-            values[name].encode()
-        if values["missed"] not in get_args(Missed) or not isinstance(values["input"], bytes):
-            raise ValueError
-        parse(values["input"])
-        return Schedule(
-            input_json=values.pop("input"),
-            tags=checked_tags(json.loads(values.pop("tags"))),
-            created_at=from_microseconds(values.pop("created_at")),
-            next_at=_time_or_none(values.pop("next_at")),
-            last_at=_time_or_none(values.pop("last_at")),
-            is_paused=bool(values.pop("is_paused")),
-            **values,
-        )
-    except (InvalidInputError, TypeError, ValueError, OverflowError) as error:
-        raise CorruptDatabaseError(f"the schedule {row[0]!r:.140} cannot be read: {error}") from None
+    """The schedule of a row of SCHEDULE. Raises CorruptDatabaseError, which names it and the column."""
+    values: dict[str, Any] = {}
+    for name, value in zip(SCHEDULE, row, strict=True):
+        try:
+            values[name] = _READ[name](value)
+        except (InvalidInputError, TypeError, ValueError, OverflowError):
+            what = f"the schedule {row[0]!r:.140} cannot be read: {name}: {value!r:.60}"
+            raise CorruptDatabaseError(what) from None
+    return Schedule(input_json=values.pop("input"), **values)
 
 
 def schedules_from(rows: Iterable[Row]) -> tuple[list[Schedule], list[str]]:
@@ -129,5 +117,31 @@ def microseconds_or_none(moment: datetime | None) -> int | None:
     return None if moment is None else to_microseconds(moment)
 
 
-def _time_or_none(value: Any) -> datetime | None:
-    return None if value is None else from_microseconds(value)
+def _missed(value: Any) -> Any:
+    if value not in get_args(Missed):
+        raise ValueError
+    return value
+
+
+def _json(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    parse(value)
+    return value
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "id": text,
+    "cron": text,
+    "timezone": text,
+    "name": text,
+    "input": _json,
+    "missed": _missed,
+    "tags": lambda value: checked_tags(json.loads(text(value))),
+    "created_at": from_microseconds,
+    "next_at": or_none(from_microseconds),
+    "is_paused": bool,
+    "last_at": or_none(from_microseconds),
+    "last_instance_id": or_none(text),
+}
+"""How each column is read."""

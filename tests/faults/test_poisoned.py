@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from pylon_workflows import (
+    CorruptDatabaseError,
     EngineSettings,
     LocalRunner,
     UnknownInstanceError,
@@ -25,7 +26,7 @@ from pylon_workflows import (
 from pylon_workflows.core.instance import Status
 from pylon_workflows.doctor import Verdict, examine
 from pylon_workflows.store.sqlite import SqliteStore
-from pylon_workflows.testing import wait_for_status, wait_until
+from pylon_workflows.testing import FakeClock, wait_for_status, wait_until
 from runner_protocol.messages import Complete, Sleep, StepComplete, WaitEvent, encode_message, parse_request
 
 pytestmark = pytest.mark.slow
@@ -140,9 +141,9 @@ def path(template, tmp_path):
     return shutil.copy(template, tmp_path / "orders.db")
 
 
-def an_engine(path, runner):
+def an_engine(path, runner, clock=None):
     settings = EngineSettings(shutdown_grace_s=0)
-    engine = WorkflowEngine(runner=runner, store=CountingStore(path), settings=settings)
+    engine = WorkflowEngine(runner=runner, store=CountingStore(path), settings=settings, clock=clock)
     engine.register(WorkflowDefinition("order"))
     return engine
 
@@ -374,6 +375,67 @@ async def test_a_definition_that_cannot_be_read_is_mended_by_saving_it_anew(path
     async with an_engine(path, LocalRunner(answer)) as engine:
         assert [(each.name, each.max_retries) for each in await engine.definitions()] == [("broken", 7), ("order", 3)]
     assert about(path, "definitions").verdict is Verdict.HEALTHY
+
+
+ROW = "UPDATE schedules SET {} WHERE id = 'broken'"
+UNREADABLE_SCHEDULES = {
+    "tags that are no JSON": ROW.format("tags = '{{'"),
+    "tags that are none": ROW.format("tags = '[1]'"),
+    "an input that is no JSON": ROW.format("input = x'7b'"),
+    "an input that is a text": ROW.format("input = 'x'"),
+    "a name that is not UTF-8": ROW.format("name = CAST(x'6fff' AS TEXT)"),
+    "a cron text that is a blob": ROW.format("cron = x'00'"),
+    "a way that there is not": ROW.format("missed = 'twice'"),
+    "a time beyond time": ROW.format("created_at = 9000000000000000000"),
+    "a last tick that is a text": ROW.format("last_at = 'yesterday'"),
+}
+
+
+@pytest.mark.parametrize("poison", UNREADABLE_SCHEDULES)
+async def test_a_schedule_that_cannot_be_read_starts_nothing_and_the_others_go_on(path, caplog, poison):
+    clock = FakeClock()
+    async with an_engine(path, runner=None, clock=clock) as engine:
+        for name in ("broken", "healthy"):
+            await engine.schedule("0 9 * * *", "order", id=name)
+    assert about(path, "schedules").verdict is Verdict.HEALTHY
+    run_sql(path, UNREADABLE_SCHEDULES[poison])
+    found = about(path, "schedules")
+    assert (found.verdict, found.text.count("cannot be read")) == (Verdict.NEEDS_ACTION, 1)
+    found.text.encode()
+    clock.advance(timedelta(hours=12))
+    async with an_engine(path, runner=None, clock=clock) as engine:
+        await wait_until(lambda: _has_started(engine, 1))
+        assert [each.id for each in await engine.schedules()] == ["healthy"]
+        assert (await engine.get_schedule("healthy")).next_at > clock.now()
+        with pytest.raises(CorruptDatabaseError, match="the schedule 'broken' cannot be read"):
+            await engine.pause_schedule("broken")
+        mended = await engine.schedule("0 10 * * *", "order", id="broken")
+        assert await engine.get_schedule("broken") == mended
+    assert about(path, "schedules").verdict is Verdict.HEALTHY
+
+
+async def test_a_schedule_whose_next_tick_is_no_time_holds_up_no_other(path):
+    clock = FakeClock()
+    async with an_engine(path, runner=None, clock=clock) as engine:
+        for name in ("broken", "healthy"):
+            await engine.schedule("0 9 * * *", "order", id=name)
+    for absurd in ("'soon'", "x'00'", "9000000000000000000", "-9000000000000000000"):
+        run_sql(path, ROW.format(f"next_at = {absurd}"))
+        before = clock.now()
+        async with an_engine(path, runner=None, clock=clock) as engine:
+            clock.advance(timedelta(days=1))
+            await wait_until(lambda: _is_moved(engine, clock))
+            await engine.unschedule("broken")
+            await engine.schedule("0 9 * * *", "order", id="broken")
+        assert clock.now() > before
+
+
+async def _is_moved(engine, clock):
+    return (await engine.get_schedule("healthy")).next_at > clock.now()
+
+
+async def _has_started(engine, count):
+    return len(await engine.list(tags={"schedule": "healthy"})) == count
 
 
 def about(path, what):

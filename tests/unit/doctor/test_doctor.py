@@ -123,6 +123,7 @@ def test_a_healthy_file_needs_nothing(database):
         "integrity",
         "instances",
         "definitions",
+        "schedules",
     ]
     assert found(report, "integrity").text == "integrity_check: ok"
     known = len(migrations.migrations())
@@ -438,6 +439,7 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
         "integrity",
         "instances",
         "definitions",
+        "schedules",
     ]
     assert modes == [False, True]
 
@@ -454,7 +456,7 @@ def test_the_command_prints_a_line_for_each_finding_and_the_verdict(database, ru
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].split() == ["CHECK", "FOUND", "WHAT", "TO", "DO"]
-    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 10
+    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 11
     assert lines[-1] == f"{database}: healthy"
 
 
