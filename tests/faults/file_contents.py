@@ -23,6 +23,7 @@ from pylon_workflows.core.transitions import (
     GroupStarted,
     MemberAttemptFailed,
     MemberSucceeded,
+    RunContinued,
     StepSucceeded,
     Transition,
 )
@@ -82,6 +83,17 @@ def _attempts(history: Sequence[Transition]) -> Iterator[str]:
                 group = Group(transition)
             case MemberSucceeded() | MemberAttemptFailed() if group is not None:
                 yield group.member_key(transition.index)
+
+
+def _steps(history: Sequence[Transition]) -> Iterator[tuple[int, str]]:
+    """The run and the key of each step that is recorded."""
+    run = 1
+    for transition in history:
+        match transition:
+            case RunContinued():
+                run += 1
+            case StepSucceeded():
+                yield run, transition.key
 
 
 def read_file(database: Path, *, and_write: bool = False) -> FileContents:
@@ -147,6 +159,6 @@ def _add(
     event_ids = Counter(each.event_id for each in history if isinstance(each, EventReceived))
     if twice := [event_id for event_id, count in event_ids.items() if event_id is not None and count > 1]:
         contents.torn.append(f"{summary.id}: took twice {twice}")
-    steps = Counter(each.key for each in history if isinstance(each, StepSucceeded))
-    if twice := [key for key, count in steps.items() if count > 1]:
+    steps = Counter(_steps(history))
+    if twice := [step for step, count in steps.items() if count > 1]:
         contents.torn.append(f"{summary.id}: recorded twice {twice}")
