@@ -118,14 +118,15 @@ class WorkflowTester:
         return instance
 
     async def advance(self, length: timedelta) -> None:
-        """Let so much time pass, stopping at each due time on the way for what is due then."""
+        """Let so much time pass, stopping at each due time on the way, and each tick, for what is due then."""
         end = self.clock.now() + length
         while True:
             await self._settle()
-            due_at = await self.store.next_due(after=self.clock.now())
-            if due_at is None or due_at >= end:
+            agendas = (self.store, self.store.schedules)
+            due = [due_at for agenda in agendas if (due_at := await agenda.next_due(after=self.clock.now()))]
+            if not due or min(due) >= end:
                 break
-            self.clock.advance(due_at - self.clock.now())
+            self.clock.advance(min(due) - self.clock.now())
         self.clock.advance(max(timedelta(0), end - self.clock.now()))
         await self._settle()
 
@@ -165,12 +166,14 @@ class WorkflowTester:
 
         async def is_still() -> bool:
             now = self.clock.now()
+            if await self.store.due(now=now, limit=1) or await self.store.schedules.due(now=now, limit=1):
+                return False
             for summary in await self.engine.list(statuses=(Status.PENDING, Status.RUNNING)):
                 instance = await self.engine.get(summary.id)
                 is_being_committed = instance.revision != summary.revision
                 if is_being_committed or await self._moves_at(instance) == now:
                     return False
-            return not await self.store.due(now=now, limit=1)
+            return True
 
         await wait_until(is_still, timeout_s=self._timeout_s)
 

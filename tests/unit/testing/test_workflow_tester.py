@@ -107,3 +107,19 @@ async def test_the_code_goes_by_the_virtual_time_too():
         took = tester.clock.now() - began
     assert timedelta(days=31) <= took < timedelta(days=31, seconds=5)
     assert instance.output.startswith("2026-01-31T00:00:00")
+
+
+async def test_a_schedule_starts_its_instances_as_time_passes():
+    @workflow("report")
+    async def report(ctx: Context, input):
+        await ctx.sleep("1h")
+        return ctx.now().isoformat()
+
+    async with WorkflowTester(Runner([report])) as tester:
+        await tester.engine.schedule("0 9 * * *", "report")
+        await tester.advance(timedelta(days=9, hours=12))
+        instances = [await tester.engine.get(each.id) for each in await tester.engine.list()]
+        assert {instance.status for instance in instances} == {Status.COMPLETED}
+        assert [instance.output for instance in reversed(instances)] == [
+            f"2026-01-{day:02d}T10:00:00+00:00" for day in range(1, 11)
+        ]
