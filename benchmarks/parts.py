@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
-from pylon_workflows import changes, open_turn, starts, turn_request, turns
+from pylon_workflows import decision, open_turn, starts, turn_request, turns
 from pylon_workflows.runner import http
 from pylon_workflows.store import group_commit
 from pylon_workflows.store.sqlite import SqliteStore
@@ -37,10 +37,8 @@ class Parts:
         """Wrap what belongs to each part, for as long as the block runs."""
         with contextlib.ExitStack() as stack:
             for part, owner, name, wrap in (
-                (DECIDE, changes, "decide", self._function),
-                (DECIDE, changes, "evolve", self._function),
-                (DECIDE, open_turn, "decide", self._function),
-                (DECIDE, open_turn, "evolve", self._function),
+                (DECIDE, decision, "decide", self._function),
+                (DECIDE, decision, "evolve", self._function),
                 (STORE, SqliteStore, "append", self._function),
                 (WRITER, group_commit.GroupCommit, "_commit", self._other_thread),
                 (JOIN, turn_request.JoinedRecords, "json", self._function),
