@@ -125,6 +125,7 @@ class LocalEngine(EngineParts):
     async def advance(self, instance_id: str) -> Status:
         """See `ports.Engine.advance`."""
         self._check_running()
+        await self._changes.mend(instance_id)
         instance, _ = await self._to_its_end(self._changes.change(instance_id, WakeUp()))
         if self._dispatcher is not None:
             self._dispatcher.hurry(instance_id)

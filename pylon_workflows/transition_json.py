@@ -167,7 +167,8 @@ def _fields_of(kind: type[Any]) -> tuple[_Field, ...]:
         (held,) = (each for each in types if each is not type(None))
         is_optional = type(None) in types
         key = f"{field.name}_s" if held is timedelta else field.name.removesuffix("_json")
-        is_required = field.default is MISSING and not (is_optional and held is bytes)
+        has_default = field.default is not MISSING and kind is not RetryPolicy
+        is_required = not has_default and not (is_optional and held is bytes)
         found.append(_Field(field.name, key, _READERS[held], is_optional, is_required))
     return tuple(found)
 

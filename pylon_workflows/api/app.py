@@ -94,6 +94,7 @@ def public_routes(handlers: Handlers) -> list[Route]:
         route("/openapi.json", GET=handlers.describe),
         route("/{id}", GET=handlers.get, DELETE=handlers.delete),
         route("/{id}/history", GET=handlers.history),
+        route("/{id}/export", GET=handlers.export),
         route("/{id}/event", POST=handlers.send_event),
         route("/{id}/approvals/{key:path}", POST=handlers.decide_approval),
         route("/{id}/cancel", POST=handlers.cancel),

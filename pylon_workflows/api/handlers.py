@@ -11,10 +11,12 @@ from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, read_body
+from pylon_workflows.api.bulk_shapes import BulkRequest
+from pylon_workflows.api.exporting import export_response
 from pylon_workflows.api.queries import bulk_terms, limit_of, list_query, next_page, revision_of
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.schedule_handlers import ScheduleHandlers
-from pylon_workflows.api.schemas import ApprovalRequest, BulkRequest, DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import HistoryLimitError, InvalidInputError
 from pylon_workflows.ids import check_possible_id
@@ -97,6 +99,10 @@ class Handlers(ScheduleHandlers):
             query = urlencode({"limit": limit, "after": after + len(page.transitions)})
             response.headers["link"] = f'<?{query}>; rel="next"'
         return response
+
+    async def export(self, request: Request) -> Response:
+        """An instance as one document."""
+        return await export_response(self._engine, _instance_id(request), is_wanted=request.method == "GET")
 
     async def send_event(self, request: Request) -> Response:
         """Accept an event, once per event id."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pylon_workflows.api import schedule_shapes, schemas
+from pylon_workflows.api import bulk_shapes, history_shapes, schedule_shapes, schemas
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
@@ -83,13 +83,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("/cancel", "post"): Operation(
         summary="Cancel a page of the unfinished instances that the body chooses",
-        body=schemas.BulkRequest,
-        answers={200: schemas.BulkAnswer},
+        body=bulk_shapes.BulkRequest,
+        answers={200: bulk_shapes.BulkAnswer},
     ),
     ("/resume", "post"): Operation(
         summary="Let a page of the blocked instances that the body chooses go on",
-        body=schemas.BulkRequest,
-        answers={200: schemas.BulkAnswer},
+        body=bulk_shapes.BulkRequest,
+        answers={200: bulk_shapes.BulkAnswer},
     ),
     ("/healthz", "get"): Operation(summary="Whether the engine takes work", answers={200: schemas.HealthAnswer}),
     ("/openapi.json", "get"): Operation(summary="This document", answers={200: None}),
@@ -101,12 +101,16 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/{id}", "delete"): Operation(summary="Delete a finished instance", answers={204: None}),
     ("/{id}/history", "get"): Operation(
         summary="The transitions of an instance, in order; the header Link names the next page",
-        answers={200: schemas.TransitionAnswer},
+        answers={200: history_shapes.TransitionAnswer},
         is_list=True,
         query={
             "after": {"type": "integer", "minimum": 0, "description": "the revision that ended the page before"},
             "limit": {"type": "integer", "minimum": 1, "maximum": MAX_HISTORY_PAGE, "default": MAX_HISTORY_PAGE},
         },
+    ),
+    ("/{id}/export", "get"): Operation(
+        summary="An instance as one document, which `pylon-workflows import` and the test kit read",
+        answers={200: history_shapes.ExportAnswer},
     ),
     ("/{id}/event", "post"): Operation(
         summary="Send an event, accepted once per event id",

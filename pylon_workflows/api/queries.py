@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from pylon_workflows.api.bodies import one_parameter
-from pylon_workflows.api.schemas import BulkRequest
+from pylon_workflows.api.bulk_shapes import BulkRequest
 from pylon_workflows.core.instance import WAITING, Status
 from pylon_workflows.errors import InvalidInputError, ListLimitError
 from pylon_workflows.filters import BulkTerms, FilterTerms

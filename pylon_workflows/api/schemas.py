@@ -72,23 +72,6 @@ class ApprovalRequest(Shape):
     data: Json = Field(default_factory=_null, description="any JSON; null when absent")
 
 
-class BulkRequest(Shape):
-    """Which instances to cancel or to resume. An unknown field is refused: it may have been meant to spare some."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: str | list[str] | None = Field(None, description="one or several of the words of a list")
-    name: Name | None = None
-    tags: dict[str, str] | None = Field(None, description="all of them")
-    started_after: Timestamp | None = None
-    started_before: Timestamp | None = None
-    parent_id: str | None = None
-    all: bool = Field(False, description="every instance; with no other term")
-    dry_run: bool = Field(False, description="count them only")
-    after: str | None = Field(None, description="the last answer's `after`")
-    limit: int = 100
-
-
 class DefinitionRequest(Shape):
     """Register a workflow, or replace its registration."""
 
@@ -220,16 +203,6 @@ class InstanceAnswer(SummaryAnswer):
     steps: list[StepRecord]
 
 
-class TransitionAnswer(Shape):
-    """A fact of an instance's history, with fields of its own beside these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    revision: int
-    type: str
-    at: Timestamp
-
-
 class StartAnswer(Shape):
     """The instance that a start led to."""
 
@@ -254,22 +227,6 @@ class CancelAnswer(Shape):
     """A cancelled instance."""
 
     cancelled: bool
-
-
-class BulkFailureAnswer(Shape):
-    """An instance that could not be changed, and why."""
-
-    id: str
-    code: str
-    detail: str
-
-
-class BulkAnswer(Shape):
-    """How many instances of this page were changed; the next page comes `after`, and null ends it."""
-
-    count: int
-    failures: list[BulkFailureAnswer]
-    after: str | None
 
 
 class StatusAnswer(Shape):

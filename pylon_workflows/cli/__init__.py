@@ -10,6 +10,7 @@ from pylon_workflows.cli.approvals import APPROVAL_COMMANDS
 from pylon_workflows.cli.backup import backup, restore
 from pylon_workflows.cli.commands import CLIENT_COMMANDS
 from pylon_workflows.cli.diagnosis import doctor
+from pylon_workflows.cli.exchange import export_instance, import_instance
 from pylon_workflows.cli.schedules import schedule
 from pylon_workflows.cli.serving import demo, serve
 
@@ -20,7 +21,17 @@ def main() -> None:
     """Durable workflows: serve an engine, and see and steer its instances."""
 
 
-for command in (serve, demo, *CLIENT_COMMANDS, *APPROVAL_COMMANDS, backup, restore, schedule):
+for command in (
+    serve,
+    demo,
+    *CLIENT_COMMANDS,
+    *APPROVAL_COMMANDS,
+    export_instance,
+    import_instance,
+    backup,
+    restore,
+    schedule,
+):
     main.add_command(command)
 main.add_command(doctor)
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -75,18 +76,26 @@ class Client:
             RefusedError, UnreachableError.
         """
         status, answered, text = self._exchange(method, path, body, {**self._headers, **(headers or {})})
-        kind = answered.get("content-type", "").partition(";")[0].strip().lower()
         if status == 204:
             return Reply(status, None, None)
-        try:
-            value = json.loads(text) if kind in ("application/json", "application/problem+json") else None
-            if status < 300 and kind == "application/json":
-                return Reply(status, value, _next_query(answered.get("link", "")))
-            if status >= 400 and isinstance(value, dict):
-                raise RefusedError(_advice(status, value["detail"]), status=status, code=value["code"])
-        except (ValueError, KeyError):
-            pass
-        raise UnreachableError(f"{self.url} answers ({status}), but is no pylon-workflows API; is the URL right?")
+        if status < 300 and _kind(answered) == "application/json":
+            with suppress(ValueError):
+                return Reply(status, json.loads(text), _next_query(answered.get("link", "")))
+        raise self._refusal(status, answered, text)
+
+    def _refusal(self, status: int, answered: Mapping[str, str], text: bytes) -> click.ClickException:
+        if status >= 400 and _kind(answered) in ("application/json", "application/problem+json"):
+            with suppress(ValueError, KeyError, TypeError):
+                value = json.loads(text)
+                return RefusedError(_advice(status, value["detail"]), status=status, code=value["code"])
+        return UnreachableError(f"{self.url} answers ({status}), but is no pylon-workflows API; is the URL right?")
+
+    def download(self, path: str) -> bytes:
+        """A JSON answer, as the bytes it is. Raises RefusedError, UnreachableError."""
+        status, answered, content = self._exchange("GET", path, None, self._headers)
+        if status == 200 and _kind(answered) == "application/json":
+            return content
+        raise self._refusal(status, answered, content)
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
@@ -111,6 +120,10 @@ class Client:
 def _connection(parts: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return kind(parts.hostname or "", parts.port, timeout=timeout_s)
+
+
+def _kind(answered: Mapping[str, str]) -> str:
+    return answered.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _next_query(link: str) -> str | None:

@@ -19,13 +19,14 @@ _VERDICTS = {
 
 @click.command("doctor")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--verify", "is_verifying", is_flag=True, help="Add up every history, and hold its row to that.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def doctor(*, file: Path, as_json: bool) -> None:
+def doctor(*, file: Path, is_verifying: bool, as_json: bool) -> None:
     """Say how the database FILE is, and what to do about it. Writes nothing; its engine may run.
 
     Exits with 0 when it is healthy, with 1 when something needs action, with 2 when it cannot be read.
     """
-    report = examine(file)
+    report = examine(file, is_verifying=is_verifying)
     if as_json:
         print_json(_as_json(report))
     else:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
+from pylon_workflows.doctor.verification import verified
 from pylon_workflows.store import reads, schedule_rows
 from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
@@ -27,8 +28,8 @@ class UnreadableError(Exception):
         self.advice = advice
 
 
-def contents(path: Path) -> Iterator[Finding]:
-    """The schema's version, the integrity and the instances, as far as they can be read.
+def contents(path: Path, *, is_verifying: bool = False) -> Iterator[Finding]:
+    """The schema's version, the integrity and the instances, as far as they can be read; their histories if wanted.
 
     Raises:
         UnreadableError: no database, another program's, or it cannot be opened now.
@@ -36,7 +37,7 @@ def contents(path: Path) -> Iterator[Finding]:
     for is_last in (False, True):
         has_log = Path(f"{path}-wal").exists()
         try:
-            found = list(_read(path, has_log=has_log))
+            found = list(_read(path, has_log=has_log, is_verifying=is_verifying))
         except sqlite3.Error as error:
             if is_corruption(error):
                 found = [_damaged(str(error))]
@@ -48,7 +49,7 @@ def contents(path: Path) -> Iterator[Finding]:
     yield from found
 
 
-def _read(path: Path, *, has_log: bool) -> Iterator[Finding]:
+def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]:
     if not has_log:  # with a log it is in use, and opened by SQLite alone, which holds locks on it
         with path.open("rb") as file:
             header = file.read(len(_HEADER))
@@ -70,6 +71,11 @@ def _read(path: Path, *, has_log: bool) -> Iterator[Finding]:
             if version == known:
                 yield _definitions(connection)
                 yield _schedules(connection)
+                if is_verifying:
+                    yield from verified(connection)
+            elif is_verifying:
+                text = "not looked at: the file is an older release's"
+                yield Finding(about="histories", text=text, advice="start the engine, which brings it up to date")
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

@@ -119,7 +119,11 @@ class Engine(Protocol):
         ...
 
     async def advance(self, instance_id: str) -> Status:
-        """Do now what is due or was put off, and tell the present status. Raises UnknownInstanceError."""
+        """Do now what is due or was put off, and tell the present status; a row that is wrong is written anew.
+
+        Raises:
+            UnknownInstanceError
+        """
         ...
 
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:

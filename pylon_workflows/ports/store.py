@@ -47,8 +47,8 @@ class Store(Protocol):
         """Commit whatever was handed in, then let go of everything. A closed store can be opened again."""
         ...
 
-    async def create(self, instance: Instance) -> str | None:
-        """Store a new instance, whose history is its `origin`, and return None.
+    async def create(self, instance: Instance, *, later: Sequence[Transition] = ()) -> str | None:
+        """Store a new instance, whose history is its `origin` and what came `later`, and return None.
 
         When its id is taken, or its idempotency key, change nothing and return the id of the instance that has it
         (that of the id, where both are taken).

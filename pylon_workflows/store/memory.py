@@ -54,7 +54,7 @@ class MemoryStore:
         """See `Store`."""
         self._is_open = False
 
-    async def create(self, instance: Instance) -> str | None:
+    async def create(self, instance: Instance, *, later: Sequence[Transition] = ()) -> str | None:
         """See `Store`."""
         self._check_open()
         origin, key = instance.origin, instance.origin.idempotency_key
@@ -64,13 +64,15 @@ class MemoryStore:
             if key in self._by_idempotency_key:
                 return self._by_idempotency_key[key]
             self._by_idempotency_key[key] = origin.id
-        self._store_new(instance)
+        self._store_new(instance, later)
         return None
 
-    def _store_new(self, instance: Instance) -> None:
+    def _store_new(self, instance: Instance, later: Sequence[Transition] = ()) -> None:
         origin = instance.origin
         self._last_key += 1
-        self._instances[origin.id] = _Stored(self._last_key, origin.idempotency_key, [origin], _summary(instance))
+        self._instances[origin.id] = _Stored(
+            self._last_key, origin.idempotency_key, [origin, *later], _summary(instance)
+        )
 
     def append(
         self,

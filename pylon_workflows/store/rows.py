@@ -39,11 +39,11 @@ EARLIER = ("id", "revision", *TRANSITION)
 APPENDED = (*EARLIER, "former_revision", *STATE)
 CREATED = ("id", "revision", *TRANSITION, "tags", *ORIGIN, *STATE)
 SUMMARY = tuple(field.name for field in fields(InstanceSummary))
-_TAGS = """(
+TAGS = """(
     SELECT json_group_object(CAST(tags.name AS TEXT), CAST(tags.value AS TEXT))
     FROM tags WHERE tags.instance = instances.key
 )"""
-SUMMARY_COLUMNS = ", ".join(_TAGS if name == "tags" else f"instances.{name}" for name in SUMMARY)
+SUMMARY_COLUMNS = ", ".join(TAGS if name == "tags" else f"instances.{name}" for name in SUMMARY)
 DEFINITION = (
     "name",
     "version",

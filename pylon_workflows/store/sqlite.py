@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from pylon_workflows.core.evolution import begin
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
@@ -58,6 +59,7 @@ class SqliteStore:
             writes.create,
             writes.append,
             writes.append_with_starts,
+            writes.create_whole,
             writes.park,
             writes.restore,
             writes.mark_announced,
@@ -155,9 +157,15 @@ class SqliteStore:
             raise StoreError("the database is not open")
         return self._writer
 
-    async def create(self, instance: Instance) -> str | None:
+    async def create(self, instance: Instance, *, later: Sequence[Transition] = ()) -> str | None:
         """See `Store`."""
-        taken_by: str | None = await self._open_writer.submit(writes.create, created_row(instance))
+        taken_by: str | None
+        if later:
+            rows = appended_rows(instance, later, is_to_announce=False)
+            whole = (created_row(begin(instance.origin)), rows)
+            taken_by = await self._open_writer.submit(writes.create_whole, whole, rows=len(rows))
+        else:
+            taken_by = await self._open_writer.submit(writes.create, created_row(instance))
         return taken_by
 
     def append(

@@ -144,6 +144,16 @@ def append_with_starts(
     return results
 
 
+def create_whole(connection: sqlite3.Connection, wholes: Sequence[tuple[Row, Sequence[Row]]]) -> Sequence[str | None]:
+    """Like `create`, each with the rows of an append that follows."""
+    results: list[str | None] = []
+    for created, appended in wholes:
+        results += create(connection, [created])
+        if results[-1] is None:
+            append(connection, [appended])
+    return results
+
+
 def park(connection: sqlite3.Connection, parked: Sequence[tuple[str, str]]) -> Sequence[None]:
     """Show instances as blocked, in their rows alone: (id, reason)."""
     connection.executemany(

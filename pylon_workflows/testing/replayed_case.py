@@ -1,13 +1,17 @@
 """A history from production, replayed against new code: does the code still fit, and what would it do next?"""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from typing import Protocol
 
 from pylon_workflows.core.evolution import replay
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.exports import read_export
 from pylon_workflows.turn_request import JoinedRecords, request_body
 from runner_protocol.messages import Action, Complete, Diverged, Fail
 
@@ -89,6 +93,17 @@ async def replay_history(history: Sequence[Transition], runner: Rehearses) -> Re
     asked_at = history[-1].at
     rehearsal = await runner.rehearse(_request(instance, asked_at))
     return ReplayedCase(instance=instance, next_keys=rehearsal.next_keys, end=rehearsal.end)
+
+
+async def replay_case(file: str | PathLike[str], runner: Rehearses) -> ReplayedCase:
+    """Like `replay_history`, with the history of an exported instance (`pylon-workflows export`, docs/export.md).
+
+    Raises:
+        InvalidInputError: the file holds no such document. ValueError: the runner does not have its workflow. OSError.
+    """
+    document = await asyncio.to_thread(Path(file).read_bytes)
+    _, history = read_export(document)
+    return await replay_history(history, runner)
 
 
 def _request(instance: Instance, asked_at: datetime) -> bytes:

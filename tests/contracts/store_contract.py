@@ -180,6 +180,22 @@ class StoreContract(ABC):
         await self.stored(store, new_instance("wf_2"))
         assert await store.create(new_instance("wf_2", idempotency_key="signup")) == "wf_2"
 
+    async def test_an_instance_is_created_with_its_whole_history_or_not_at_all(self, store):
+        whole = after(new_instance("wf_1", idempotency_key="k", tags_json=b'{"a":"1"}'), *EVERY_KIND)
+        assert await store.create(whole, later=EVERY_KIND) is None
+        store = await self.reopen(store)
+        assert (await store.histories(["wf_1"]))["wf_1"] == [whole.origin, *EVERY_KIND]
+        assert (await store.summary("wf_1")).revision == whole.revision
+        assert [each.id for each in await store.list(InstanceFilter(tags={"a": "1"}))] == ["wf_1"]
+        other = after(new_instance("wf_2", idempotency_key="k"), RUN_STARTED)
+        assert await store.create(other, later=[RUN_STARTED]) == "wf_1"
+        assert await store.create(after(new_instance("wf_1"), RUN_STARTED), later=[RUN_STARTED]) == "wf_1"
+        assert len(await store.list()) == 1
+        due = after(new_instance("wf_3"), RUN_STARTED, sleeping(5))
+        assert await store.create(due, later=[RUN_STARTED, sleeping(5)]) is None
+        assert await store.due(now=at(5), limit=9) == ["wf_3"]
+        await store.close()
+
     async def test_instances_without_a_key_do_not_share_one(self, store):
         await self.stored(store, new_instance("wf_1"))
         await self.stored(store, new_instance("wf_2"))

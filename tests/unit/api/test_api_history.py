@@ -2,6 +2,8 @@ import httpx
 import pytest
 from still_engine import StillEngine
 
+from pylon_workflows.exports import read_export
+from pylon_workflows.ports import HistoryPage
 from runner_protocol.messages import Complete, Sleep, StepComplete
 
 
@@ -68,3 +70,24 @@ async def test_a_bad_parameter_is_400_and_named(client: httpx.AsyncClient, query
 async def test_an_unknown_instance_is_404(client: httpx.AsyncClient) -> None:
     for path in ("/nobody/history?limit=1", "/nobody?as_of=1"):
         assert (await client.get(path)).json()["code"] == "unknown-instance"
+
+
+async def test_an_export_is_the_whole_history_whatever_its_pages(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, engine: StillEngine
+) -> None:
+    answer = await client.get("/wf_alice/export")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-disposition"] == 'attachment; filename="wf_alice.json"'
+    assert answer.json()["history"] == (await client.get("/wf_alice/history")).json()
+    instance, history = read_export(answer.content)
+    assert (instance, history) == (await engine.get("wf_alice"), await engine.history("wf_alice"))
+    whole = engine.history_page
+
+    async def short(instance_id: str, *, after: int = 0, limit: int = 3) -> HistoryPage:
+        return await whole(instance_id, after=after, limit=3)
+
+    monkeypatch.setattr(engine, "history_page", short)
+    assert (await client.get("/wf_alice/export")).json()["history"] == answer.json()["history"]
+    head = await client.head("/wf_alice/export")
+    assert (head.status_code, head.content) == (200, b"")
+    assert (await client.get("/nobody/export")).status_code == 404

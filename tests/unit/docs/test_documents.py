@@ -13,7 +13,7 @@ from shell_commands import check_click, check_command
 
 from pylon_workflows import Limits, __version__, errors
 from pylon_workflows.actions import MAX_DEPTH_OF_CHILDREN
-from pylon_workflows.api import refusals, schemas
+from pylon_workflows.api import history_shapes, refusals, schemas
 from pylon_workflows.api.app import explain
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.cli import main as command_line
@@ -79,7 +79,7 @@ def test_a_json_block_is_what_it_says(block: Block) -> None:
             action = parse_action(text)
             assert set(json.loads(text)) <= set(type(action).model_fields)
         case {"answer": shape}:
-            model = getattr(schemas, shape)
+            model = getattr(schemas, shape, None) or getattr(history_shapes, shape)
             model.model_validate_json(text)
             assert set(json.loads(text)) == set(model.model_fields)
 

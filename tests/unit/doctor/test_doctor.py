@@ -1,5 +1,6 @@
 """What doctor says about files in every condition, and that it changes none of them."""
 
+import asyncio
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -428,9 +430,9 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
 
     modes, read = [], contents._read
 
-    def read_while_an_engine_starts(path, *, has_log):
+    def read_while_an_engine_starts(path, *, has_log, is_verifying):
         modes.append(has_log)
-        yield from read(path, has_log=False)
+        yield from read(path, has_log=False, is_verifying=is_verifying)
         path.with_name("orders.db-wal").touch()
 
     monkeypatch.setattr(contents, "_read", read_while_an_engine_starts)
@@ -447,7 +449,11 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
 @pytest.fixture
 def run(monkeypatch):
     """The command; what the machine's own folder for temporary files is on does not count."""
-    monkeypatch.setattr(diagnosis, "examine", lambda path: examine(path, file_system_of=lambda _: "ext4"))
+
+    def examined(path, **options):
+        return examine(path, file_system_of=lambda _: "ext4", **options)
+
+    monkeypatch.setattr(diagnosis, "examine", examined)
     return lambda *arguments: CliRunner().invoke(doctor, [str(argument) for argument in arguments])
 
 
@@ -483,3 +489,85 @@ def test_the_command_prints_json_for_scripts(database, run):
         "facts": {"check": "integrity_check", "errors": []},
     }
     assert by_name["owner"]["facts"]["is_owned"] is False
+
+
+def changed(path, *statements):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def histories(report):
+    return [finding for finding in report.findings if finding.about in ("history", "histories")]
+
+
+def test_rows_that_say_what_their_histories_do_are_told_in_a_line(database):
+    (found,) = histories(examine(database, is_verifying=True))
+    assert (found.text, found.verdict) == ("3 instances are what their histories add up to", Verdict.HEALTHY)
+    assert histories(examine(database)) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "UPDATE instances SET status = 'running' WHERE id = 'blocked'",
+            "blocked: status: 'running' in its row, 'blocked'",
+        ),
+        ("UPDATE instances SET due_at = 5 WHERE id = 'pending'", "pending: due_at: 5 in its row, None by its history"),
+        ("UPDATE instances SET version = 'x' WHERE id = 'pending'", "pending: version: 'x' in its row"),
+        ("UPDATE instances SET idempotency_key = 'x' WHERE id = 'pending'", "pending: idempotency_key: 'x'"),
+        ("UPDATE instances SET current_step = 'x' WHERE id = 'pending'", "pending: current_step: 'x' in its row, 0"),
+        ("INSERT INTO tags SELECT key, 'a', '1', created_at FROM instances WHERE id = 'pending'", "pending: tags:"),
+        ("UPDATE instances SET revision = 9 WHERE id = 'pending'", "instance pending: 1 transitions, revision 9"),
+        ("UPDATE history SET body = '{}' WHERE instance = 1", "instance pending, revision 1: unreadable"),
+        ("DELETE FROM history WHERE instance = 1", "instance pending: it has no history"),
+        ("DELETE FROM history WHERE instance = 2 AND revision = 1", "instance blocked: its history has no revision 1"),
+        ("UPDATE history SET revision = revision + 7 WHERE instance = 3", "instance completed: its history has no"),
+    ],
+)
+def test_a_row_that_says_something_else_than_its_history_is_named(database, statement, words):
+    changed(database, statement)
+    before = database.read_bytes()
+    report = examine(database, is_verifying=True)
+    named, about_all = histories(report)
+    assert named.text.startswith(words)
+    assert about_all.text == "1 of 3 instances are not what their histories add up to"
+    assert (report.verdict, about_all.facts["wrong"]) == (Verdict.NEEDS_ACTION, 1)
+    assert database.read_bytes() == before
+
+
+def test_rows_of_no_instance_are_told(database):
+    changed(
+        database, "INSERT INTO history VALUES (99, 1, 'x', 0, '{}', NULL)", "INSERT INTO tags VALUES (99, 'a', 'b', 0)"
+    )
+    stray, about_all = histories(examine(database, is_verifying=True))
+    assert (stray.text, about_all.facts["stray_rows"]) == ("2 rows belong to no instance", 2)
+
+
+async def test_a_row_that_differs_is_written_anew_by_an_advance(database):
+    changed(database, "UPDATE instances SET run = 7, version = 'x' WHERE id = 'completed'")
+    engine = WorkflowEngine(runner=None, database=database)
+    async with engine:
+        assert (await engine.advance("completed")).value == "completed"
+    assert len(histories(examine(database, is_verifying=True))) == 1
+
+
+async def test_a_file_in_use_is_verified_beside_its_engine(database):
+    engine = WorkflowEngine(runner=None, database=database)
+    engine.register(WorkflowDefinition("order"))
+    async with engine:
+        for number in range(20):
+            await engine.start("order", id=f"new{number}", tags={"n": str(number)}, delay="1h", parent_id="pending")
+        command = [sys.executable, "-m", "pylon_workflows", "doctor", str(database), "--verify", "--json"]
+        run = partial(subprocess.run, command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+        result = await asyncio.to_thread(run)
+    found = [finding for finding in json.loads(result.stdout)["findings"] if finding["about"] == "histories"]
+    assert [finding["facts"] for finding in found] == [{"instances": 23, "wrong": 0, "stray_rows": 0}]
+
+
+def test_the_command_verifies_when_it_is_asked_to(database):
+    changed(database, "UPDATE instances SET run = 7 WHERE id = 'pending'")
+    result = CliRunner().invoke(doctor, [str(database), "--verify"])
+    assert (result.exit_code, "pending: run: 7 in its row, 1 by its history" in result.output) == (1, True)
+    assert CliRunner().invoke(doctor, [str(database)]).exit_code == 0
