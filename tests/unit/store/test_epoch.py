@@ -57,6 +57,7 @@ WRITES = {
         after(new_instance("running"), RUN_STARTED), [RUN_STARTED], starts=[new_instance("late")]
     ),
     "mark_announced": lambda store: store.mark_announced(["finished"]),
+    "create_whole": lambda store: store.create(after(new_instance("late"), RUN_STARTED), later=[RUN_STARTED]),
     "park": lambda store: store.park("running", "unreadable: revision 1"),
     "restore": lambda store: store.restore(new_instance("running")),
     "delete": lambda store: store.delete(["finished"]),

@@ -3,7 +3,9 @@
 import pytest
 
 from pylon_workflows import WorkflowDefinition
-from pylon_workflows.testing import WorkflowTester, replay_history
+from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.exports import exported
+from pylon_workflows.testing import WorkflowTester, replay_case, replay_history
 from runner_protocol import Context, Runner, workflow
 
 RAN = []
@@ -49,6 +51,17 @@ async def test_code_that_has_not_changed_comes_to_the_same():
     assert (case.is_as_before, case.divergence, case.next_keys) == (True, None, ())
     assert str(case) == "next would be the end, with the output {'receipt': None, 'amount': 42}"
     assert RAN == []
+
+
+async def test_an_exported_instance_is_replayed_from_its_file(tmp_path):
+    history = await history_of(charge_then_ship, is_paid=False)
+    case = tmp_path / "case.json"
+    case.write_bytes(exported(history, history[-1].at))
+    assert (await replay_case(case, a_runner(charge_then_ship))).is_as_before
+    assert str(await replay_case(str(case), a_runner(with_a_mail))) == "next would be 'mail'"
+    case.write_text("{}")
+    with pytest.raises(InvalidInputError, match="format"):
+        await replay_case(case, a_runner(charge_then_ship))
 
 
 async def test_one_that_waits_would_wait_for_the_same():
