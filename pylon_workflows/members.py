@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from pylon_workflows.call_places import CallPlaces
@@ -28,8 +29,6 @@ _log = logging.getLogger("pylon_workflows.turns")  # one name for all that a per
 
 _LONGEST_NAP_S = 0.5
 """The time of day may jump, so a retry's time is looked at twice a second at least (P16)."""
-
-_LOST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +67,7 @@ class _Passage:
         self._live = live
         self._instance = live.loaded
         self._group = _open(self._instance)
-        former, live.wave = live.wave, None  # it is kept again when this passage has ended in good order
+        former, live.wave = live.wave, None  # it is kept again when all that it has given out is accounted for
         self._wave = former if former is not None and former.is_of(self._group) else Wave(self._group)
         self._records_json = b""
         self._calls: dict[int, asyncio.Task[None]] = {}
@@ -103,12 +102,10 @@ class _Passage:
                 return self._pause_s()
 
     async def end(self) -> None:
-        """Cut off what is still asked for; in good order nothing is."""
+        """Cut off what is still asked for."""
         if self._alarm is not None:
             self._alarm.cancel()
         self._lease.end()
-        if not self._calls and self._turn.is_open:
-            self._live.wave = self._wave
         for index, task in self._calls.items():
             task.cancel()
             self._of.health.forget(self._call_id(index))
@@ -124,14 +121,12 @@ class _Passage:
         while len(self._calls) < most and self._lease.cover(len(self._calls) + 1):
             index = self._wave.next(self._group, now, monotonic)
             if index is None:
+                self._ring_when_the_next_is_due(now, monotonic)
                 break
             self._of.health.asked(self._call_id(index), self._instance.name, self._instance.version)
             call = asyncio.create_task(self._call(index), name=f"call {self._call_id(index)}")
             self._calls[index] = call
         self._lease.keep(len(self._calls))
-        left_s = self._wave.seconds_until_next(now, monotonic) if len(self._calls) < most else None
-        if self._calls and left_s is not None:
-            self._ring_in(min(left_s, _LONGEST_NAP_S))
 
     async def _call(self, index: int) -> None:
         of, instance, group = self._of, self._instance, self._group
@@ -221,18 +216,26 @@ class _Passage:
 
     def _pause_s(self) -> float | None:
         """Nothing is asked for and nothing can be: when to go on."""
+        left_s = self._wave.seconds_until_next(self._of.clock.now(), self._of.clock.monotonic())
+        if left_s is None and not self._is_leaving:
+            raise RuntimeError(
+                "a member is left of which nothing is known"
+            )  # then the next passage looks at all of them
+        self._live.wave = self._wave
         if self._is_leaving:
             return 0.0
         if self._instance.due_at is not None:
             return None
         self._of.health.put_off(self._instance.id, self._wave.reason, self._of.clock.now())
-        left_s = self._wave.seconds_until_next(self._of.clock.now(), self._of.clock.monotonic())
-        return _LOST_PAUSE_S if left_s is None else left_s
+        return left_s
 
-    def _ring_in(self, seconds: float) -> None:
+    def _ring_when_the_next_is_due(self, now: datetime, monotonic: float) -> None:
+        left_s = self._wave.seconds_until_next(now, monotonic)
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = asyncio.create_task(self._ring(seconds), name=f"members of {self._instance.id}")
+        if self._calls and left_s is not None:
+            ring = self._ring(min(left_s, _LONGEST_NAP_S))
+            self._alarm = asyncio.create_task(ring, name=f"members of {self._instance.id}")
 
     async def _ring(self, seconds: float) -> None:
         await self._of.clock.sleep(seconds)

@@ -37,6 +37,16 @@ DROPPED = RunnerUnavailableError("connection lost", has_dropped_turn=True)
 AWAY = RunnerUnavailableError("connection refused")
 
 
+class CountingClock(FakeClock):
+    """Counts how often anybody wanted to sleep."""
+
+    slept = 0
+
+    async def sleep(self, seconds):
+        self.slept += 1
+        await super().sleep(seconds)
+
+
 class Group:
     """A runner whose workflow is one group; the test answers the members by hand, or by `plan`."""
 
@@ -416,6 +426,23 @@ async def test_a_member_whose_code_has_changed_blocks_the_instance_and_a_resume_
     assert group.calls.count("resize[1]") == 1
 
 
+async def test_what_came_with_the_answer_that_blocked_the_instance_is_gone_on_with_too():
+    clock, group = FakeClock(), Group(items(3))
+    async with engine_with(group, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await wait_until(lambda: len(group.open) == 3)
+        group.open["resize[0]"].set_result(Fail(error="no"))
+        group.open["resize[1]"].set_result(Diverged(position=0, expected="resize", got="shrink"))
+        group.open["resize[2]"].set_result(StepComplete(output="done"))
+        await wait_for_status(engine, "a", Status.BLOCKED)
+        await settled()
+        await engine.resume("a")
+        await group.answer("resize[1]")
+        clock.advance(1)
+        await group.answer("resize[0]")
+        assert (await engine.wait("a", 10)).output["output"] == ["resize[0]", "resize[1]", "done"]
+
+
 async def test_events_may_come_while_a_group_is_open():
     group = Group(items(2))
     async with engine_with(group) as engine:
@@ -476,6 +503,24 @@ async def test_all_groups_together_have_so_many_calls_beside_one_for_each_and_ta
             await settled()
         for instance_id in ("a", "b", "c"):
             await engine.wait(instance_id, 10)
+
+
+async def test_a_retry_that_is_due_while_there_is_no_place_for_it_waits_for_one_and_keeps_nobody_busy():
+    clock = CountingClock()
+    group = Group(items(3))
+    async with engine_with(group, clock=clock, max_in_flight=1) as engine:
+        await engine.start("order", id="a")
+        await wait_until(lambda: len(group.open) == 2)
+        await group.answer("resize[0]", Fail(error="no"))
+        await wait_until(lambda: len(group.open) == 2)
+        clock.advance(1)
+        await settled()
+        before = clock.slept
+        await settled()
+        assert clock.slept == before
+        for key in ("resize[1]", "resize[2]", "resize[0]"):
+            await group.answer(key)
+        assert (await engine.wait("a", 10)).output["status"] == "completed"
 
 
 async def test_the_calls_of_a_workflow_are_within_its_own_limit():
