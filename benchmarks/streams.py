@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.bare_clients import post_all, pyreqwest_posts, turns_of
 from benchmarks.report import Figure, Report, median_figure
 from benchmarks.surroundings import (
+    WORKFLOW,
     Options,
     bare_runner,
     folder_on_disk,
@@ -60,7 +61,7 @@ def _runners(options: Options, plain: str) -> Iterator[tuple[str, contextlib.Abs
     yield PREPARED, contextlib.nullcontext(f"{plain}/stream/{STEPS}")
     yield "the Python kit", runner_process([sys.executable, "-m", "benchmarks.kit_runner"], options)
     if KIT.exists() and (node := shutil.which("node")) is not None:
-        yield "the TypeScript kit", runner_process([node, "benchmarks/kit_runner.mjs"], options)
+        yield "the TypeScript kit", runner_process([node, "benchmarks/kit_runner.mjs", WORKFLOW], options)
 
 
 async def _measure(streaming: str, plain: str, folder: Path, options: Options) -> Rounds:
