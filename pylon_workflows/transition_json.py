@@ -27,7 +27,7 @@ class HistoryFormatError(ValueError):
 
 def transition_json(revision: int, transition: Transition) -> bytes:
     """The transition that led to this revision."""
-    kind = _TYPES[type(transition)].encode()
+    kind = TYPES[type(transition)].encode()
     return b'{"revision":%d,"type":"%b",%b}' % (revision, kind, _members(transition))
 
 
@@ -92,7 +92,7 @@ class _Field:
 def _read_object(kind: type[Any], value: Mapping[str, Any], place: str, others: tuple[str, ...]) -> Any:
     shape = _FIELDS[kind]
     if unknown := value.keys() - {field.key for field in shape} - set(others):
-        raise HistoryFormatError(f"{place}{min(unknown):.60}: is no field of {_TYPES.get(kind, 'it')}")
+        raise HistoryFormatError(f"{place}{min(unknown):.60}: is no field of {TYPES.get(kind, 'it')}")
     read: dict[str, Any] = {}
     for field in shape:
         held = value.get(field.key, MISSING)
@@ -173,6 +173,7 @@ def _fields_of(kind: type[Any]) -> tuple[_Field, ...]:
     return tuple(found)
 
 
-_TYPES = {kind: _CAPITAL.sub("_", kind.__name__).lower() for kind in get_args(Transition)}
-_KINDS = {name: kind for kind, name in _TYPES.items()}
-_FIELDS = {kind: _fields_of(kind) for kind in (*_TYPES, RetryPolicy)}
+TYPES = {kind: _CAPITAL.sub("_", kind.__name__).lower() for kind in get_args(Transition)}
+"""The `type` of each class."""
+_KINDS = {name: kind for kind, name in TYPES.items()}
+_FIELDS = {kind: _fields_of(kind) for kind in (*TYPES, RetryPolicy)}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pylon_workflows.api.history_shapes import TransitionAnswer
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.errors import CorruptDatabaseError
@@ -60,6 +61,9 @@ def test_every_transition_comes_back_equal_from_its_json(kind: type, data: st.Da
     transition = data.draw(transitions_of(kind))
     value = strict_json.parse(transition_json(revision, transition))
     assert transition_from(value) == (revision, transition)
+    answer = TransitionAnswer.model_validate_json(transition_json(revision, transition)).root
+    assert type(answer).__name__ == kind.__name__, "openapi.json describes it"
+    assert set(value) <= set(type(answer).model_fields)
     assert transition_json(revision, transition_from(value)[1]) == transition_json(revision, transition)
 
 
