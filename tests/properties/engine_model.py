@@ -41,9 +41,10 @@ class ConflictError(Exception):
 class ModelInstance:
     """One instance. A record is `(key, kind, status, position, output, retry_count, final, timed_out)`.
 
-    The last seven are of this process and not of the file, in seconds of the monotonic clock: an instance that is put
+    The last eight are of this process and not of the file, in seconds of the monotonic clock: an instance that is put
     off need not be asked about until `put_off_until`, and must not be before `not_before`; until `in_doubt_until` the
     engine may not know what became of a write; an answer that found the disk full is kept and tried at `kept_until`.
+    The runner `has_spoken` when lines of the open turn's answer have been applied.
     """
 
     id: str
@@ -69,6 +70,7 @@ class ModelInstance:
     output: Any = None
     error: str | None = None
     has_open_turn: bool = False
+    has_spoken: bool = False
     deferrals: int = 0
     put_off_until: float = -1.0
     not_before: float = -1.0
@@ -96,22 +98,25 @@ class ModelInstance:
     def answer_all(self, actions: list[Action], now: datetime, most_records: int) -> Defer | None:
         """The runner answered an open turn with these, one after the other; the wish to be asked later, if it has one.
 
-        What suspends or ends the instance, or its run, ends the answer, and so does an action that does not fit.
+        What suspends or ends the instance, or its run, ends the turn, and so does an action that does not fit. Until
+        then `has_spoken` is true.
         """
-        run = self.run
-        for number, action in enumerate(actions):
+        run, self.has_spoken, goes_on = self.run, False, self.has_spoken
+        for action in actions:
             if isinstance(action, Defer):
                 return action
-            if number and len(self.records) >= most_records:
+            if goes_on and len(self.records) >= most_records:
                 self.block()
                 return None
             try:
-                self.answer(action, now, goes_on=number > 0)
+                self.answer(action, now, goes_on=goes_on)
             except MalformedError as error:
-                self.answer(Fail(error=f"malformed-answer: {error}"), now, goes_on=number > 0)
+                self.answer(Fail(error=f"malformed-answer: {error}"), now, goes_on=goes_on)
                 return None
             if self.status != "running" or self.run != run:
                 return None
+            goes_on = True
+        self.has_spoken = True
         return None
 
     def answer(self, action: Action, now: datetime, *, goes_on: bool = False) -> bool:
@@ -174,7 +179,8 @@ class ModelInstance:
 
     def no_answer(self, error: str, now: datetime) -> bool:
         """The turn timed out, or its answer was malformed: a failed attempt of the position now due."""
-        return self.answer(Fail(error=error), now)
+        goes_on, self.has_spoken = self.has_spoken, False
+        return self.answer(Fail(error=error), now, goes_on=goes_on)
 
     def _fail(self, action: Fail, now: datetime) -> None:
         key = self._key(action.key, action.step_name or "unknown")

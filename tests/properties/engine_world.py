@@ -7,7 +7,7 @@ from typing import Any
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
 from pylon_workflows.ports import Apply, Store, Turn, Write
-from runner_protocol.messages import Action, TurnRequest, parse_request
+from runner_protocol.messages import Action, Fail, TurnRequest, parse_request
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -133,14 +133,19 @@ class HeldStore:
             self.is_idle.set()
 
 
+Said = tuple[Sequence[Action] | RunnerError, bool]
+"""Actions of an answer, or how it fails; and whether that is the end of it."""
+
+
 class Question:
     """A turn that the runner has been asked and has not answered."""
 
     def __init__(self, turn: Turn, request: TurnRequest) -> None:
         self.turn = turn
         self.request = request
-        self.answer: asyncio.Future[Action | Sequence[Action]] = asyncio.get_running_loop().create_future()
+        self.said: asyncio.Queue[Said] = asyncio.Queue()
         self.parting_word: Action | None = None
+        self.has_spoken = self.has_failed = False
 
 
 class AskedRunner:
@@ -151,31 +156,48 @@ class AskedRunner:
         self.faults: list[str] = []
 
     async def take_turn(self, turn: Turn, apply: Apply) -> None:
-        answer = await self._ask(turn)
-        await apply(answer if isinstance(answer, Sequence) else (answer,))
-
-    async def _ask(self, turn: Turn) -> Action | Sequence[Action]:
         question = Question(turn, parse_request(turn.body))
         if turn.instance_id in self.open:
             self.faults.append(f"{turn.instance_id}: two turns in flight")
         self.open[turn.instance_id] = question
+        is_last, is_wanted = False, True
         try:
-            return await question.answer
+            while is_wanted and not is_last:
+                said, is_last = await self._heard(question)
+                if is_last:
+                    self._close(question)
+                if isinstance(said, RunnerError):
+                    raise said
+                is_wanted = await apply(said)
+        finally:
+            self._close(question)
+
+    async def _heard(self, question: Question) -> "Said":
+        try:
+            return await question.said.get()
         except asyncio.CancelledError:
             if question.parting_word is None:
                 raise
-            return question.parting_word
-        finally:
-            if self.open.get(turn.instance_id) is question:
-                del self.open[turn.instance_id]
+            return (question.parting_word,), True
+
+    def _close(self, question: Question) -> None:
+        if self.open.get(question.turn.instance_id) is question:
+            del self.open[question.turn.instance_id]
+
+    def say(self, instance_id: str, actions: Sequence[Action]) -> None:
+        """Say some of the answer, and leave the rest for later."""
+        question = self.open[instance_id]
+        question.has_spoken = True
+        question.has_failed |= any(isinstance(action, Fail) for action in actions)
+        question.said.put_nowait((tuple(actions), False))
 
     def give(self, instance_id: str, answer: Action | Sequence[Action] | RunnerError) -> None:
         """Answer the open turn. The same answer may come after the turn has been given up."""
         question = self.open[instance_id]
         if isinstance(answer, RunnerError):
-            question.answer.set_exception(answer)
+            question.said.put_nowait((answer, True))
         else:
-            question.answer.set_result(answer)
+            question.said.put_nowait((answer if isinstance(answer, Sequence) else (answer,), True))
 
 
 async def settle(loop: CountingLoop, store: HeldStore) -> None:

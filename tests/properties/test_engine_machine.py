@@ -379,9 +379,21 @@ class EngineMachine(RuleBasedStateMachine):
         self.process()
 
     @precondition(lambda self: self.runner.open)
+    @rule(which=st.integers(0, 4), actions=STREAM)
+    def say_some_of_an_answer(self, which: int, actions: list[Any]) -> None:
+        """Lines of a stream: they count as they come, and the turn stays open for more."""
+        instance_id = self.one_of(self.runner.open, which)
+        self.runner.say(instance_id, actions)
+        self.unanswered[self.models[instance_id].name].clear()
+        self.pending.append(Operation(instance_id, None, partial(self.step_lines, instance_id, actions)))
+        self.process()
+
+    @precondition(lambda self: self.runner.open)
     @rule(which=st.integers(0, 4), answer=FAILING | FAILING | NO_ANSWER | ENDING)
     def answer_badly(self, which: int, answer: Any) -> None:
         instance_id = self.one_of(self.runner.open, which)
+        if isinstance(answer, Defer | RunnerUnavailableError) and self.runner.open[instance_id].has_failed:
+            return  # it is postponed and due, and the later of the two counts: not what the model keeps apart
         self.give(instance_id, answer)
         self.process()
 
@@ -389,9 +401,10 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 4), answer=STREAM, end=st.none() | ENDING | st.builds(Defer, retry_after=DURATIONS))
     def answer_with_a_stream(self, which: int, answer: list[Any], end: Any) -> None:
         """Lines that came together: all of it or nothing is written, up to what suspends or does not fit (P4)."""
-        if isinstance(end, Defer) and any(isinstance(action, Fail) for action in answer):
-            return  # it is postponed and due, and the later of the two counts: not what the model keeps apart
         instance_id = self.one_of(self.runner.open, which)
+        has_failed = self.runner.open[instance_id].has_failed or any(isinstance(action, Fail) for action in answer)
+        if isinstance(end, Defer) and has_failed:
+            return  # it is postponed and due, and the later of the two counts: not what the model keeps apart
         self.give(instance_id, answer if end is None else [*answer, end])
         self.process()
 
@@ -444,6 +457,7 @@ class EngineMachine(RuleBasedStateMachine):
             return False, None  # stale: discarded
         model.has_open_turn, now, monotonic = False, self.clock.now(), self.clock.monotonic()
         if isinstance(answer, RunnerUnavailableError):
+            model.has_spoken = False
             asked_for_s = answer.retry_after_s or 0.0
             model.put_off_until = monotonic + max(asked_for_s, 30.0)
             model.not_before = self.not_before(instance_id, asked_for_s)
@@ -454,6 +468,7 @@ class EngineMachine(RuleBasedStateMachine):
         before = model.revision
         actions = answer if isinstance(answer, list) else [answer]
         deferral = model.answer_all(actions, now, self.settings.max_records)
+        model.has_spoken = False
         has_changed = model.revision > before
         if has_changed:
             model.deferrals = 0
@@ -463,6 +478,17 @@ class EngineMachine(RuleBasedStateMachine):
             model.not_before = self.not_before(instance_id, asked_for_s)
             model.deferrals += 1
         return has_changed, None
+
+    def step_lines(self, instance_id: str, actions: list[Any]) -> tuple[bool, Any]:
+        model = self.models.get(instance_id)
+        if model is None or not model.has_open_turn:
+            return False, None
+        before = model.revision
+        model.answer_all(actions, self.clock.now(), self.settings.max_records)
+        model.has_open_turn = model.has_spoken
+        if model.revision > before:
+            model.deferrals = 0
+        return model.revision > before, None
 
     def not_before(self, instance_id: str, asked_for_s: float) -> float:
         """When it may be asked about again; at once, when somebody said so while the answer waited to be looked at."""
@@ -601,7 +627,7 @@ class EngineMachine(RuleBasedStateMachine):
             instance_ids.clear()
         for model in self.models.values():
             model.has_open_turn, model.put_off_until, model.not_before, model.deferrals = False, -1.0, -1.0, 0
-            model.in_doubt_until, model.kept_until = -1.0, None
+            model.in_doubt_until, model.kept_until, model.has_spoken = -1.0, None, False
 
     # --- what must be true -----------------------------------------------------------------------------------------
 
@@ -654,6 +680,7 @@ class EngineMachine(RuleBasedStateMachine):
             assert model.is_runnable and found.blocked_reason.startswith("history-too-large")
             model.block()
         model.has_open_turn = model.id in self.runner.open or model.kept_until is not None
+        model.has_spoken = model.has_spoken and model.has_open_turn
         if not model.is_runnable:
             model.put_off_until = model.not_before = -1.0
 
@@ -722,7 +749,7 @@ class EngineMachine(RuleBasedStateMachine):
             return
         if not model.is_runnable:
             assert instance.due_at or instance.waiting_for or instance.blocked_reason
-            assert not is_asked, "asked although it waits"
+            assert not is_asked or self.runner.open[model.id].has_spoken, "asked although it waits"
             return
         monotonic = self.clock.monotonic()
         is_kept = model.kept_until is not None
@@ -737,7 +764,7 @@ class EngineMachine(RuleBasedStateMachine):
     def check_question(self, model: ModelInstance) -> None:
         question = self.runner.open[model.id]
         request = question.request
-        if not model.is_runnable:
+        if not model.is_runnable or question.has_spoken:
             return
         assert request.current_step == model.step, "a recorded step never runs again (P6)"
         assert request.idempotency_key == question.turn.idempotency_key == f"{model.id}:{model.run}:{model.step}"
