@@ -136,10 +136,20 @@ def _head(length: int | str) -> bytes:
     return f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n".encode()
 
 
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_START = b'{"action":"step_start","step_name":"a","key":"a%d","timeout":"100d"}\n'
+_STARTS = [_chunk(b"".join(_START % (100 * part + number) for number in range(100))) for part in range(200)]
+"""Twenty thousand steps that are said to run."""
 _BOMB = gzip.compress(bytes(1024 * 1024)) * 300
 """300 KB that unpack to 300 MB."""
 _CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _WHOLE = _head(len(ACTION)) + ACTION
+_NDJSON = b"content-type: application/x-ndjson\r\n"
+_STREAM = b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n" % _NDJSON
+_END = b"0\r\n\r\n"
 _HUNDRED_MB = [b"[", *[b"1," * 50_000] * 1000]
 _PAGE = b"<html><title>nginx</title></html>"
 
@@ -198,6 +208,31 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "negative duration": Behaviour(replies(b'{"action":"sleep","duration":"-5s"}'), "malformed"),
     "huge duration": Behaviour(replies(b'{"action":"sleep","duration":"5000000w"}'), "malformed"),
     "too deep": Behaviour(replies(b'{"action":"complete","output":' + b"[" * 99 + b"]" * 99 + b"}"), "malformed"),
+    # streams
+    "stream of nothing": Behaviour(sends(_STREAM, _END, then="go on"), "unavailable"),
+    "stream of blank lines": Behaviour(sends(_STREAM, _chunk(b"\n" * 100_000), _END, then="go on"), "unavailable"),
+    "blank lines for ever": Behaviour(streams(_STREAM, [_chunk(b"\n")] * 1000, 0.01), "timed out"),
+    "stream that is silent": Behaviour(sends(_STREAM, then="wait"), "timed out"),
+    "half a line and silence": Behaviour(sends(_STREAM, _chunk(ACTION[:20]), then="wait"), "timed out"),
+    "stream one byte at a time": Behaviour(
+        streams(_STREAM, [_chunk(each) for each in _bytewise(ACTION)], 0.1), "timed out"
+    ),
+    "stream cut off": Behaviour(sends(_STREAM, _chunk(ACTION[:20])), "unavailable", has_dropped_turn=True),
+    "stream that ends in half a line": Behaviour(
+        sends(_STREAM, _chunk(ACTION[:20]), _END, then="go on"), "unavailable", has_dropped_turn=True
+    ),
+    "stream of garbage": Behaviour(sends(_STREAM, _chunk(b"<html>\n"), _END), "malformed"),
+    "line of 5 MB": Behaviour(streams(_STREAM, [_chunk(b"x" * 65536)] * 80), "malformed"),
+    "line without end": Behaviour(streams(_STREAM, [_chunk(b"x" * 65536)] * 1600), "malformed"),
+    "compressed stream": Behaviour(
+        streams(_STREAM[:-2] + b"content-encoding: gzip\r\n\r\n", [_chunk(_BOMB[:65536])] * 500), "malformed"
+    ),
+    "steps that only begin": Behaviour(streams(_STREAM, _STARTS), "malformed"),
+    "stream with a status of 503": Behaviour(
+        replies(ACTION + b"\n", "503 Too Busy", _NDJSON + b"retry-after: 2\r\n"), "answered"
+    ),
+    "stream of one line": Behaviour(sends(_STREAM, _chunk(ACTION + b"\r\n"), _END, then="go on"), "answered"),
+    "stream without a length": Behaviour(sends(b"HTTP/1.1 200 OK\r\n", _NDJSON, b"\r\n", ACTION), "answered"),
     # odd, and yet an action
     "wrong content-type": Behaviour(replies(ACTION, headers=b"content-type: image/png\r\n"), "answered"),
     "headers that are no text": Behaviour(replies(ACTION, headers=b"x-a: \xff\xfe\r\n"), "answered"),
