@@ -16,12 +16,15 @@ from pylon_workflows.errors import MalformedAnswerError, StorageFullError, Unkno
 from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.ports import Clock
 from pylon_workflows.runner_health import RunnerHealth
+from pylon_workflows.turnstile import Turnstile
 from runner_protocol.messages import Action, Defer
 
 _log = logging.getLogger("pylon_workflows.turns")  # one name for all that a person reads of turns
 
 _NOBODY: Mapping[str, Instance | None] = {}
 _FULL_DISK_PAUSE_S = 1.0
+_FEW_ACTIONS = 4
+"""So many take the event loop no longer than a plain turn does; more wait for a round of their own."""
 _UNKNOWN_WORKFLOW_PAUSE = timedelta(seconds=1)
 
 
@@ -59,6 +62,7 @@ class TurnParts(NamedTuple):
     health: RunnerHealth
     limits: RunLimits
     jitter: Callable[[], float]
+    turnstile: Turnstile
 
 
 class OpenTurn:
@@ -128,6 +132,8 @@ class OpenTurn:
     async def apply(self, actions: Sequence[Action]) -> bool:
         """See `ports.Apply`; False, too, when the turn was given up. Raises StoreError but for a full disk."""
         self.hear()
+        if len(actions) > _FEW_ACTIONS:
+            await self._parts.turnstile.pass_through()
         await self._parts.actions.look_up(actions)
         return await self.commit(partial(self._applied, actions))
 

@@ -27,6 +27,7 @@ from pylon_workflows.open_turn import Deferral, OpenTurn, RunLimits, TurnParts
 from pylon_workflows.ports import Clock, Runner, Turn
 from pylon_workflows.runner_health import DROPPED_TURNS_UNTIL_BLOCKED, RunnerHealth
 from pylon_workflows.turn_request import JoinedRecords, idempotency_key, request_body
+from pylon_workflows.turnstile import Turnstile
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Turns:
         self._is_crowded = is_crowded
         self._jitter = jitter
         self._limits = RunLimits(max_records, max_history_bytes)
-        self._parts = TurnParts(changes, actions, clock, health, self._limits, jitter)
+        self._parts = TurnParts(changes, actions, clock, health, self._limits, jitter, Turnstile())
         self._members = Members(
             runner=runner,
             health=health,

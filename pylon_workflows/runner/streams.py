@@ -26,7 +26,7 @@ from runner_protocol.messages import (
     parse_action,
 )
 
-BATCH_LINES = 64
+BATCH_LINES = 32
 """So many are applied together: more would keep the event loop from others for longer, and save nothing."""
 
 MAX_RUNNING_STEPS = 10_000
