@@ -7,6 +7,7 @@ Without Node 20 the TypeScript parts are left out, which is said at the end; whe
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,15 @@ def module_sizes() -> bool:
     for name, size in sorted(too_long.items()):
         print(f"{name} has {size} lines; the limit is {MAX_LINES}")
     return not too_long and bool(shipped)
+
+
+def failed_tests() -> list[str]:
+    """What pytest remembers of its last run; a long report of the coverage may have hidden its own list."""
+    try:
+        names: dict[str, bool] = json.loads((ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed").read_text())
+    except FileNotFoundError:
+        return []
+    return sorted(names)
 
 
 def has_node() -> bool:
@@ -113,6 +123,8 @@ def main() -> int:
         print(f"--- {check.name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.1f} s", flush=True)
         if not passed:
             failed.append(check.name)
+    if "tests" in failed:
+        print("\n".join(f"FAILED {name}" for name in failed_tests()))
     if left_out:
         print(f"left out, because Node 20 is not on the PATH: {', '.join(left_out)}, and the tests that need it")
     if left_out and os.environ.get("CI"):

@@ -35,7 +35,7 @@ def said_json(api: Api, *arguments: str) -> Any:
 
 
 def test_port_0_prints_the_port_it_got(api: Api) -> None:
-    assert re.fullmatch(r"listening on http://127\.0\.0\.1:[1-9]\d*/api/workflows\n", api.process.said())
+    assert re.match(r"listening on http://127\.0\.0\.1:[1-9]\d*/api/workflows\n", api.process.said())
 
 
 def test_an_instance_from_its_start_to_its_end(api: Api) -> None:

@@ -377,17 +377,17 @@ async def test_a_definition_that_cannot_be_read_is_mended_by_saving_it_anew(path
     assert about(path, "definitions").verdict is Verdict.HEALTHY
 
 
-ROW = "UPDATE schedules SET {} WHERE id = 'broken'"
+SCHEDULE_ROW = "UPDATE schedules SET {} WHERE id = 'broken'"
 UNREADABLE_SCHEDULES = {
-    "tags that are no JSON": ROW.format("tags = '{{'"),
-    "tags that are none": ROW.format("tags = '[1]'"),
-    "an input that is no JSON": ROW.format("input = x'7b'"),
-    "an input that is a text": ROW.format("input = 'x'"),
-    "a name that is not UTF-8": ROW.format("name = CAST(x'6fff' AS TEXT)"),
-    "a cron text that is a blob": ROW.format("cron = x'00'"),
-    "a way that there is not": ROW.format("missed = 'twice'"),
-    "a time beyond time": ROW.format("created_at = 9000000000000000000"),
-    "a last tick that is a text": ROW.format("last_at = 'yesterday'"),
+    "tags that are no JSON": SCHEDULE_ROW.format("tags = '{{'"),
+    "tags that are none": SCHEDULE_ROW.format("tags = '[1]'"),
+    "an input that is no JSON": SCHEDULE_ROW.format("input = x'7b'"),
+    "an input that is a text": SCHEDULE_ROW.format("input = 'x'"),
+    "a name that is not UTF-8": SCHEDULE_ROW.format("name = CAST(x'6fff' AS TEXT)"),
+    "a cron text that is a blob": SCHEDULE_ROW.format("cron = x'00'"),
+    "a way that there is not": SCHEDULE_ROW.format("missed = 'twice'"),
+    "a time beyond time": SCHEDULE_ROW.format("created_at = 9000000000000000000"),
+    "a last tick that is a text": SCHEDULE_ROW.format("last_at = 'yesterday'"),
 }
 
 
@@ -420,7 +420,7 @@ async def test_a_schedule_whose_next_tick_is_no_time_holds_up_no_other(path):
         for name in ("broken", "healthy"):
             await engine.schedule("0 9 * * *", "order", id=name)
     for absurd in ("'soon'", "x'00'", "9000000000000000000", "-9000000000000000000"):
-        run_sql(path, ROW.format(f"next_at = {absurd}"))
+        run_sql(path, SCHEDULE_ROW.format(f"next_at = {absurd}"))
         before = clock.now()
         async with an_engine(path, runner=None, clock=clock) as engine:
             clock.advance(timedelta(days=1))
