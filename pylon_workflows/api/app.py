@@ -52,6 +52,8 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     refusals.MethodNotAllowedError: Answer(405),
     refusals.MissingTokenError: Answer(401),
     refusals.NotLocalError: Answer(403),
+    refusals.BadSignatureError: Answer(401),
+    refusals.UnknownSourceError: Answer(404),
     refusals.BodyTooSlowError: Answer(408),
     refusals.UnsupportedEncodingError: Answer(415),
 }

@@ -9,6 +9,8 @@ CallerError
     ├── UnknownRouteError
     ├── MethodNotAllowedError
     ├── MissingTokenError
+    ├── BadSignatureError
+    ├── UnknownSourceError
     ├── NotLocalError
     ├── BodyTooSlowError
     └── UnsupportedEncodingError
@@ -45,6 +47,14 @@ class MethodNotAllowedError(RefusedRequestError, code="method-not-allowed"):
 
 class MissingTokenError(RefusedRequestError, code="unauthorized"):
     """The API has a token and the request does not carry it."""
+
+
+class BadSignatureError(RefusedRequestError, code="bad-signature"):
+    """A webhook is not signed by who has the secret, or was signed too long ago."""
+
+
+class UnknownSourceError(RefusedRequestError, code="unknown-source"):
+    """No webhooks are taken at this path."""
 
 
 class NotLocalError(RefusedRequestError, code="forbidden"):
