@@ -19,11 +19,13 @@ from pylon_workflows.api.limits import Limits
 from pylon_workflows.api.problems import Problem
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import EngineError, InvalidInputError
+from pylon_workflows.hooks import HookSource, create_hooks_app
 from pylon_workflows.ports import Engine
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 PREFIX = "/api/workflows"
+HOOKS_PREFIX = "/hooks"
 DEFAULT_PORT = 8765
 _CLOSE_CONNECTIONS_WITHIN_S = 5
 
@@ -37,7 +39,8 @@ class ServeOptions:
     """What `serve` is told. Port 0 lets the system choose; `loop="auto"` takes uvloop where it is installed.
 
     Raises:
-        InvalidInputError: another host than this machine's own without a token, which would let everybody in.
+        InvalidInputError: another host than this machine's own without a token, which would let everybody in, and
+            without `hooks`, which other machines may call: the API then answers only this one all the same.
     """
 
     runner: str = DEFAULT_RUNNER_URL
@@ -50,11 +53,12 @@ class ServeOptions:
     synchronous: Synchronous = "full"
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     has_access_log: bool = False
+    hooks: Sequence[HookSource] = ()
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
     settings: EngineSettings = EngineSettings()  # noqa: RUF009 -- frozen
 
     def __post_init__(self) -> None:
-        if self.token is None and not is_loopback(self.host):
+        if self.token is None and not self.hooks and not is_loopback(self.host):
             raise InvalidInputError(
                 f"host: listening on {self.host} lets other machines in, so set a token (--token, or "
                 "PYLON_WORKFLOW_TOKEN); without one use 127.0.0.1"
@@ -78,14 +82,19 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
             raise KeyboardInterrupt from None
 
 
-def serving_app(engine: Engine, *, token: str | None, limits: Limits | None = None) -> ASGIApp:
-    """The API at `/api/workflows`, its `/healthz` at the root too."""
+def serving_app(
+    engine: Engine, *, token: str | None, limits: Limits | None = None, hooks: Sequence[HookSource] = ()
+) -> ASGIApp:
+    """The API at `/api/workflows`, its `/healthz` at the root too, webhooks at `/hooks`."""
     api = create_app(engine, token=token, limits=limits)
+    webhooks = create_hooks_app(engine, hooks, limits=limits)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
             await api({**scope, "root_path": PREFIX}, receive, send)
+        elif path.startswith(f"{HOOKS_PREFIX}/"):
+            await webhooks({**scope, "root_path": HOOKS_PREFIX}, receive, send)
         elif path == "/healthz":
             await api(scope, receive, send)
         else:
@@ -122,7 +131,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
     for definition in options.workflows:
         engine.register(definition)
     config = uvicorn.Config(
-        serving_app(engine, token=options.token, limits=options.limits),
+        serving_app(engine, token=options.token, limits=options.limits, hooks=options.hooks),
         lifespan="off",
         ws="none",
         proxy_headers=False,

@@ -1,6 +1,7 @@
 """The commands that run an engine: `serve` and `demo`."""
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 from pylon_workflows.api.limits import Limits
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError, WorkflowError
+from pylon_workflows.hooks import load_sources
 from pylon_workflows.server import DEFAULT_PORT, ServeOptions
 from pylon_workflows.server import serve as run_server
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings
@@ -69,6 +71,10 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     help="Register a workflow; may be given several times.",
 )  # fmt: skip
 @click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="What callers must show as Authorization: Bearer.")
+@click.option(
+    "--hooks", "hooks_file", metavar="FILE",
+    help="Take webhooks at /hooks from the sources in this TOML file; other machines may call them.",
+)  # fmt: skip
 @click.option("--synchronous", type=click.Choice(["full", "normal"]), default="full", show_default=True,
     help="normal may lose the last moments in a power cut.",
 )  # fmt: skip
@@ -91,6 +97,7 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
 def serve(
     *,
     token: str | None,
+    hooks_file: str | None,
     no_discovery: bool,
     max_body: int,
     body_timeout: float,
@@ -104,6 +111,7 @@ def serve(
     try:
         settings = ServeOptions(
             token=token,
+            hooks=() if hooks_file is None else load_sources(hooks_file, os.environ),
             limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
             settings=EngineSettings(
                 max_input_bytes=max_input, max_event_bytes=max_event, has_discovery=not no_discovery

@@ -1,0 +1,44 @@
+"""A delivery given to the engine: stored and acknowledged, whoever it is for."""
+
+import hashlib
+
+from pylon_workflows.errors import CallerError, InboxFullError, UnknownWorkflowError
+from pylon_workflows.hooks.interpretation import Delivery, NotApplicableError
+from pylon_workflows.ids import check_possible_id
+from pylon_workflows.ports import Engine
+from runner_protocol.fields import MAX_NAME_LENGTH
+
+_MAY_COME_AGAIN = (InboxFullError, UnknownWorkflowError)
+"""Refusals that pass: the inbox is read, the workflow is deployed."""
+
+
+async def deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
+    """Store the event; whether it had been before.
+
+    Raises:
+        NotApplicableError: it can be stored for nobody, however often it comes.
+        InboxFullError, UnknownWorkflowError, EngineError, StoreError: not now.
+    """
+    try:
+        return await _deliver(engine, source, delivery)
+    except _MAY_COME_AGAIN:
+        raise
+    except CallerError as error:
+        raise NotApplicableError(error.code, str(error)) from None
+
+
+async def _deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
+    if delivery.instance_id is None:
+        raise NotImplementedError
+    event_id = _event_id(f"{source}:", delivery.id)
+    instance_id = check_possible_id(delivery.instance_id)
+    receipt = await engine.send_event(instance_id, delivery.event, delivery.data, event_id=event_id)
+    return receipt.is_duplicate
+
+
+def _event_id(prefix: str, delivery_id: str) -> str:
+    """The delivery's id as an event's: as it is, or its hash where it would be too long for one."""
+    event_id = prefix + delivery_id
+    if len(event_id) <= MAX_NAME_LENGTH:
+        return event_id
+    return f"{prefix}sha256-{hashlib.sha256(delivery_id.encode()).hexdigest()}"
