@@ -21,9 +21,6 @@ from pylon_workflows.testing import FakeClock, engine_in_memory
 from runner_protocol.strict_json import encode
 from tests.unit.hooks.hook_signing import AT, SCHEMES, SECRET
 
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "hooks"))
-from hook_signing import AT, SCHEMES, SECRET
-
 pytestmark = pytest.mark.slow
 
 NAMES = sorted({name for scheme in SCHEMES.values() for name in scheme.signed})

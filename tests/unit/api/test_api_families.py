@@ -81,8 +81,8 @@ async def test_a_parent_shows_its_open_children_and_a_child_its_parent(
         "run": 2,
     }
     await engine.apply("wf_child", Complete(output={"sent": True}, usage=Usage(output_tokens=3)))
-    while (value := await shown(client, instance_id))["children"]:
-        await asyncio.sleep(0)  # nothing on the way through an app in this process lets the engine go on
+    while (value := await shown(client, instance_id))["children"]:  # noqa: ASYNC110 -- an app in this process
+        await asyncio.sleep(0)  # nothing on the way through it lets the engine go on
     assert (value["status"], value["steps"][0]["output"]) == ("running", {"sent": True})
     assert value["steps"][0]["usage"]["output_tokens"] == value["usage"]["output_tokens"] == 3
 
