@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
-from pylon_workflows.ports import Apply, Store, Turn, Write
+from pylon_workflows.ports import Apply, ScheduleStore, Store, Turn, Write
 from runner_protocol.messages import Action, Fail, TurnRequest, parse_request
 
 
@@ -97,6 +97,10 @@ class HeldStore:
             done.set_exception(StoreError("killed"))
             done.exception()
         self.held = []
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        return self.inner.schedules
 
     async def suspects(self) -> AsyncIterator[str]:
         async with aclosing(self.inner.suspects()) as found:

@@ -163,7 +163,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.models: dict[str, ModelInstance] = {}
         self.pending: list[Operation] = []
         self.unanswered: dict[str, set[str]] = {name: set() for name in MAX_RETRIES}
-        self.kept: dict[str, Operation] = {}
+        self.kept: dict[str, list[Operation]] = {}
         self.hurried: set[str] = set()
         self.down_until = 0.0
         self.clock = FakeClock()
@@ -322,6 +322,8 @@ class EngineMachine(RuleBasedStateMachine):
             model.put_off_until = model.not_before = -1.0
             return has_changed, model.status
 
+        if any(operation.id == instance_id for operation in self.pending):
+            return  # it takes the lock twice: what is asked later may come in between
         model = self.models.get(instance_id)
         if self.store.is_held and model is not None and len(model.records) >= self.settings.max_records:
             return  # driven now it would be blocked, and that write is nobody's operation
@@ -383,15 +385,19 @@ class EngineMachine(RuleBasedStateMachine):
     def say_some_of_an_answer(self, which: int, actions: list[Any]) -> None:
         """Lines of a stream: they count as they come, and the turn stays open for more."""
         instance_id = self.one_of(self.runner.open, which)
+        if any(operation.id == instance_id and operation.call is not None for operation in self.pending):
+            return  # the lines may come before what has been asked, or after it
         self.runner.say(instance_id, actions)
         self.unanswered[self.models[instance_id].name].clear()
-        self.pending.append(Operation(instance_id, None, partial(self.step_lines, instance_id, actions)))
+        self.answers_with(Operation(instance_id, None, partial(self.step_lines, instance_id, actions)))
         self.process()
 
     @precondition(lambda self: self.runner.open)
     @rule(which=st.integers(0, 4), answer=FAILING | FAILING | NO_ANSWER | ENDING)
     def answer_badly(self, which: int, answer: Any) -> None:
         instance_id = self.one_of(self.runner.open, which)
+        if instance_id in self.kept:
+            return  # nobody hears of it before the lines that came first are stored
         if isinstance(answer, Defer | RunnerUnavailableError) and self.runner.open[instance_id].has_failed:
             return  # it is postponed and due, and the later of the two counts: not what the model keeps apart
         self.give(instance_id, answer)
@@ -418,6 +424,8 @@ class EngineMachine(RuleBasedStateMachine):
     def answer_and_be_cancelled_at_once(self, which: int, action: Any, is_first: bool) -> None:
         """One or the other, never both, and never a half of each (P28)."""
         instance_id = self.one_of(self.runner.open, which)
+        if instance_id in self.kept:
+            return
         if is_first:
             self.give(instance_id, action)
         cancelling = self.loop.create_task(self.engine.cancel(instance_id))
@@ -449,7 +457,11 @@ class EngineMachine(RuleBasedStateMachine):
             self.down_until = max(self.down_until, self.clock.monotonic() + max(60.0, answer.retry_after_s or 0.0))
         elif not isinstance(answer, TurnTimedOutError):
             self.unanswered[self.models[instance_id].name].clear()
-        self.pending.append(Operation(instance_id, None, partial(self.step_answer, instance_id, answer)))
+        self.answers_with(Operation(instance_id, None, partial(self.step_answer, instance_id, answer)))
+
+    def answers_with(self, operation: Operation) -> None:
+        """It is next; or, behind lines that found the disk full, nobody looks at it before those are stored."""
+        self.kept.get(operation.id, self.pending).append(operation)
 
     def step_answer(self, instance_id: str, answer: Any) -> tuple[bool, Any]:
         model = self.models.get(instance_id)
@@ -553,7 +565,7 @@ class EngineMachine(RuleBasedStateMachine):
             model.has_open_turn = operation.call is not None and before is not None and before.has_open_turn
         elif operation.call is None:
             model.kept_until = self.clock.monotonic() + 1.0
-            self.kept[operation.id] = operation
+            self.kept[operation.id] = [operation]
             model.has_open_turn = True
 
     @precondition(lambda self: self.store.is_held or self.runner.open)
@@ -623,6 +635,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.process()
 
     def forget_what_was_not_written(self) -> None:
+        self.kept.clear()
         for instance_ids in self.unanswered.values():
             instance_ids.clear()
         for model in self.models.values():
@@ -661,7 +674,8 @@ class EngineMachine(RuleBasedStateMachine):
         """What the engine does of itself, at a moment of its own: waking what is due, blocking what is too large."""
         if model.kept_until is not None and (not model.has_open_turn or self.clock.monotonic() >= model.kept_until):
             model.kept_until = None
-            self.kept.pop(model.id).step()
+            for operation in self.kept.pop(model.id):
+                operation.step()
         found = self.do(self.store.inner.summary(model.id))
         if model.due_at is not None and model.due_at <= self.clock.now():
             if found is not None and found.revision > model.revision:
