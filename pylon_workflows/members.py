@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.core.commands import ApplyMember, EndGroup
@@ -96,7 +95,7 @@ class _Passage:
             if self._calls:
                 await self._stir.wait()
             elif self._group.is_failing:
-                await self._turn.commit(self._ended)
+                await self._turn.conclude(EndGroup(run=self._instance.run, group=self._group.key))
                 return None
             else:
                 return self._pause_s()
@@ -151,7 +150,7 @@ class _Passage:
         if not commands:
             return True
         self._is_leaving = self._of.is_crowded(self._instance.name, len(commands))
-        if not await self._turn.commit(partial(self._decided, commands)):
+        if not await self._turn.commit(self._decided, commands):
             return False
         for command in commands:
             if self._group.is_unfinished(command.index):
@@ -188,10 +187,6 @@ class _Passage:
             return True
         self._instance, self._group = decision.after, decision.after.group
         return False
-
-    def _ended(self, decision: Decision) -> bool:
-        decision.add(EndGroup(run=decision.run, group=self._group.key))
-        return True
 
     def _unavailable(self, index: int, error: RunnerUnavailableError) -> None:
         health, clock, name, call_id = self._of.health, self._of.clock, self._instance.name, self._call_id(index)

@@ -98,7 +98,7 @@ def _read_success(status: int, body: bytes, retry_after_s: float | None) -> Acti
 
 def _parsed(body: bytes) -> Action:
     action = parse_action(body)
-    if isinstance(action, StepStart):
+    if type(action) is StepStart:
         raise MalformedMessageError(f"action: 'step_start' is for streams{beginning(body)}")
     return action
 

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Mapping
-from functools import partial
 from typing import Self
 
 from pylon_workflows.clock import SystemClock
@@ -32,7 +31,7 @@ from pylon_workflows.runner.answers import (
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description
 from pylon_workflows.runner.streams import AnswerStream
-from runner_protocol.messages import MAX_ANSWER_BYTES, Description
+from runner_protocol.messages import MAX_ANSWER_BYTES, Action, Description
 
 _JSON = b"application/json"
 
@@ -85,19 +84,22 @@ class HttpRunner:
                 return
         except HttpClientError as error:
             raise self._translated(error, timeout_s) from None
-        body = answer.body
+        is_large = len(answer.body) > LARGE_ANSWER_BYTES
+        action = await asyncio.to_thread(self._read, answer) if is_large else self._read(answer)
+        del answer  # thousands of turns wait for their commits at a time, with whatever their frames hold
+        await apply((action,))
+
+    def _read(self, answer: Answer) -> Action:
         wait_s = None
         if answer.status != 200:
             wait_s = parse_retry_after(answer.header(b"retry-after"), self._clock.now())
-        read = partial(
-            read_answer,
+        return read_answer(
             answer.status,
-            body,
+            answer.body,
             is_too_large=answer.is_cut_off,
             content_encoding=answer.header(b"content-encoding"),
             retry_after_s=wait_s,
         )
-        await apply((await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
 
     async def describe(self) -> Description | None:
         """See `ports.Describer`."""
