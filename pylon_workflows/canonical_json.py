@@ -4,7 +4,7 @@ from typing import Any
 
 from pylon_workflows.errors import CommentTooLongError, InvalidInputError, NameTooLongError, TooDeepError, TooLargeError
 from runner_protocol.fields import MAX_NAME_LENGTH
-from runner_protocol.strict_json import JsonError, TooDeepJsonError, encode
+from runner_protocol.strict_json import MAX_DEPTH, JsonError, TooDeepJsonError, check_depth, encode
 
 MAX_COMMENT_LENGTH = 10_000
 
@@ -16,14 +16,23 @@ class CanonicalJson(bytes):
     """
 
 
-def checked_json(value: Any, field: str, limit: int, refusal: type[TooLargeError] = TooLargeError) -> bytes:
-    """The value as canonical JSON of at most `limit` bytes.
+def checked_json(
+    value: Any,
+    field: str,
+    limit: int,
+    refusal: type[TooLargeError] = TooLargeError,
+    *,
+    max_depth: int = MAX_DEPTH,
+) -> bytes:
+    """The value as canonical JSON of at most `limit` bytes; less deep than others where a record wraps it.
 
     Raises:
         InvalidInputError, TooDeepError: JSON would change it. `refusal`: it is too large.
     """
     try:
         encoded = value if isinstance(value, CanonicalJson) else encode(value)
+        if max_depth < MAX_DEPTH:
+            check_depth(encoded, max_depth)
     except TooDeepJsonError as error:
         raise TooDeepError(f"{field}: {error}") from None
     except JsonError as error:

@@ -97,7 +97,9 @@ class LocalEngine(EngineParts):
             is_approved=is_approved,
             by=None if by is None else checked_text(by, "by"),
             comment=None if comment is None else checked_comment(comment, "comment"),
-            data_json=checked_json(data, "data", self._settings.max_event_bytes, ApprovalTooLargeError),
+            data_json=checked_json(
+                data, "data", self._settings.max_event_bytes, ApprovalTooLargeError, max_depth=MAX_DEPTH - 1
+            ),
         )
         _, transitions = await self._to_its_end(self._changes.change(instance_id, command))
         return ApprovalReceipt(is_duplicate=not transitions)

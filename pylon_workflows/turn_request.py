@@ -41,7 +41,7 @@ def record_json(record: Record, index: int) -> bytes:
         (
             f'"error":{error},"started_at":"{format_timestamp(record.started_at)}",'
             f'"completed_at":"{format_timestamp(record.completed_at)}","duration_ms":{record.duration_ms},'
-            f'"retry_count":{record.retry_count},"key":{_string(record.key)},"kind":"{record.kind}",'
+            f'"retry_count":{record.retry_count},"key":{_string(record.key)},"kind":{_string(record.kind)},'
             f'"position":{position},"final":{_boolean(record.final)},"timed_out":{_boolean(record.timed_out)}'
             f"{dependencies}"
         ).encode(),

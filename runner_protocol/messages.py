@@ -75,6 +75,14 @@ class NotJsonMessageError(MalformedMessageError):
 RecordStatus = Literal["completed", "failed", "skipped"]
 
 
+class UsageTotal(Message):
+    """What a record cost: of a child it is a sum, so no bound holds but that nothing costs less than nothing."""
+
+    cost_usd: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")] = "0"
+    input_tokens: Annotated[int, Field(ge=0)] = 0
+    output_tokens: Annotated[int, Field(ge=0)] = 0
+
+
 class StepRecord(Message):
     """One entry of `completed_steps`. `kind` is a RecordKind, or the kind of the operation that a step was.
 
@@ -96,7 +104,7 @@ class StepRecord(Message):
     final: bool = False
     timed_out: bool = False
     input: Any = None
-    usage: Usage | None = None
+    usage: UsageTotal | None = None
     vars: dict[str, Any] | None = None
     unset: list[str] | None = None
     depends_on: list[str] = Field(default_factory=list)

@@ -47,8 +47,7 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
         data = body.encode() if isinstance(body, str) else body
     except UnicodeEncodeError as error:
         raise NotJsonError(f"the text is not UTF-8 (character {error.start})") from None
-    if data.count(b"[") + data.count(b"{") > max_depth:
-        check_depth(data, max_depth)
+    check_depth(data, max_depth)
     value = _parse_canonical(data)
     if value is not _NOT_CANONICAL:
         return value
@@ -101,7 +100,9 @@ def same_value(first: bytes, second: bytes) -> bool:
 
 
 def check_depth(data: bytes, max_depth: int) -> None:
-    """Refuse a text nested deeper than `max_depth`, before a parser recurses into it."""
+    """Refuse a text nested deeper than `max_depth`, before a parser recurses into it. Raises TooDeepJsonError."""
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return
     # By whole-text operations, because every request with more than a few records comes here: what stands outside of
     # strings, its brackets only, peeled level by level. Looking at each bracket takes ten times as long.
     outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]

@@ -101,8 +101,7 @@ def _parse(body: bytes) -> Any:
     if not body.strip():
         raise MalformedJsonError("the body: is empty; it should be a JSON object")
     try:
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH + _ENVELOPE:
-            check_depth(body, MAX_DEPTH + _ENVELOPE)
+        check_depth(body, MAX_DEPTH + _ENVELOPE)
     except JsonError:
         raise TooDeepError(f"{_deep_field(body)}: nested deeper than {MAX_DEPTH}") from None
     try:

@@ -21,7 +21,7 @@ from pylon_workflows.core.transitions import (
 )
 from pylon_workflows.errors import MalformedAnswerError
 from runner_protocol.messages import Defer, Diverged, Fail, Map, Parallel, StepComplete
-from runner_protocol.strict_json import encode_parsed
+from runner_protocol.strict_json import MAX_DEPTH, TooDeepJsonError, check_depth, encode_parsed
 
 _LONGEST_ERROR = 2_000
 _LONGEST_MEMBERS_ERROR = 200
@@ -64,6 +64,7 @@ def member_answered(instance: Instance, command: ApplyMember, now: datetime) -> 
     match action:
         case StepComplete():
             _check(group, index, action)
+            output_json = _output_json(action)
             started_at, completed_at, duration_ms = times(action, command.called_at, now)
             succeeded = MemberSucceeded(
                 at=now,
@@ -71,7 +72,7 @@ def member_answered(instance: Instance, command: ApplyMember, now: datetime) -> 
                 started_at=started_at,
                 completed_at=completed_at,
                 duration_ms=duration_ms,
-                output_json=encode_parsed(action.output),
+                output_json=output_json,
                 notes_json=notes_json(instance, action),
             )
             return [succeeded, *_end_after(instance, group, now)]
@@ -147,6 +148,16 @@ def _sentences(group: Group, last: MemberFailed | None) -> Iterator[str]:
         if index in errors or group.standing(index).is_failed:
             error = errors.get(index) or group.last_error(index) or ""
             yield f"{group.member_key(index)}: {error[:_LONGEST_MEMBERS_ERROR]}; "
+
+
+def _output_json(action: StepComplete) -> bytes:
+    """The member's output, which stands one level deeper in that of its group, where it must not be too deep either."""
+    output_json = encode_parsed(action.output)
+    try:
+        check_depth(output_json, MAX_DEPTH - 1)
+    except TooDeepJsonError as error:
+        raise MalformedAnswerError(f"output: {error}, as it is part of its group's") from None
+    return output_json
 
 
 def _check(group: Group, index: int, action: StepComplete | Fail) -> None:
