@@ -1,7 +1,10 @@
 """How long an answer may be silent (PROTOCOL.md sections 2 and 4)."""
 
-STEP_GRACE_S = 2.0
-"""A kit ends a step at its time and says so: it is not cut off while it does."""
+from collections.abc import Iterable
+
+STEP_GRACE_S = 10.0
+"""A kit ends a step at its time and says so: it is not cut off while it does. Those of this project give a body that
+goes on five seconds, and a cut would run the steps beside it again."""
 
 MAX_TURN_S = 10 * 365 * 86400.0
 """Longer deadlines count as this one: event loops count time in 64 bits, some of them in nanoseconds."""
@@ -21,12 +24,16 @@ class Deadline:
     @property
     def at(self) -> float:
         """Until when to wait for the next line."""
-        return max((at for at, _ in self._steps.values()), default=self._at) if self._steps else self._at
+        return max(at for at, _ in self._ends())
 
     @property
     def length_s(self) -> float:
         """How long that was, for people."""
-        return max([(self._at, self._timeout_s), *self._steps.values()])[1]
+        return max(self._ends())[1]
+
+    def _ends(self) -> Iterable[tuple[float, float]]:
+        """A step that may take less than others takes nothing from those that run beside it."""
+        return [(self._at, self._timeout_s), *self._steps.values()]
 
     @property
     def steps(self) -> int:
