@@ -19,7 +19,7 @@ from runner_protocol.messages import (
     StepComplete,
     encode_message,
 )
-from runner_protocol.strict_json import JsonError, encode, parse
+from runner_protocol.strict_json import encode, parse
 
 _MAX_MESSAGE, _MAX_STACK, _MAX_DATA = 10_000, 30_000, 65_536
 _CARRIED = ("vars", "unset", "usage", "progress", "logs", "noted")
@@ -166,17 +166,25 @@ def _text(error: BaseException) -> str:
 
 
 def _code(error: BaseException) -> str | int | None:
-    code = getattr(error, "code", None)
+    code = _attribute(error, "code")
     return code if type(code) is int or (type(code) is str and len(code) <= _MAX_MESSAGE) else None
 
 
 def _data(error: BaseException) -> Any:
     """What hangs on the error as `data`, unless it is no JSON or too much: it must not hide the error itself."""
     try:
-        data = encode(getattr(error, "data", None))
-    except (JsonError, RecursionError):
+        data = encode(_attribute(error, "data"))
+    except Exception:
         return None
     return parse(data) if len(data) <= _MAX_DATA else None
+
+
+def _attribute(error: BaseException, name: str) -> Any:
+    """It may be a property, and fail."""
+    try:
+        return getattr(error, name, None)
+    except Exception:
+        return None
 
 
 def _stack(error: BaseException) -> str:

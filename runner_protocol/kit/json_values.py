@@ -10,8 +10,10 @@ def checked_json(value: Any, what: str) -> bytes:
     """The value as JSON. Raises OutputError, which names `what`, for a value that JSON would lose or change."""
     try:
         return encode(value)
-    except (JsonError, RecursionError) as error:
+    except JsonError as error:
         raise OutputError(f"{what} is not lossless JSON: {error}") from None
+    except Exception as error:  # of the value's own code, or of a thread that changes it in the meantime
+        raise OutputError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def json_copy(value: Any, what: str) -> Any:

@@ -113,8 +113,11 @@ class RunningSteps:
             run.timer.cancel()
         if not run.task.done():
             logger.warning("step %r goes on after CancelledError; it is left behind, and may leak", run.call.key)
-        if not run.is_unwanted:
-            self._give(run)
+        try:
+            if not run.is_unwanted:
+                self._give(run)
+        except Exception as error:  # the kit's fault: to be told, and not to be waited for
+            self._fatal = error
         self._stir()
 
     def _give(self, run: _Run) -> None:

@@ -1,0 +1,151 @@
+"""What somebody found who tried to break version 2 of the protocol: each test is an attack that once succeeded."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from pylon_workflows import LocalRunner, Status, WorkflowDefinition
+from pylon_workflows.errors import TooDeepError
+from pylon_workflows.runner.deadline import Deadline
+from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status
+from runner_protocol import Runner, workflow
+from runner_protocol.messages import Approval, Complete, Map, StartChild, StepComplete, Usage
+from runner_protocol.strict_json import MAX_DEPTH
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+async def finished(runner, *names, timeout_s=5, **terms):
+    """The instance `a` of the first workflow when it has finished."""
+    engine = engine_in_memory(runner)
+    for name in names:
+        engine.register(WorkflowDefinition(name, **terms))
+    async with engine:
+        await engine.start(names[0], {}, id="a")
+        return await engine.wait("a", timeout_s)
+
+
+@pytest.mark.parametrize("kind", ['say "hi"', "two\nlines", 'x","output":"forged', "back\\slash"])
+async def test_the_kind_of_an_operation_may_hold_any_character(kind):
+    def answer(request):
+        if request.current_step == 0:
+            return StepComplete(step_name="s", key="s", kind=kind, output=1)
+        return Complete(output=[request.completed_steps[0].kind, request.completed_steps[0].output])
+
+    assert (await finished(ScriptedRunner(answer), "w")).output == [kind, 1]
+
+
+@pytest.mark.parametrize(("depth", "error"), [(MAX_DEPTH - 1, None), (MAX_DEPTH, "output: nested deeper than 63")])
+async def test_an_output_that_would_make_that_of_its_group_too_deep_fails_its_member(depth, error):
+    def answer(request):
+        if request.mode == "run_step":
+            return StepComplete(output=nested(depth))
+        return Complete(output=request.completed_steps[0].error) if request.current_step else Map(name="g", items=[1])
+
+    instance = await finished(ScriptedRunner(answer), "w", max_retries=0)
+    assert instance.status is Status.COMPLETED
+    assert instance.output is None if error is None else error in instance.output
+
+
+async def test_the_data_of_a_decision_leaves_room_for_the_decision_around_it():
+    def answer(request):
+        return Complete(output="decided") if request.current_step else Approval(name="gate")
+
+    engine = engine_in_memory(ScriptedRunner(answer))
+    engine.register(WorkflowDefinition("w"))
+    async with engine:
+        await engine.start("w", {}, id="a")
+        await wait_for_status(engine, "a", Status.AWAITING_APPROVAL)
+        with pytest.raises(TooDeepError, match="data: nested deeper than 63"):
+            await engine.approve("a", "approval:gate", data=nested(MAX_DEPTH))
+        await engine.approve("a", "approval:gate", data=nested(MAX_DEPTH - 1))
+        assert await engine.result("a", 5) == "decided"
+
+
+async def test_what_a_child_cost_may_be_more_than_one_action_may_say():
+    much = Usage(cost_usd="9" * 15, input_tokens=2**53 - 1)
+
+    def answer(request):
+        if request.workflow_name == "costly":
+            return Complete(usage=much) if request.current_step else StepComplete(step_name="s", key="s", usage=much)
+        return Complete(output="paid") if request.current_step else StartChild(name="c", workflow="costly")
+
+    instance = await finished(ScriptedRunner(answer), "w", "costly")
+    assert instance.output == "paid"
+    assert instance.usage.input_tokens == 2 * (2**53 - 1)
+
+
+class _CodeFailsError(Exception):
+    @property
+    def code(self):
+        raise ValueError("deprecated")
+
+
+class _DataFailsError(Exception):
+    @property
+    def data(self):
+        raise ValueError("closed")
+
+
+class _Unreadable(dict):
+    def items(self):
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+@pytest.mark.parametrize(
+    ("error", "output", "words"),
+    [
+        (_CodeFailsError("declined"), None, "declined"),
+        (_DataFailsError("declined"), None, "declined"),
+        (None, _Unreadable(a=1), "the output of step 's' cannot be read"),
+    ],
+)
+async def test_an_odd_error_or_output_fails_its_step_at_once_and_is_no_timeout(error, output, words):
+    async def body():
+        if error is not None:
+            raise error
+        return output
+
+    @workflow("w")
+    async def odd(ctx, input):
+        await ctx.step("s", body, retries=0)
+
+    instance = await finished(LocalRunner(Runner([odd])), "w", step_timeout=timedelta(minutes=1))
+    assert (instance.status, instance.steps[0].key) == (Status.FAILED, "s")
+    assert words in instance.error
+
+
+def test_a_step_that_may_take_less_than_others_does_not_shorten_the_turn():
+    deadline = Deadline(30.0, 30.0)
+    deadline.step_started("quick", 1.0, 0.0)
+    assert (deadline.at, deadline.length_s) == (30.0, 30.0)
+    deadline.step_started("slow", 60.0, 0.0)
+    assert deadline.at >= 60.0 + 5.0, "a kit gives a body that goes on five seconds"
+    assert deadline.length_s == 60.0
+
+
+@pytest.mark.slow
+async def test_a_step_that_takes_long_to_stop_runs_no_other_again():
+    began = []
+
+    async def patient():
+        began.append("patient")
+        await asyncio.sleep(4)
+        return "done"
+
+    @workflow("w")
+    async def both(ctx, input):
+        stubborn = ctx.shell("stubborn", ["sh", "-c", "trap '' TERM; sleep 30 & wait"], timeout=0.2, retries=0)
+        first, second = await asyncio.gather(ctx.step("patient", patient), stubborn, return_exceptions=True)
+        return [first, str(second)]
+
+    instance = await finished(LocalRunner(Runner([both])), "w", timeout_s=20)
+    assert instance.output == ["done", "step 'stubborn' failed: step 'stubborn' timed out after 0.2 s"]
+    assert began == ["patient"]
+    assert [record.key for record in instance.steps] == ["stubborn", "patient"]
