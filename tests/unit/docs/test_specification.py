@@ -132,7 +132,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     matched = [fields.MAX_NAME_LENGTH, fields.MAX_KEY_LENGTH, 512, 512]
     assert limits["a name, a key, a path of `match`, a `correlation`"] == f"{', '.join(map(str, matched))} characters"
     assert limits["an answer, or a line of a stream"] == f"{MAX_ANSWER_BYTES >> 20} MiB"
-    assert limits["a value"] == f"nested {MAX_DEPTH} deep"
+    values = f"nested {MAX_DEPTH} deep; {MAX_DEPTH - 1}"
+    assert limits["a value; the output of a member, which its group's holds"] == values
     in_groups = f"{actions.MAX_MEMBERS:,}; {actions.MAX_MEMBERS_IN_FLIGHT:,}"
     assert limits["members of a group; at a time"] == in_groups
     assert limits["the variables of an instance, together"].startswith(f"{MAX_VARS_BYTES >> 10} KiB")
