@@ -12,6 +12,7 @@ from pylon_workflows.errors import (
     CallerError,
     CommentTooLongError,
     ConflictError,
+    CorrelationTooLongError,
     CorruptDatabaseError,
     DatabaseInUseError,
     DatabaseInUseHereError,
@@ -28,6 +29,7 @@ from pylon_workflows.errors import (
     InstanceNotFinishedError,
     InvalidIdError,
     InvalidInputError,
+    KeptEventsFullError,
     ListLimitError,
     MalformedAnswerError,
     NameTooLongError,
@@ -61,6 +63,7 @@ from pylon_workflows.errors import (
     WorkflowFailedError,
 )
 from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
+from pylon_workflows.published import PublishedStart, PublishReceipt
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.local import LocalRunner
 from pylon_workflows.schedule import Schedule
@@ -77,6 +80,7 @@ __all__ = [
     "CallerError",
     "CommentTooLongError",
     "ConflictError",
+    "CorrelationTooLongError",
     "CorruptDatabaseError",
     "DatabaseInUseError",
     "DatabaseInUseHereError",
@@ -98,6 +102,7 @@ __all__ = [
     "InstanceSummary",
     "InvalidIdError",
     "InvalidInputError",
+    "KeptEventsFullError",
     "Limits",
     "ListLimitError",
     "LocalRunner",
@@ -107,6 +112,8 @@ __all__ = [
     "NoOwnerError",
     "OutcomeError",
     "OwnershipLostError",
+    "PublishReceipt",
+    "PublishedStart",
     "Record",
     "ReservedIdError",
     "RunnerError",

@@ -42,15 +42,17 @@ def checked_json(
     return encoded
 
 
-def checked_text(value: str, field: str) -> str:
-    """The text, when it has 1 to 128 characters. Raises InvalidInputError, NameTooLongError."""
+def checked_text(
+    value: str, field: str, longest: int = MAX_NAME_LENGTH, refusal: type[InvalidInputError] = NameTooLongError
+) -> str:
+    """The text, when it has 1 to `longest` characters. Raises InvalidInputError; `refusal`: it is longer."""
     if not isinstance(value, str):
-        raise InvalidInputError(f"{field}: must be a text of 1 to {MAX_NAME_LENGTH} characters")
-    if not 1 <= len(value) <= MAX_NAME_LENGTH:
-        kind = NameTooLongError if value else InvalidInputError
-        raise kind(f"{field}: must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}")
+        raise InvalidInputError(f"{field}: must be a text of 1 to {longest} characters")
+    if not 1 <= len(value) <= longest:
+        kind = refusal if value else InvalidInputError
+        raise kind(f"{field}: must have 1 to {longest} characters, not {len(value)}")
     if not value.isascii():
-        checked_json(value, field, limit=MAX_NAME_LENGTH * 8)
+        checked_json(value, field, limit=longest * 8)
     return value
 
 

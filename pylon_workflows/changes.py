@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from pylon_workflows.core.commands import Command, Resume, WakeUp
 from pylon_workflows.core.instance import Instance
@@ -20,9 +21,11 @@ from pylon_workflows.errors import (
 from pylon_workflows.histories import folded, history_of
 from pylon_workflows.live_instances import LiveInstance, LiveInstances, is_driven
 from pylon_workflows.parking import Parking, shown
-from pylon_workflows.ports import Clock, Store
+from pylon_workflows.ports import Clock, Store, Write
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Changes:
@@ -109,15 +112,24 @@ class Changes:
         after, starts = decision.after, decision.starts
         is_to_announce = after.is_finished and (self.has_announcements or has_family(after))
         write = self._store.append(after, decision.transitions, is_to_announce=is_to_announce, starts=starts)
+        taken = await self.stored(live, decision, write, is_stored=_is_none)
+        if taken is not None:
+            raise TakenIdError(taken)
+
+    async def stored(
+        self, live: LiveInstance, decision: Decision, write: Write[T], *, is_stored: Callable[[T], bool]
+    ) -> T:
+        """What `write` comes to, which stores what has been decided, or nothing, as `is_stored` tells."""
+        after, starts = decision.after, decision.starts
         try:
-            taken = await write  # to its end, whoever cancels
+            outcome = await write  # to its end, whoever cancels
         finally:
             if not write.done() or write.exception() is not None:
                 live.forget()
                 if not isinstance(write.exception(), StorageFullError):  # which says that nothing was changed
                     for instance in (after, *starts):
                         self.doubts.add(instance.id)
-            elif write.result() is None:
+            elif is_stored(write.result()):
                 live.instance = after
                 self._committed(after)
                 for started in starts:
@@ -125,8 +137,7 @@ class Changes:
                     self._committed(started)
                 for found in decision.found:
                     self.doubts.add(found.id)  # it may have finished meanwhile
-        if taken is not None:
-            raise TakenIdError(taken)
+        return outcome
 
     async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
         """Execute a command that came from outside; returns the state after it and what followed from it."""
@@ -241,3 +252,7 @@ class Changes:
             _log.error("%s: could not be woken: %r", instance_id, error)
             return [instance_id]
         return []
+
+
+def _is_none(outcome: object) -> bool:
+    return outcome is None

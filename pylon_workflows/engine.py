@@ -1,5 +1,6 @@
 """What users call on the engine of the process that owns the store."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
@@ -15,6 +16,15 @@ from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, In
 from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.histories import history_page, instance_as_of
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
+from pylon_workflows.published import (
+    PublishedEvent,
+    PublishedStart,
+    PublishReceipt,
+    checked_correlation,
+    checked_event_data,
+    checked_published_start,
+    checked_source,
+)
 from pylon_workflows.schedule import Schedule, ScheduleOptions, new_schedule
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage, RunnerWait
@@ -75,6 +85,32 @@ class LocalEngine(EngineParts):
         command = DeliverEvent(event=event, data_json=data_json, event_id=event_id, max_unread=most)
         _, transitions = await self._to_its_end(self._changes.change(instance_id, command))
         return EventReceipt(is_duplicate=not transitions)
+
+    async def publish(
+        self,
+        event: str,
+        data: Any = EMPTY,
+        *,
+        correlation: str,
+        event_id: str | None = None,
+        source: str = "",
+        start: PublishedStart | None = None,
+    ) -> PublishReceipt:
+        """See `ports.Engine.publish`."""
+        self._check_running()
+        published = PublishedEvent(
+            correlation=checked_correlation(event, correlation),
+            event_id=secrets.token_hex(16) if event_id is None else checked_text(event_id, "event_id"),
+            source=checked_source(source),
+            data_json=checked_event_data(data, self._settings.max_event_bytes),
+            start=checked_published_start(start, self._settings.max_input_bytes),
+            received_at=self._clock.now(),
+        )
+        if published.start is not None:
+            await self._discovery.look_for(published.start.name)
+            self._definitions.get(published.start.name)
+        is_remembered = event_id is not None
+        return await self._to_its_end(self._publishing.accept(published, is_remembered=is_remembered))
 
     async def approve(
         self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None

@@ -13,6 +13,7 @@ from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.ownership import bulk_requests, owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
+from pylon_workflows.publish_calls import PublishCalls
 from pylon_workflows.schedule_calls import ScheduleCalls
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions
@@ -20,7 +21,7 @@ from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage
 from runner_protocol.messages import Action
 
 
-class EngineCalls(ScheduleCalls):
+class EngineCalls(ScheduleCalls, PublishCalls):
     """The calls of a `WorkflowEngine`: each change goes the way that `access` knows, each read to what can be read."""
 
     def __init__(self, engine: LocalEngine, access: Access, settings: EngineSettings) -> None:

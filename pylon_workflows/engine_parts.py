@@ -21,8 +21,10 @@ from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.families import Families
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
+from pylon_workflows.matcher import Matcher
 from pylon_workflows.pace import Pace
 from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
+from pylon_workflows.publishing import Publishing
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.schedules import Schedules
@@ -68,7 +70,7 @@ class EngineParts:
         self._discovery = Discovery(describers, definitions, store, clock, jitter)
         self._actions = Actions(definitions, self._discovery.look_for, max_input_bytes=settings.max_input_bytes)
         self._canned_answers = CannedAnswers(self._changes, self._live, clock, self._actions)
-        self._timers = Timers(DueInstances(store), clock, self._changes.wake)
+        self._timers = Timers(DueInstances(store), clock, self._wake)
         self._announcements = Announcements(
             store,
             self._changes.read,
@@ -90,6 +92,10 @@ class EngineParts:
             notice=lambda due_at: self._ticks.notice(due_at),  # noqa: PLW0108
         )
         self._ticks = Timers(self._schedules, clock, self._schedules.wake)
+        self._matcher = Matcher(store, self._changes, self._live, self._starts, clock)
+        self._publishing = Publishing(
+            store, self._matcher, clock, keep_for=settings.keep_published_for, most=settings.max_kept_events
+        )
         self._bulk = BulkChanges(store, self._changes, clock)
         self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)
@@ -143,6 +149,11 @@ class EngineParts:
         """See `ports.Engine.role`: this one never forwards."""
         return "owner"
 
+    @property
+    def is_matching(self) -> bool:
+        """Whether something may still come of what has been published by now, or of a wait that has begun."""
+        return not self._matcher.is_idle
+
     async def open(self) -> None:
         """Open the store and go on with everything in it."""
         self._ending = None
@@ -151,11 +162,12 @@ class EngineParts:
         self._watch.look()
         self._definitions.restore(await self._store.definitions())
         self._families.clear()
+        self._matcher.clear()
         self._changes.has_announcements = self._announcements.has_callbacks
         self._lifetime.begin()
         parts = (
-            self._timers, self._ticks, self._announcements, self._families, self._retention, self._changes.doubts,
-            self._watch,
+            self._timers, self._ticks, self._announcements, self._families, self._matcher, self._publishing,
+            self._retention, self._changes.doubts, self._watch,
         )  # fmt: skip
         self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:
@@ -195,7 +207,14 @@ class EngineParts:
         self._live.clear()
         await self._store.close()
 
+    async def _wake(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Do what is due; but what was published before a wait is over comes before the end of the wait."""
+        await self._matcher.settle(instance_ids)
+        return await self._changes.wake(instance_ids)
+
     def _committed(self, instance: Instance) -> None:
+        if instance.wait is not None:
+            self._matcher.committed(instance)
         if self._dispatcher is not None:
             is_new = instance.revision == 1
             self._dispatcher.changed(instance.id, instance.name, is_runnable=instance.is_runnable, is_new=is_new)

@@ -8,6 +8,7 @@ WorkflowError
 │   │   ├── NameTooLongError    ...or is beyond a limit of its own
 │   │   ├── DescriptionTooLongError
 │   │   ├── CommentTooLongError
+│   │   ├── CorrelationTooLongError
 │   │   ├── DurationTooLongError
 │   │   ├── TooManyRetriesError
 │   │   ├── TagLimitError
@@ -32,6 +33,7 @@ WorkflowError
 │   │   └── TurnOpenError
 │   ├── TooManySchedulesError
 │   └── InboxFullError
+│       └── KeptEventsFullError
 ├── OutcomeError                the instance's own end, told to whoever asked for its result
 │   ├── WorkflowFailedError
 │   └── WorkflowCancelledError
@@ -102,6 +104,10 @@ class TooManyRetriesError(InvalidInputError, code="too-many-retries"):
 
 class CommentTooLongError(InvalidInputError, code="comment-too-long"):
     """The comment of a decision has more than 10,000 characters."""
+
+
+class CorrelationTooLongError(InvalidInputError, code="correlation-too-long"):
+    """A correlation key has more than 512 characters."""
 
 
 class TagLimitError(InvalidInputError, code="tag-limit"):
@@ -190,6 +196,10 @@ class TooManySchedulesError(CallerError, code="too-many-schedules"):
 
 class InboxFullError(CallerError, code="inbox-full"):
     """The instance holds as many unread events as it may."""
+
+
+class KeptEventsFullError(InboxFullError, code="kept-events-full"):
+    """As many published events of one name and correlation key as may be are kept for whoever waits with it."""
 
 
 class OutcomeError(WorkflowError, code="outcome"):

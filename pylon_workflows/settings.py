@@ -10,7 +10,14 @@ from pylon_workflows.errors import InvalidInputError
 DEFAULT_RUNNER_URL = "http://127.0.0.1:9876/run"
 RUNNER_URL_VARIABLE = "PYLON_WORKFLOW_RUNNER_URL"
 
-_LIMITS = ("max_input_bytes", "max_event_bytes", "max_unread_events", "max_records", "max_history_bytes")
+_LIMITS = (
+    "max_input_bytes",
+    "max_event_bytes",
+    "max_unread_events",
+    "max_kept_events",
+    "max_records",
+    "max_history_bytes",
+)
 
 Synchronous = Literal["full", "normal"]
 
@@ -23,10 +30,11 @@ class EngineSettings:
     short turns make the event loop late. `shutdown_grace_s` is what turns in flight get to finish. A finished
     instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_queued` wait
     in memory for a turn, the others in the file. `max_live_instances` and `max_live_bytes` bound what is kept in memory
-    beyond the instances being driven. An input, an event's data and the inbox have their limits, and a
-    run has: with `max_records` records, or `max_history_bytes` of outputs, it is blocked. A standby looks for the
-    file's owner for `forward_timeout_s` before it says that there is none. With `has_discovery` runners are asked which
-    workflows they have.
+    beyond the instances being driven. An input, an event's data and the inbox have their limits. A published event that
+    nobody waits for is kept for `keep_published_for`; of one name and correlation key there are `max_kept_events`. A
+    run has limits too: with `max_records` records, or `max_history_bytes` of outputs, it is blocked. A standby looks
+    for the file's owner for `forward_timeout_s` before it says that there is none. With `has_discovery` runners are
+    asked which workflows they have.
 
     Raises:
         InvalidInputError: a number that makes no sense.
@@ -44,6 +52,8 @@ class EngineSettings:
     max_input_bytes: int = 1024 * 1024
     max_event_bytes: int = 256 * 1024
     max_unread_events: int = MAX_UNREAD_EVENTS
+    max_kept_events: int = 2_000
+    keep_published_for: timedelta = timedelta(days=7)
     max_records: int = 10_000
     max_history_bytes: int = 50_000_000
 
@@ -57,5 +67,7 @@ class EngineSettings:
             raise InvalidInputError(f"forward_timeout_s: must be positive, not {self.forward_timeout_s}")
         if self.max_history is not None and self.max_history < 0:
             raise InvalidInputError(f"max_history: must not be negative, not {self.max_history}")
+        if not self.keep_published_for > timedelta(0):
+            raise InvalidInputError(f"keep_published_for: must be positive, not {self.keep_published_for}")
         if self.retain_finished_for is not None and self.retain_finished_for < timedelta(0):
             raise InvalidInputError(f"retain_finished_for: must not be negative, not {self.retain_finished_for}")

@@ -86,6 +86,7 @@ def public_routes(handlers: Handlers) -> list[Route]:
         root,
         route("/definitions", GET=handlers.list_definitions, POST=handlers.save_definition),
         route("/start", POST=handlers.start),
+        route("/events", POST=handlers.publish),
         route("/schedules", GET=handlers.list_schedules, POST=handlers.save_schedule),
         route("/schedules/{id}", GET=handlers.get_schedule, DELETE=handlers.delete_schedule),
         route("/schedules/{id}/pause", POST=handlers.pause_schedule),

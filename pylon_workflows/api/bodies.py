@@ -16,6 +16,7 @@ from starlette.requests import Request
 from pylon_workflows.api.refusals import MalformedJsonError, UnsupportedEncodingError
 from pylon_workflows.errors import (
     CommentTooLongError,
+    CorrelationTooLongError,
     DescriptionTooLongError,
     DurationTooLongError,
     InvalidInputError,
@@ -35,6 +36,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _KINDS: dict[tuple[str, str], type[InvalidInputError]] = {
     ("description", "string_too_long"): DescriptionTooLongError,
     ("comment", "string_too_long"): CommentTooLongError,
+    ("correlation", "string_too_long"): CorrelationTooLongError,
     ("max_retries", "less_than_equal"): TooManyRetriesError,
     ("step_timeout_s", "less_than_equal"): DurationTooLongError,
     ("step_timeout_secs", "less_than_equal"): DurationTooLongError,
@@ -43,8 +45,10 @@ _KINDS: dict[tuple[str, str], type[InvalidInputError]] = {
 """What a field that is beyond its limit is told as; any other fault is an InvalidInputError."""
 
 
-async def read_body(request: Request, model: type[Model]) -> Model:
+async def read_body(request: Request, model: type[Model], *, envelope: int = _ENVELOPE) -> Model:
     """The body as a request model, whatever content type it is said to have.
+
+    A caller's value stands `envelope` deep in it; one that stands less deep must be checked (`check_value_depth`).
 
     Raises:
         BodyTooLargeError, BodyTooSlowError: from the limits (`limits.py`).
@@ -56,7 +60,7 @@ async def read_body(request: Request, model: type[Model]) -> Model:
             f"the body: is compressed ({encoding[:40]}); send it as it is", headers={"accept-encoding": "identity"}
         )
     body = await request.body()
-    read = partial(_read, body, model)
+    read = partial(_read, body, model, envelope)
     return read() if len(body) <= _READ_ON_THE_LOOP else await asyncio.to_thread(read)
 
 
@@ -85,8 +89,16 @@ def one_parameter(request: Request, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _read(body: bytes, model: type[Model]) -> Model:
-    value = _parse(body)
+def check_value_depth(value_json: bytes, field: str) -> None:
+    """Raises TooDeepError: the value is nested deeper than any may be."""
+    try:
+        check_depth(value_json, MAX_DEPTH)
+    except JsonError:
+        raise TooDeepError(f"{field}: nested deeper than {MAX_DEPTH}") from None
+
+
+def _read(body: bytes, model: type[Model], envelope: int) -> Model:
+    value = _parse(body, MAX_DEPTH + envelope)
     if not isinstance(value, dict):
         raise InvalidInputError("the body: should be a JSON object")
     try:
@@ -97,27 +109,27 @@ def _read(body: bytes, model: type[Model]) -> Model:
         raise kind(_sentence(first)) from None
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, max_depth: int) -> Any:
     if not body.strip():
         raise MalformedJsonError("the body: is empty; it should be a JSON object")
     try:
-        check_depth(body, MAX_DEPTH + _ENVELOPE)
+        check_depth(body, max_depth)
     except JsonError:
-        raise TooDeepError(f"{_deep_field(body)}: nested deeper than {MAX_DEPTH}") from None
+        raise TooDeepError(f"{_deep_field(body, max_depth)}: nested deeper than {MAX_DEPTH}") from None
     try:
-        return parse(body, max_depth=MAX_DEPTH + _ENVELOPE)
+        return parse(body, max_depth=max_depth)
     except JsonError as error:
         raise MalformedJsonError(f"the body: {error}") from None
 
 
-def _deep_field(body: bytes) -> str:
+def _deep_field(body: bytes, max_depth: int) -> str:
     """The name of the body's field that is nested too deep: the last text before the bracket that opens it."""
     depth, field = 0, b""
     for found in _TOKEN.finditer(body):
         token = found.group()
         if token in b"[{":
             depth += 1
-            if depth > MAX_DEPTH + _ENVELOPE:
+            if depth > max_depth:
                 break
         elif token in b"]}":
             depth -= 1

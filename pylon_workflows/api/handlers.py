@@ -13,6 +13,7 @@ from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, read_body
 from pylon_workflows.api.bulk_shapes import BulkRequest
 from pylon_workflows.api.exporting import export_response
+from pylon_workflows.api.publish_handlers import PublishHandlers
 from pylon_workflows.api.queries import bulk_terms, limit_of, list_query, next_page, revision_of
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.schedule_handlers import ScheduleHandlers
@@ -27,7 +28,7 @@ from runner_protocol.strict_json import encode_parsed
 _WRITTEN_ON_THE_LOOP = 500
 
 
-class Handlers(ScheduleHandlers):
+class Handlers(ScheduleHandlers, PublishHandlers):
     """The operations of the API on one engine."""
 
     async def list_definitions(self, _request: Request) -> Response:

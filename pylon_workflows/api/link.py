@@ -30,7 +30,7 @@ def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
 
     A body may be what the engine takes, and its envelope.
     """
-    largest = max(settings.max_input_bytes, settings.max_event_bytes, MAX_ANSWER_BYTES)
+    largest = max(settings.max_input_bytes + settings.max_event_bytes, MAX_ANSWER_BYTES)  # a publish has both
     handlers = LinkHandlers(engine)
     routes = [
         Route("/definitions", handlers.put_definition, methods=["PUT"]),

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pylon_workflows.api import bulk_shapes, history_shapes, schedule_shapes, schemas
+from pylon_workflows.api import bulk_shapes, history_shapes, publish_shapes, schedule_shapes, schemas
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
@@ -64,6 +64,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         body=schemas.StartRequest,
         answers={201: schemas.StartAnswer, 200: schemas.StartAnswer},
         headers=("Idempotency-Key",),
+    ),
+    ("/events", "post"): Operation(
+        summary="Publish an event for whichever instance waits with its correlation key, once per event id",
+        body=publish_shapes.PublishRequest,
+        answers={200: schemas.EventAnswer},
+        headers=("webhook-id", "Idempotency-Key"),
     ),
     ("/schedules", "get"): Operation(
         summary="All schedules, by id", answers={200: schedule_shapes.ScheduleAnswer}, is_list=True

@@ -11,6 +11,7 @@ from pylon_workflows.cli.backup import backup, restore
 from pylon_workflows.cli.commands import CLIENT_COMMANDS
 from pylon_workflows.cli.diagnosis import doctor
 from pylon_workflows.cli.exchange import export_instance, import_instance
+from pylon_workflows.cli.publishing import PUBLISH_COMMANDS
 from pylon_workflows.cli.schedules import schedule
 from pylon_workflows.cli.serving import demo, serve
 
@@ -26,6 +27,7 @@ for command in (
     demo,
     *CLIENT_COMMANDS,
     *APPROVAL_COMMANDS,
+    *PUBLISH_COMMANDS,
     export_instance,
     import_instance,
     backup,

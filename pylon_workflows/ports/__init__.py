@@ -3,9 +3,12 @@
 from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
+from pylon_workflows.ports.published_store import Acceptance, PublishedStore, StartOutcome
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.schedule_store import ScheduleStore
-from pylon_workflows.ports.store import Store, Write
+from pylon_workflows.ports.store import Store
+from pylon_workflows.ports.writes import Write
+from pylon_workflows.published import PublishReceipt
 from pylon_workflows.summaries import (
     MAX_HISTORY_PAGE,
     MAX_PAGE,
@@ -23,6 +26,7 @@ __all__ = [
     "MAX_HISTORY_PAGE",
     "MAX_PAGE",
     "PARKED",
+    "Acceptance",
     "Apply",
     "ApprovalReceipt",
     "Clock",
@@ -31,10 +35,13 @@ __all__ = [
     "EventReceipt",
     "HistoryPage",
     "InstanceSummary",
+    "PublishReceipt",
+    "PublishedStore",
     "Role",
     "Runner",
     "RunnerWait",
     "ScheduleStore",
+    "StartOutcome",
     "Started",
     "Store",
     "Turn",

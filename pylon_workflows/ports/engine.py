@@ -7,6 +7,7 @@ from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
 from pylon_workflows.filters import BulkTerms, FilterTerms
+from pylon_workflows.published import PublishedStart, PublishReceipt
 from pylon_workflows.schedule import Schedule, ScheduleOptions
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import (
@@ -71,6 +72,23 @@ class Engine(Protocol):
 
         Raises:
             UnknownInstanceError, InvalidInputError, TooLargeError, InstanceFinishedError, InboxFullError.
+        """
+        ...
+
+    async def publish(
+        self,
+        event: str,
+        data: Any = EMPTY,
+        *,
+        correlation: str,
+        event_id: str | None = None,
+        source: str = "",
+        start: PublishedStart | None = None,
+    ) -> PublishReceipt:
+        """Accept an event for whoever waits for it with this correlation key, once per source and event id.
+
+        Raises:
+            InvalidInputError, TooLargeError; UnknownWorkflowError: of `start`; KeptEventsFullError.
         """
         ...
 

@@ -1,31 +1,18 @@
 """Where instances are kept."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
+from pylon_workflows.ports.published_store import PublishedStore
 from pylon_workflows.ports.schedule_store import ScheduleStore
+from pylon_workflows.ports.writes import Write
 from pylon_workflows.summaries import MAX_PAGE, HistoryPage, InstanceSummary
-
-T = TypeVar("T")
-
-
-class Write(asyncio.Future[T]):
-    """A change that has been handed to the store, and that nobody can cancel.
-
-    Whoever is cancelled while awaiting it goes when it has ended: so the next to hold the instance's lock finds the
-    state after it.
-    """
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Do nothing."""
-        return False
 
 
 class Store(Protocol):
@@ -78,6 +65,11 @@ class Store(Protocol):
     @property
     def schedules(self) -> ScheduleStore:
         """What starts instances again and again."""
+        ...
+
+    @property
+    def published(self) -> PublishedStore:
+        """Events for whoever waits with a correlation key."""
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:

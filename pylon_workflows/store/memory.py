@@ -7,12 +7,14 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from pylon_workflows.core.instance import FINISHED, Instance, Status
+from pylon_workflows.core.instance import FINISHED, EventWait, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, PARKED, HistoryPage, InstanceSummary, Write
+from pylon_workflows.published import WaitPlace
+from pylon_workflows.store.memory_published import MemoryPublished
 from pylon_workflows.store.memory_schedules import MemorySchedules
 
 _T = TypeVar("_T")
@@ -24,7 +26,12 @@ class _Stored:
     idempotency_key: str | None
     history: list[Transition]
     summary: InstanceSummary
+    wait: EventWait | None = None
     is_unannounced: bool = False
+
+    def mirror(self, instance: Instance) -> None:
+        self.summary = _summary(instance)
+        self.wait = instance.wait if isinstance(instance.wait, EventWait) else None
 
     @property
     def is_parked(self) -> bool:
@@ -45,6 +52,12 @@ class MemoryStore:
         self._last_key = 0
         self._is_open = False
         self.schedules = MemorySchedules(self.create, self._check_open)
+        self.published = MemoryPublished(
+            self.create,
+            self.append,
+            self._waits,
+            self._check_open,
+        )
 
     async def open(self) -> None:
         """See `Store`."""
@@ -70,9 +83,9 @@ class MemoryStore:
     def _store_new(self, instance: Instance, later: Sequence[Transition] = ()) -> None:
         origin = instance.origin
         self._last_key += 1
-        self._instances[origin.id] = _Stored(
-            self._last_key, origin.idempotency_key, [origin, *later], _summary(instance)
-        )
+        stored = _Stored(self._last_key, origin.idempotency_key, [origin, *later], _summary(instance))
+        stored.mirror(instance)
+        self._instances[origin.id] = stored
 
     def append(
         self,
@@ -95,7 +108,7 @@ class MemoryStore:
             done.set_exception(CorruptDatabaseError(f"instance {instance.id}: not at the expected revision"))
             return done
         found.history.extend(transitions)
-        found.summary = _summary(instance)
+        found.mirror(instance)
         found.is_unannounced = is_to_announce
         for new in starts:
             self._store_new(new)
@@ -115,7 +128,7 @@ class MemoryStore:
         found = self._instances.get(instance.id)
         if found is None or found.summary.revision != instance.revision:
             raise CorruptDatabaseError(f"instance {instance.id}: not at the expected revision")
-        found.summary = _summary(instance)
+        found.mirror(instance)
 
     async def suspects(self) -> AsyncIterator[str]:
         """See `Store`: only what was parked, for what is written here stays as it is."""
@@ -239,6 +252,11 @@ class MemoryStore:
 
     def _those(self, instance_ids: Sequence[str]) -> Sequence[_Stored]:
         return [self._instances[each] for each in dict.fromkeys(instance_ids) if each in self._instances]
+
+    def _waits(self) -> Iterator[tuple[WaitPlace, EventWait]]:
+        for stored in self._instances.values():
+            if stored.wait is not None and stored.summary.status is Status.WAITING_FOR_EVENT:
+                yield WaitPlace(stored.wait.started_at, stored.key, stored.summary.id), stored.wait
 
     def _due_times(self) -> Iterator[tuple[datetime, int, str]]:
         for stored in self._instances.values():

@@ -40,7 +40,7 @@ _DECODED_AT_A_TIME = 250
 _INSPECTED_AT_A_TIME = 20_000
 """Rows, before this connection may do something else: about ten milliseconds."""
 
-_FIRST_TIME, _LAST_TIME = (
+EARLIEST, _LATEST = (
     to_microseconds(datetime.min.replace(tzinfo=UTC)),
     to_microseconds(datetime.max.replace(tzinfo=UTC)),
 )
@@ -85,7 +85,7 @@ SELECT id FROM instances WHERE key > ? AND key <= ? AND (
     OR {" OR ".join(f"typeof({name}) <> 'integer'" for name in ("run", "revision", "current_step", "created_at"))}
     OR typeof(max_retries) <> 'integer'
     OR {" OR ".join(f"typeof({name}) NOT IN ('integer', 'null')" for name in _TIMES)}
-    OR {" OR ".join(f"{name} NOT BETWEEN {_FIRST_TIME} AND {_LAST_TIME}" for name in (*_TIMES, "created_at"))}
+    OR {" OR ".join(f"{name} NOT BETWEEN {EARLIEST} AND {_LATEST}" for name in (*_TIMES, "created_at"))}
 ) ORDER BY key
 """
 SIZES = """

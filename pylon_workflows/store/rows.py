@@ -26,6 +26,7 @@ STATE = (
     "current_step",
     "waiting_for",
     "correlation",
+    "waiting_since",
     "due_at",
     "error",
     "blocked_reason",
@@ -111,6 +112,9 @@ def _state(instance: Instance, *, is_to_announce: bool) -> Row:
     wait, due_at = instance.wait, instance.due_at
     started_at, completed_at = instance.started_at, instance.completed_at
     terms = instance.terms
+    correlation, waiting_since = None, None
+    if wait is not None and isinstance(wait, EventWait) and wait.correlation is not None:
+        correlation, waiting_since = wait.correlation, to_microseconds(wait.started_at)
     return (
         instance.run,
         terms.version,
@@ -118,7 +122,8 @@ def _state(instance: Instance, *, is_to_announce: bool) -> Row:
         _STATUS_WORDS[instance.status],
         instance.current_step,
         None if wait is None else instance.waiting_for,
-        wait.correlation if isinstance(wait, EventWait) else None,
+        correlation,
+        waiting_since,
         None if due_at is None else to_microseconds(due_at),
         instance.error,
         instance.blocked_reason,

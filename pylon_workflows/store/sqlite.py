@@ -14,7 +14,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, Write
-from pylon_workflows.store import disk, migrations, reads, schedule_rows, writes
+from pylon_workflows.store import disk, migrations, published_rows, reads, schedule_rows, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
@@ -28,6 +28,7 @@ from pylon_workflows.store.rows import (
     restored_row,
     summary_from,
 )
+from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class SqliteStore:
         self._lists = reads.Reader(self._path)
         self._absurd_due_at: object = None
         self.schedules = SqliteSchedules(lambda: self._open_writer, self._states)
+        self.published = SqlitePublished(lambda: self._open_writer, self._states)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -68,6 +70,11 @@ class SqliteStore:
             schedule_rows.save_schedule,
             schedule_rows.tick_schedule,
             schedule_rows.delete_schedule,
+            published_rows.accept_published,
+            published_rows.claim_published,
+            published_rows.start_published,
+            published_rows.expire_published,
+            published_rows.forget_published,
         )
         epoch = Epoch()
         writer = GroupCommit(

@@ -34,7 +34,10 @@ SELECT instances.key, tag.key, tag.value, instances.created_at
 FROM instances, json_each(?) AS tag WHERE instances.id = ?
 """
 
-_STEADY = ("version", "max_retries", "status", "correlation", "due_at", "completed_at", "is_unannounced")
+_STEADY = (
+    "version", "max_retries", "status", "waiting_for", "correlation", "waiting_since", "due_at", "completed_at",
+    "is_unannounced",
+)  # fmt: skip
 """Set only when one of them changes, as few steps do: SQLite writes the entries of every index over a column that is
 set, also to the value that it has (measured: a step costs a tenth less, a sleep 3 % more)."""
 

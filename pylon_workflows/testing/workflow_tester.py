@@ -152,6 +152,8 @@ class WorkflowTester:
 
     async def _moves_at(self, instance: Instance) -> datetime | None:
         """When it goes on by itself: now while it is being driven; None when only the test can make it."""
+        if self._is_matching and isinstance(instance.wait, EventWait):
+            return self.clock.now()
         if isinstance(instance.wait, ChildWait):
             return await self._moves_at(await self.engine.get(instance.wait.child_id))
         if instance.due_at is not None:
@@ -161,10 +163,16 @@ class WorkflowTester:
             return self.clock.now() if put_off is None else put_off.next_try_at
         return self.clock.now() if instance.is_finished else None
 
+    @property
+    def _is_matching(self) -> bool:
+        return self.engine._engine.is_matching  # what was published has been acknowledged, and may not be taken yet
+
     async def _settle(self) -> None:
         """Let code run until all that is due has been done, and whatever is not done waits for time or for the test."""
 
         async def is_still() -> bool:
+            if self._is_matching:
+                return False
             now = self.clock.now()
             if await self.store.due(now=now, limit=1) or await self.store.schedules.due(now=now, limit=1):
                 return False

@@ -36,6 +36,7 @@ SMALL = EngineSettings(
     max_input_bytes=50,
     max_event_bytes=40,
     max_unread_events=2,
+    max_kept_events=2,
     max_records=3,
     max_history_bytes=100,
 )
@@ -174,7 +175,7 @@ async def test_in_python_the_limit_is_taken_and_one_beyond_is_refused_with_nothi
     assert [await engine.history(summary.id) for summary in await engine.list()] == before
 
 
-START, EVENT, DEFINITIONS = "/start", "/there/event", "/definitions"
+START, EVENT, DEFINITIONS, EVENTS = "/start", "/there/event", "/definitions", "/events"
 
 OVER_HTTP: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
     "input": (START, {"name": "w", "input": "x" * 48}, {"name": "w", "input": "x" * 49}, 413, "input-too-large"),
@@ -187,6 +188,14 @@ OVER_HTTP: dict[str, tuple[str, dict[str, Any], dict[str, Any], int, str]] = {
     "name of an event": (EVENT, {"event": "e" * 128}, {"event": "e" * 129}, 400, "name-too-long"),
     "event id": (
         EVENT, {"event": "e", "event_id": "i" * 128}, {"event": "e", "event_id": "i" * 129}, 400, "name-too-long",
+    ),
+    "correlation key": (
+        EVENTS, {"event": "e", "correlation": "k" * 512}, {"event": "e", "correlation": "k" * 513}, 400,
+        "correlation-too-long",
+    ),
+    "data of a published event": (
+        EVENTS, {"event": "e", "correlation": "k", "data": "x" * 38},
+        {"event": "e", "correlation": "k", "data": "x" * 39}, 413, "event-too-large",
     ),
     "idempotency key": (
         START, {"name": "w", "idempotency_key": "k" * 128}, {"name": "w", "idempotency_key": "k" * 129}, 400,
@@ -249,6 +258,16 @@ async def test_no_word_of_a_route_is_an_id(engine, client, word):
         await engine.start("w", id=word)
     refused = await client.post("/start", json={"name": "w", "id": word})
     assert (refused.status_code, refused.json()["code"]) == (400, "reserved-id")
+
+
+async def test_so_many_events_are_kept_for_a_key_and_one_that_is_known_is_no_more(engine, client):
+    for number in range(SMALL.max_kept_events):
+        await engine.publish("e", correlation="k", event_id=str(number))
+    with pytest.raises(errors.KeptEventsFullError, match="2 events 'e' of this correlation are kept already"):
+        await engine.publish("e", correlation="k")
+    refused = await client.post("/events", json={"event": "e", "correlation": "k"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "kept-events-full")
+    assert (await engine.publish("e", correlation="k", event_id="1")).is_duplicate
 
 
 async def test_an_inbox_is_full_with_its_last_event_and_has_room_again_for_one_that_is_known(engine, client):
@@ -380,7 +399,9 @@ def test_every_limit_of_the_page_has_a_code_that_stands_for_nothing_else():
     assert not {"invalid-input", "too-large"} & set(codes)
 
 
-@pytest.mark.parametrize("field", ["max_input_bytes", "max_event_bytes", "max_unread_events", "max_records"])
+@pytest.mark.parametrize(
+    "field", ["max_input_bytes", "max_event_bytes", "max_unread_events", "max_kept_events", "max_records"]
+)
 def test_a_limit_of_nothing_is_refused(field):
     with pytest.raises(errors.InvalidInputError, match=field):
         EngineSettings(**{field: 0})

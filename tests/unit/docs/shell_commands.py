@@ -10,6 +10,7 @@ import uvicorn
 from document_blocks import ROOT, Block, blocks_of
 
 from pylon_workflows.api.openapi import OPERATIONS
+from pylon_workflows.api.publish_shapes import PublishRequest
 from pylon_workflows.api.schedule_shapes import ScheduleRequest
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.cli import main as command_line
@@ -21,6 +22,7 @@ _SHAPES = {
     "/{id}/approvals/{key}": ApprovalRequest,
     "/definitions": DefinitionRequest,
     "/schedules": ScheduleRequest,
+    "/events": PublishRequest,
 }
 _PREFIX = "/api/workflows"
 

@@ -20,6 +20,7 @@ from pylon_workflows.cli import main as command_line
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
+from pylon_workflows.published import MAX_CORRELATION_LENGTH
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.actions import MAX_MEMBERS, MAX_MEMBERS_IN_FLIGHT
 from runner_protocol.kit.context import Context
@@ -117,7 +118,10 @@ def test_the_table_of_commands_is_that_of_the_program() -> None:
 
 def test_the_table_of_error_codes_is_that_of_the_api() -> None:
     kinds = [kind for module in (errors, refusals) for kind in vars(module).values() if isinstance(kind, type)]
-    concrete = (errors.StoreError, errors.InvalidInputError, errors.InvalidIdError, errors.CorruptDatabaseError)
+    concrete = (
+        errors.StoreError, errors.InvalidInputError, errors.InvalidIdError, errors.CorruptDatabaseError,
+        errors.InboxFullError,
+    )  # fmt: skip
     answered = {}
     for kind in kinds:
         is_abstract = bool(kind.__subclasses__()) and kind not in concrete
@@ -141,6 +145,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["data of an event"] == f"{settings.max_event_bytes:,} bytes"
     assert limits["a runner's answer"] == f"{MAX_ANSWER_BYTES:,} bytes"
     assert limits["unread events of an instance"] == f"{MAX_UNREAD_EVENTS:,}"
+    kept = "published events of one name and correlation key that nobody has claimed"
+    assert limits[kept] == f"{settings.max_kept_events:,}"
+    assert limits["correlation key"] == f"{MAX_CORRELATION_LENGTH} characters"
     assert limits["records of a run"] == f"{settings.max_records:,}"
     assert limits["outputs of a run"] == f"{settings.max_history_bytes:,} bytes"
     assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"

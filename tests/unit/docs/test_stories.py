@@ -181,7 +181,9 @@ def test_a_new_user_follows_the_readme(new_user: Story) -> None:
     assert new_user.compared >= 5
 
 
-@pytest.mark.parametrize("document", ["docs/concepts.md", "docs/protocol.md", "docs/testing.md", "docs/workflows.md"])
+@pytest.mark.parametrize(
+    "document", ["docs/concepts.md", "docs/events.md", "docs/protocol.md", "docs/testing.md", "docs/workflows.md"]
+)
 def test_the_examples_of_the_page_do_what_it_says(story: Story, document: str) -> None:
     story.follow(document)
 

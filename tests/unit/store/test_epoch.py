@@ -14,8 +14,9 @@ from pylon_workflows.schedule import Tick
 from pylon_workflows.store.codec import from_microseconds
 from pylon_workflows.store.epoch import Epoch, Mark
 from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.published_store_contract import EVENT, accept
 from tests.contracts.schedule_store_contract import DAILY
-from tests.contracts.store_contract import RUN_STARTED, after, completed, new_instance, sleeping, succeeded
+from tests.contracts.store_contract import BEGINNING, RUN_STARTED, after, completed, new_instance, sleeping, succeeded
 from tests.faults.faulty_disk import FaultyDisk
 
 
@@ -65,6 +66,11 @@ WRITES = {
     "save_schedule": lambda store: store.schedules.save(DAILY),
     "tick_schedule": lambda store: store.schedules.tick(DAILY, Tick(DAILY.next_at, None), new_instance("late")),
     "delete_schedule": lambda store: store.schedules.delete("daily"),
+    "accept_published": lambda store: accept(store, EVENT),
+    "claim_published": lambda store: store.published.claim(1, new_instance("running"), []),
+    "start_published": lambda store: store.published.start(1, new_instance("late")),
+    "expire_published": lambda store: store.published.expire(now=BEGINNING, limit=1),
+    "forget_published": lambda store: store.published.forget(now=BEGINNING, limit=1),
 }
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from pylon_workflows.ports import Store
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.published_store_contract import PublishedStoreContract
 from tests.contracts.schedule_store_contract import ScheduleStoreContract
 from tests.contracts.store_contract import StoreContract
 
 
-class TestSqliteStore(StoreContract, ScheduleStoreContract):
+class TestSqliteStore(StoreContract, ScheduleStoreContract, PublishedStoreContract):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
 
@@ -18,7 +19,7 @@ class TestSqliteStore(StoreContract, ScheduleStoreContract):
         return SqliteStore(store._path)
 
 
-class TestMemoryStore(StoreContract, ScheduleStoreContract):
+class TestMemoryStore(StoreContract, ScheduleStoreContract, PublishedStoreContract):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()
 

@@ -123,3 +123,21 @@ async def test_a_schedule_starts_its_instances_as_time_passes():
         assert [instance.output for instance in reversed(instances)] == [
             f"2026-01-{day:02d}T10:00:00+00:00" for day in range(1, 11)
         ]
+
+
+async def test_what_was_published_is_taken_before_time_passes():
+    @workflow("published")
+    async def waits(ctx, input):
+        return await ctx.wait_for_event("paid", correlation="order:7", timeout=input)
+
+    async with WorkflowTester(Runner([waits])) as tester:
+        began = tester.clock.now()
+        for length in (None, "7d"):
+            first = await tester.start("published", length)
+            await tester.engine.publish("paid", "early", correlation="order:7")
+            assert (await tester.finish(first)).output == "early"
+            second = await tester.start("published", length)
+            await tester.until_waiting(second)
+            await tester.engine.publish("paid", "late", correlation="order:7")
+            assert (await tester.finish(second)).output == "late"
+        assert tester.clock.now() == began

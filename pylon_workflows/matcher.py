@@ -1,0 +1,266 @@
+"""Brings published events and the waits for them together: an event was stored before anybody looks who waits for it.
+
+Whichever of an event and a wait is committed second looks for the other, so that none is missed and no lock spans the
+two commits; what a crash leaves unmatched is looked for at the start. The claim is one transaction with what it does to
+its instance, and can be made once.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import NamedTuple
+
+from pylon_workflows.changes import Changes
+from pylon_workflows.core.commands import DeliverEvent
+from pylon_workflows.core.instance import EventWait, Instance
+from pylon_workflows.core.transitions import EventTaken
+from pylon_workflows.decision import Decision
+from pylon_workflows.errors import (
+    CorruptDatabaseError,
+    InboxFullError,
+    StoreError,
+    UnknownInstanceError,
+    UnknownWorkflowError,
+)
+from pylon_workflows.live_instances import LiveInstances
+from pylon_workflows.ports import Clock, Store
+from pylon_workflows.published import Correlation, PublishedEvent, StartTerms
+from pylon_workflows.start_options import StartOptions
+from pylon_workflows.starts import Starts
+
+_log = logging.getLogger(__name__)
+
+_PLACES = 64
+"""So many correlations are matched at a time; the events and waits of one are, one after the other."""
+
+_PAGE = 100
+_STORE_TROUBLE_PAUSE_S = 1.0
+_PUT_OFF_S = 60.0
+
+
+class _Claim(Enum):
+    CLAIMED = auto()
+    GONE = auto()
+    """Somebody else has claimed the event."""
+    UNFIT = auto()
+    """The wait does not match it, or its instance cannot be read."""
+    OVER = auto()
+    """The instance no longer waits with this correlation."""
+
+
+class _Look(NamedTuple):
+    """What is to be looked at: an event that has come, a wait that has begun, or, with neither, all that is kept."""
+
+    event: int | None = None
+    instance_id: str | None = None
+
+
+class Matcher:
+    """Matches what it is told of, and what is left from before; `run` it."""
+
+    def __init__(self, store: Store, changes: Changes, live: LiveInstances, starts: Starts, clock: Clock) -> None:
+        self._store = store
+        self._changes = changes
+        self._live = live
+        self._starts = starts
+        self._clock = clock
+        self._looks: dict[Correlation, OrderedDict[_Look, None]] = {}
+        self._new: asyncio.Queue[Correlation] = asyncio.Queue()
+        self._put_off: set[Correlation] = set()
+        self._unknown: set[str] = set()
+        self._unreadable: set[int] = set()
+        self._places = asyncio.Semaphore(_PLACES)
+        self._is_behind = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that it was told of has been looked at, and all that was left from before."""
+        return not self._looks and not self._is_behind
+
+    def published(self, key: int, correlation: Correlation) -> None:
+        """An event has been committed."""
+        self._look(correlation, _Look(event=key))
+
+    def committed(self, instance: Instance) -> None:
+        """An instance has been committed."""
+        wait = instance.wait
+        if wait is not None and isinstance(wait, EventWait) and wait.correlation is not None:
+            self._look(Correlation(wait.correlation, wait.event), _Look(instance_id=instance.id))
+
+    def doubt(self, correlation: Correlation) -> None:
+        """An event of this correlation may have been committed."""
+        self._look(correlation, _Look())
+
+    def clear(self) -> None:
+        """Forget what it was told: whoever opens the store finds it there."""
+        self._looks, self._new, self._put_off = {}, asyncio.Queue(), set()
+        self._is_behind = True
+
+    async def run(self) -> None:
+        """Match whatever comes, and first what is in the store, for ever."""
+        self._places, self._new = asyncio.Semaphore(_PLACES), asyncio.Queue()  # those before may be another loop's
+        for correlation in self._looks:
+            self._new.put_nowait(correlation)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_at_what_is_left())
+            tasks.create_task(self._look_again_at_what_was_put_off())
+            while True:
+                correlation = await self._new.get()
+                tasks.create_task(self._work_off(correlation), name=f"match events {correlation.event!r}")
+
+    async def settle(self, instance_ids: Sequence[str]) -> None:
+        """Let instances whose waits are over have what was published in time. Raises StoreError."""
+        for correlation in await self._store.published.awaited(instance_ids):
+            try:
+                await self._match_all(correlation)
+            except CorruptDatabaseError as error:
+                _log.error("a published event %r is left unmatched: %s", correlation.event, error)
+
+    def _look(self, correlation: Correlation, look: _Look) -> None:
+        looks = self._looks.get(correlation)
+        if looks is None:
+            looks = self._looks[correlation] = OrderedDict()
+            self._new.put_nowait(correlation)
+        looks[look] = None
+
+    async def _look_at_what_is_left(self) -> None:
+        """What a former owner has stored and not matched any more."""
+        self._is_behind = True
+        while self._is_behind:
+            try:
+                async for correlation in self._store.published.open_correlations():
+                    self._look(correlation, _Look())
+                self._is_behind = False
+            except StoreError as error:
+                _log.warning("published events could not be looked for, tried again: %s", error)
+                await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
+
+    async def _look_again_at_what_was_put_off(self) -> None:
+        while True:
+            await self._clock.sleep(_PUT_OFF_S)
+            put_off, self._put_off = self._put_off, set()
+            for correlation in put_off:
+                self._look(correlation, _Look())
+
+    async def _work_off(self, correlation: Correlation) -> None:
+        looks, is_told = self._looks[correlation], False
+        while looks:
+            look, _ = looks.popitem(last=False)  # what is told from now on is looked at anew
+            try:
+                async with self._places:
+                    await self._match(correlation, look)
+            except CorruptDatabaseError as error:
+                _log.error("a published event %r is left unmatched: %s", correlation.event, error)
+            except StoreError as error:
+                if not is_told:  # once an outage
+                    _log.warning("published events %r cannot be matched yet: %s", correlation.event, error)
+                is_told = True
+                looks[look] = None
+                looks.move_to_end(look, last=False)
+                await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
+            except Exception:
+                _log.exception("published events %r: matching failed; tried again in a minute", correlation.event)
+                self._put_off.add(correlation)
+        del self._looks[correlation]
+
+    async def _match(self, correlation: Correlation, look: _Look) -> None:
+        if look.event is not None:
+            await self._match_event(look.event)
+        elif look.instance_id is not None:
+            await self._match_wait(correlation, look.instance_id)
+        else:
+            await self._match_all(correlation)
+
+    async def _match_all(self, correlation: Correlation) -> None:
+        after = 0
+        while keys := await self._store.published.kept(correlation, after=after, limit=_PAGE):
+            for key in keys:
+                await self._match_event(key)
+            after = keys[-1]
+
+    async def _match_event(self, key: int) -> None:
+        """Give an event to the oldest wait that it fits, or let it start what it is to start, or leave it kept."""
+        published = await self._readable(key)
+        if published is None:
+            return
+        after = None
+        while waits := await self._store.published.waits(published.correlation, after=after, limit=_PAGE):
+            for wait in waits:
+                claim = await self._claim(key, published, wait.instance_id)
+                if claim is _Claim.CLAIMED or claim is _Claim.GONE:
+                    return
+            after = waits[-1]
+        if published.start is not None:
+            await self._start(key, published.correlation, published.start)
+
+    async def _match_wait(self, correlation: Correlation, instance_id: str) -> None:
+        """Give a wait the oldest event that fits it."""
+        after = 0
+        while keys := await self._store.published.kept(correlation, after=after, limit=_PAGE):
+            for key in keys:
+                published = await self._readable(key)
+                if published is not None:
+                    claim = await self._claim(key, published, instance_id)
+                    if claim is _Claim.CLAIMED or claim is _Claim.OVER:
+                        return
+            after = keys[-1]
+
+    async def _readable(self, key: int) -> PublishedEvent | None:
+        """The event, while it is kept; one that cannot be read holds up no other, and is told of once."""
+        try:
+            return await self._store.published.get(key)
+        except CorruptDatabaseError as error:
+            if key not in self._unreadable:
+                self._unreadable.add(key)
+                _log.error("%s; nobody gets it", error)
+            return None
+
+    async def _claim(self, key: int, published: PublishedEvent, instance_id: str) -> _Claim:
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                try:
+                    instance = await self._changes.load(live, instance_id)
+                except (CorruptDatabaseError, UnknownInstanceError):
+                    return _Claim.UNFIT  # it has been parked, or deleted
+                wait = instance.wait
+                if not isinstance(wait, EventWait) or published.correlation != (wait.correlation, wait.event):
+                    return _Claim.OVER
+                decision = Decision(instance, self._clock.now())
+                try:
+                    decision.add(_delivery_of(published))
+                except InboxFullError:
+                    return _Claim.UNFIT
+                transitions = decision.transitions
+                if transitions and not isinstance(transitions[-1], EventTaken):
+                    return _Claim.UNFIT
+                write = self._store.published.claim(key, decision.after, transitions)
+                is_claimed = await self._changes.stored(live, decision, write, is_stored=bool)
+                return _Claim.CLAIMED if is_claimed else _Claim.GONE
+
+    async def _start(self, key: int, correlation: Correlation, start: StartTerms) -> None:
+        try:
+            instance = self._starts.new_instance(
+                start.name, start.input_json, StartOptions(id=start.id, tags=start.tags)
+            )
+        except UnknownWorkflowError as error:
+            if start.name not in self._unknown:
+                self._unknown.add(start.name)
+                _log.error(
+                    "a published event %r starts nothing, tried again every minute: %s", correlation.event, error
+                )
+            self._put_off.add(correlation)
+            return
+        self._unknown.discard(start.name)
+        await self._starts.stored(
+            instance,
+            lambda: self._store.published.start(key, instance),
+            is_new=lambda outcome: outcome == "started",
+        )
+
+
+def _delivery_of(published: PublishedEvent) -> DeliverEvent:
+    return DeliverEvent(
+        event=published.correlation.event, data_json=published.data_json, event_id=published.delivery_id
+    )
