@@ -187,11 +187,15 @@ def _stopped_by_signals() -> Iterator[asyncio.Event]:
 def _listener(options: ServeOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((options.host, options.port), family=family, backlog=2048)
+        listener = socket.create_server((options.host, options.port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = reason.partition(" (while ")[0]  # Python repeats the address there
         raise CannotListenError(f"cannot listen on {options.host} port {options.port}: {reason}") from None
+    # Connections inherit it. asyncio sets it only on sockets that say their protocol, and the end of an answer that is
+    # written in two pieces then waits 40 ms for the caller to acknowledge the beginning.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _url(listener: socket.socket) -> str:

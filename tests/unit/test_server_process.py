@@ -217,6 +217,14 @@ def test_a_file_that_another_engine_owns_is_refused(tmp_path: Path) -> None:
     assert [type(error) for error in refusals] == [DatabaseInUseHereError]
 
 
+def test_what_it_answers_is_sent_at_once(tmp_path: Path) -> None:
+    """Nothing waits 40 ms for an acknowledgement because an answer was written in two pieces."""
+    with server._listener(options(tmp_path)) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_ipv6_stands_in_brackets(tmp_path: Path) -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
