@@ -7,7 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import costs, events, history_length, latency, maps, sleepers, streams, throughput, timers
+from benchmarks import (
+    costs,
+    events,
+    history_length,
+    latency,
+    maps,
+    sleepers,
+    streams,
+    throughput,
+    timers,
+    webhooks,
+)
 from benchmarks.machine_load import MachineLoad
 from benchmarks.report import Report, machine, show
 from benchmarks.surroundings import FOLDER, Options
@@ -28,6 +39,7 @@ BENCHMARKS = {
     "history_length": Benchmark(history_length.run),
     "map": Benchmark(maps.run),
     "events": Benchmark(events.run),
+    "webhooks": Benchmark(webhooks.run),
     "timers": Benchmark(timers.run),
     "sleepers": Benchmark(sleepers.run),
 }

@@ -10,6 +10,8 @@ body, nothing.
     POST /stream/N  all steps from the position to N and the end of the workflow, as lines of one answer
     POST /map/N     a map over N items with 32 in flight, each a step, then the end of the workflow
     POST /wait/N    a wait for the event `go` at each position below N, then the end; notes when each turn arrived
+    POST /paid      at position 0 a wait for the event `paid` with the workflow's id as its correlation key, then the
+                    end; notes when each turn arrived
     POST /sleep     at position 0 a sleep until the time in the id (`...-<unix milliseconds>`), then the end;
                     notes when each turn arrived
     POST /noted/N   as /steps/N, and notes when each turn arrived
@@ -37,6 +39,7 @@ LINE = (
 MAP = b'{"action":"map","name":"charge","key":"charge","items":%b,"max_in_flight":32}'
 END = b'{"action":"complete","output":{"done":true}}'
 WAIT = b'{"action":"wait_event","event":"go"}'
+WAIT_WITH_KEY = b'{"action":"wait_event","event":"paid","correlation":"%b"}'
 
 _LENGTH = b"\r\ncontent-length:"
 _KEY = b"\r\nidempotency-key:"
@@ -78,6 +81,10 @@ def _sleep(key: bytes, position: int) -> bytes:
     return _response(b'{"action":"sleep","duration":"%dms"}' % max(0, due_ms - time.time_ns() // 1_000_000))
 
 
+def _wait_with_key(key: bytes, position: int) -> bytes:
+    return _END if position else _response(WAIT_WITH_KEY % key.split(b":", 1)[0])
+
+
 @cache
 def _plan(path: bytes) -> tuple[Answer, bool]:
     """What answers this path, and whether arrivals are noted."""
@@ -85,8 +92,8 @@ def _plan(path: bytes) -> tuple[Answer, bool]:
     if name == b"map":
         begin = _response(MAP % _items(int(number)))
         return lambda _, position: begin if position == 0 else _END, False
-    if name == b"sleep":
-        return _sleep, True
+    if name in (b"sleep", b"paid"):
+        return _sleep if name == b"sleep" else _wait_with_key, True
     length, answer = int(number), _WAIT if name == b"wait" else _STEP
     if name == b"stream":
         return lambda _, position: _stream(position, length), False
