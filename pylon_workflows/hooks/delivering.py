@@ -6,6 +6,7 @@ from pylon_workflows.errors import CallerError, InboxFullError, UnknownWorkflowE
 from pylon_workflows.hooks.interpretation import Delivery, NotApplicableError
 from pylon_workflows.ids import check_possible_id
 from pylon_workflows.ports import Engine
+from pylon_workflows.published import PublishedStart
 from runner_protocol.fields import MAX_NAME_LENGTH
 
 _MAY_COME_AGAIN = (InboxFullError, UnknownWorkflowError)
@@ -28,12 +29,24 @@ async def deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
 
 
 async def _deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
-    if delivery.instance_id is None:
-        raise NotImplementedError
-    event_id = _event_id(f"{source}:", delivery.id)
-    instance_id = check_possible_id(delivery.instance_id)
-    receipt = await engine.send_event(instance_id, delivery.event, delivery.data, event_id=event_id)
-    return receipt.is_duplicate
+    if delivery.instance_id is not None:
+        receipt = await engine.send_event(
+            check_possible_id(delivery.instance_id),
+            delivery.event,
+            delivery.data,
+            event_id=_event_id(f"{source}:", delivery.id),
+        )
+        return receipt.is_duplicate
+    start = delivery.start and PublishedStart(delivery.start.workflow, delivery.data, id=delivery.start.id)
+    published = await engine.publish(
+        delivery.event,
+        delivery.data,
+        correlation=delivery.correlation or "",
+        event_id=_event_id("", delivery.id),
+        source=source,
+        start=start,
+    )
+    return published.is_duplicate
 
 
 def _event_id(prefix: str, delivery_id: str) -> str:

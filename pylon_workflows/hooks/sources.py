@@ -9,8 +9,8 @@ from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.hooks.signatures.verifier import BodyFormat, Habits, HasKeys, KnowsHabits, Verifier
 from pylon_workflows.hooks.templates import Template, checked_path
 
-RESERVED_NAMES = frozenset({"hook"})
-"""Words that stand where a source would in a URL."""
+RESERVED_NAMES = frozenset({"hook", "published"})
+"""What stands where a source would, in a URL and in the ids of events."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -69,7 +69,8 @@ class HookSource:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:
             raise InvalidInputError(
-                f"source {self.name!r:.60}: a name has 1 to 32 of the characters A-Z a-z 0-9 _ -, and is not 'hook'"
+                f"source {self.name!r:.60}: a name has 1 to 32 of the characters A-Z a-z 0-9 _ -, and is none of "
+                f"{', '.join(sorted(RESERVED_NAMES))}"
             )
         try:
             self._check()

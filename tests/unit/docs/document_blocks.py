@@ -1,6 +1,6 @@
 """The documents and their fenced blocks: the first word after the fence is the language, the others say what it is.
 
-python file=NAME      saved by the reader under this name (ts alike)
+python file=NAME      saved by the reader under this name (ts, toml alike)
 python run            executed
 sh run                executed, in order; `until=WORD`: again and again, until it prints that
 sh background=NAME    started, and left running until the next of that name

@@ -31,6 +31,8 @@ def check_command(line: str, block: Block) -> None:
     """Raise when a command cannot be meant: no such program here, no such option, no such file, no such route."""
     program, *arguments = shlex.split(line)
     match program:
+        case "env":
+            check_command(shlex.join(word for word in arguments if "=" not in word), block)
         case "pylon-workflows":
             check_click(command_line, arguments)
         case "uvicorn":

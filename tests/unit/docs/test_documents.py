@@ -28,7 +28,7 @@ from runner_protocol.kit.options import StepOptions
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
 
 OPERATIONS_PAGE = "docs/operations.md"
-LANGUAGES = {"python", "sh", "ts", "text", "json", "mermaid", "ini", "dockerfile"}
+LANGUAGES = {"python", "sh", "toml", "ts", "text", "json", "mermaid", "ini", "dockerfile"}
 
 
 def test_every_block_is_of_a_kind_that_a_test_knows() -> None:
@@ -38,7 +38,7 @@ def test_every_block_is_of_a_kind_that_a_test_knows() -> None:
         )
     for block in all_blocks(*LANGUAGES):
         match block.language:
-            case "python" | "ts":
+            case "python" | "toml" | "ts":
                 assert block.words.keys() & {"file", "run"}, block
             case "text":
                 assert block.words.keys() & {"output", "message"}, block

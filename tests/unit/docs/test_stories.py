@@ -55,7 +55,7 @@ class Story:
 
     def take(self, block: Block) -> None:
         match block.language, block.words:
-            case (("python" | "ts"), {"file": name}):
+            case (("python" | "ts" | "toml"), {"file": name}):
                 (self._folder / name).write_text(self._here(block.text))
             case "python", {"run": _}:
                 self._run(block, [sys.executable, "-c", block.text])
@@ -182,7 +182,7 @@ def test_a_new_user_follows_the_readme(new_user: Story) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["docs/concepts.md", "docs/events.md", "docs/protocol.md", "docs/testing.md", "docs/workflows.md"]
+    "document", ["docs/concepts.md", "docs/events.md", "docs/protocol.md", "docs/testing.md", "docs/webhooks.md", "docs/workflows.md"]
 )
 def test_the_examples_of_the_page_do_what_it_says(story: Story, document: str) -> None:
     story.follow(document)
