@@ -182,7 +182,15 @@ def test_a_new_user_follows_the_readme(new_user: Story) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["docs/concepts.md", "docs/events.md", "docs/protocol.md", "docs/testing.md", "docs/webhooks.md", "docs/workflows.md"]
+    "document",
+    [
+        "docs/concepts.md",
+        "docs/events.md",
+        "docs/protocol.md",
+        "docs/testing.md",
+        "docs/webhooks.md",
+        "docs/workflows.md",
+    ],
 )
 def test_the_examples_of_the_page_do_what_it_says(story: Story, document: str) -> None:
     story.follow(document)
