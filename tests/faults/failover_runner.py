@@ -24,7 +24,7 @@ def main() -> None:
     @workflow("onboarding")
     async def onboarding(ctx: Context, given: Any) -> Any:
         await ctx.step("before", note)
-        told = await ctx.wait_for_event("go")
+        told = await ctx.wait_for_event("go", correlation=f"order:{ctx.workflow_id}")
         await ctx.step("after", note)
         return told
 

@@ -6,12 +6,19 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from pylon_workflows import WorkflowDefinition, WorkflowEngine, create_app
-from pylon_workflows.hooks import HookSource, StandardWebhooks, create_hooks_app
+from pylon_workflows.hooks import HookSource, HookStart, StandardWebhooks, create_hooks_app
 
 engine = WorkflowEngine(database=os.environ["WORKFLOWS_DATABASE"])
 engine.register(WorkflowDefinition("onboarding"))
 sources = [
-    HookSource("by-id", StandardWebhooks(b"one secret of a sender"), instance="{order}"),
+    HookSource("by-id", StandardWebhooks(b"a secret of by-id"), instance="{order}"),
+    HookSource("by-key", StandardWebhooks(b"a secret of by-key"), correlation="order:{order}"),
+    HookSource(
+        "starting",
+        StandardWebhooks(b"a secret of starting"),
+        correlation="{order}",
+        start=HookStart(workflow="onboarding"),
+    ),
 ]
 app = Starlette(
     lifespan=engine.lifespan,
