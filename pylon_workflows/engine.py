@@ -28,6 +28,7 @@ from pylon_workflows.published import (
 from pylon_workflows.schedule import Schedule, ScheduleOptions, new_schedule
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage, RunnerWait
+from pylon_workflows.tokens import Token
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
 
@@ -237,6 +238,31 @@ class LocalEngine(EngineParts):
         """See `ports.Engine.schedules`."""
         self._check_running()
         return await self._store.schedules.all()
+
+    async def save_token(self, token: Token) -> None:
+        """Keep a token of the API; again changes nothing. Raises TooManyTokensError."""
+        self._check_running()
+        await self._to_its_end(self._tokens.save(token))
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Forget a token of the API. Raises UnknownTokenError."""
+        self._check_running()
+        await self._to_its_end(self._tokens.revoke(token_id))
+
+    async def tokens(self) -> Sequence[Token]:
+        """All tokens of the API that can be read, the oldest first."""
+        self._check_running()
+        return self._tokens.all()
+
+    async def find_token(self, token_id: str) -> Token | None:
+        """See `ports.Engine.find_token`."""
+        self._check_running()
+        return self._tokens.find(token_id)
+
+    async def has_tokens(self) -> bool:
+        """See `ports.Engine.has_tokens`."""
+        self._check_running()
+        return self._tokens.has_any
 
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
         """See `ports.Engine.waiting_for_runner`."""

@@ -18,10 +18,11 @@ from pylon_workflows.schedule_calls import ScheduleCalls
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions
 from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage, RunnerWait
+from pylon_workflows.token_calls import TokenCalls
 from runner_protocol.messages import Action
 
 
-class EngineCalls(ScheduleCalls, PublishCalls):
+class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls):
     """The calls of a `WorkflowEngine`: each change goes the way that `access` knows, each read to what can be read."""
 
     def __init__(self, engine: LocalEngine, access: Access, settings: EngineSettings) -> None:

@@ -19,6 +19,7 @@ from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.families import Families
+from pylon_workflows.known_tokens import KnownTokens
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.matcher import Matcher
@@ -96,6 +97,7 @@ class EngineParts:
         self._publishing = Publishing(
             store, self._matcher, clock, keep_for=settings.keep_published_for, most=settings.max_kept_events
         )
+        self._tokens = KnownTokens(store.tokens)
         self._bulk = BulkChanges(store, self._changes, clock)
         self._watch = Watch(checks, clock, self.fail)
         self._tasks = Tasks(clock)
@@ -161,6 +163,7 @@ class EngineParts:
         await self._store.open()
         self._watch.look()
         self._definitions.restore(await self._store.definitions())
+        await self._tokens.open()
         self._families.clear()
         self._matcher.clear()
         self._changes.has_announcements = self._announcements.has_callbacks

@@ -23,6 +23,7 @@ WorkflowError
 │   ├── UnknownWorkflowError    no definition of that name
 │   ├── UnknownInstanceError    no instance of that id
 │   ├── UnknownScheduleError    no schedule of that id
+│   ├── UnknownTokenError       no token of that id
 │   ├── ConflictError           it does not fit the present state
 │   │   ├── StartConflictError
 │   │   ├── ApprovalConflictError
@@ -32,6 +33,7 @@ WorkflowError
 │   │   ├── TurnNotOpenError
 │   │   └── TurnOpenError
 │   ├── TooManySchedulesError
+│   ├── TooManyTokensError
 │   └── InboxFullError
 │       └── KeptEventsFullError
 ├── OutcomeError                the instance's own end, told to whoever asked for its result
@@ -158,6 +160,10 @@ class UnknownScheduleError(CallerError, code="unknown-schedule"):
     """No schedule has that id."""
 
 
+class UnknownTokenError(CallerError, code="unknown-token"):
+    """No token of the API has that id."""
+
+
 class ConflictError(CallerError, code="conflict"):
     """The request does not fit the instance's present state."""
 
@@ -192,6 +198,10 @@ class TurnOpenError(ConflictError, code="turn-open"):
 
 class TooManySchedulesError(CallerError, code="too-many-schedules"):
     """The file holds as many schedules as it may."""
+
+
+class TooManyTokensError(CallerError, code="too-many-tokens"):
+    """The file holds as many tokens as it may."""
 
 
 class InboxFullError(CallerError, code="inbox-full"):

@@ -22,6 +22,7 @@ from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, HistoryPage, InstanceSummary
 from pylon_workflows.schedule import Schedule, unknown_schedule
+from pylon_workflows.tokens import Token
 from pylon_workflows.waiters import Waiters
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,18 @@ class FileReads(Protocol):
 
     async def schedules(self) -> Sequence[Schedule]:
         """See `ScheduleStore.all`."""
+        ...
+
+    async def tokens(self) -> Sequence[Token]:
+        """See `TokenStore.all`."""
+        ...
+
+    async def find_token(self, token_id: str) -> Token | None:
+        """The token of that id, or None; one that cannot be read is none."""
+        ...
+
+    async def has_tokens(self) -> bool:
+        """Whether there are any, those that cannot be read too."""
         ...
 
     async def data_version(self) -> int:
@@ -160,6 +173,18 @@ class Standby:
             if schedule.id == schedule_id:
                 return schedule
         raise unknown_schedule(schedule_id)
+
+    async def tokens(self) -> Sequence[Token]:
+        """All tokens of the API, the oldest first."""
+        return await self._reads.tokens()
+
+    async def find_token(self, token_id: str) -> Token | None:
+        """See `ports.Engine.find_token`: as the file has it now, so that one that was revoked counts no more."""
+        return await self._reads.find_token(token_id)
+
+    async def has_tokens(self) -> bool:
+        """See `ports.Engine.has_tokens`."""
+        return await self._reads.has_tokens()
 
     async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError, TimeoutError."""

@@ -7,6 +7,7 @@ from pylon_workflows.ports.published_store import Acceptance, PublishedStore, St
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.schedule_store import ScheduleStore
 from pylon_workflows.ports.store import Store
+from pylon_workflows.ports.token_store import TokenStore
 from pylon_workflows.ports.writes import Write
 from pylon_workflows.published import PublishReceipt
 from pylon_workflows.summaries import (
@@ -44,6 +45,7 @@ __all__ = [
     "StartOutcome",
     "Started",
     "Store",
+    "TokenStore",
     "Turn",
     "Write",
 ]

@@ -21,6 +21,7 @@ from pylon_workflows.summaries import (
     RunnerWait,
     Started,
 )
+from pylon_workflows.tokens import Token
 
 EMPTY: Any = {}
 """The input or data of a caller who gives none; never changed."""
@@ -194,6 +195,14 @@ class Engine(Protocol):
 
     async def schedules(self) -> Sequence[Schedule]:
         """All schedules, by id."""
+        ...
+
+    async def find_token(self, token_id: str) -> Token | None:
+        """The token of the API of that id, whether it has expired or not, or None."""
+        ...
+
+    async def has_tokens(self) -> bool:
+        """Whether there are tokens of the API, expired and unreadable ones too: then callers need one."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports.published_store import PublishedStore
 from pylon_workflows.ports.schedule_store import ScheduleStore
+from pylon_workflows.ports.token_store import TokenStore
 from pylon_workflows.ports.writes import Write
 from pylon_workflows.summaries import MAX_PAGE, HistoryPage, InstanceSummary
 
@@ -70,6 +71,11 @@ class Store(Protocol):
     @property
     def published(self) -> PublishedStore:
         """Events for whoever waits with a correlation key."""
+        ...
+
+    @property
+    def tokens(self) -> TokenStore:
+        """Who may call the API."""
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:

@@ -10,9 +10,10 @@ from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, Sto
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary
 from pylon_workflows.schedule import Schedule
-from pylon_workflows.store import migrations, reads, schedule_rows
+from pylon_workflows.store import migrations, reads, schedule_rows, token_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
 from pylon_workflows.store.schedule_rows import schedules_from
+from pylon_workflows.tokens import Token
 
 _ENDED = """
 SELECT value FROM json_each(?)
@@ -90,6 +91,21 @@ class SqliteFileReads:
         """See `ScheduleStore.all`."""
         schedules, _unreadable = schedules_from(await self._states.rows(schedule_rows.ALL))  # the owner tells
         return schedules
+
+    async def tokens(self) -> Sequence[Token]:
+        """See `TokenStore.all`."""
+        tokens, _unreadable = token_rows.tokens_from(await self._states.rows(token_rows.ALL))  # the owner tells
+        return tokens
+
+    async def find_token(self, token_id: str) -> Token | None:
+        """The token of that id, or None; one that cannot be read is none."""
+        tokens, _unreadable = token_rows.tokens_from(await self._states.rows(token_rows.ONE, (token_id,)))
+        return tokens[0] if tokens else None
+
+    async def has_tokens(self) -> bool:
+        """Whether there are any, those that cannot be read too."""
+        ((has_any,),) = await self._states.rows(token_rows.ANY)
+        return bool(has_any)
 
     async def data_version(self) -> int:
         """A number that differs from the one before when anybody has committed in between."""

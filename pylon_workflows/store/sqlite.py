@@ -14,7 +14,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, Write
-from pylon_workflows.store import disk, migrations, published_rows, reads, schedule_rows, writes
+from pylon_workflows.store import disk, migrations, published_rows, reads, schedule_rows, token_rows, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
@@ -30,6 +30,7 @@ from pylon_workflows.store.rows import (
 )
 from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
+from pylon_workflows.store.sqlite_tokens import SqliteTokens
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class SqliteStore:
         self._absurd_due_at: object = None
         self.schedules = SqliteSchedules(lambda: self._open_writer, self._states)
         self.published = SqlitePublished(lambda: self._open_writer, self._states)
+        self.tokens = SqliteTokens(lambda: self._open_writer, self._states)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -75,6 +77,8 @@ class SqliteStore:
             published_rows.start_published,
             published_rows.expire_published,
             published_rows.forget_published,
+            token_rows.save_token,
+            token_rows.delete_token,
         )
         epoch = Epoch()
         writer = GroupCommit(

@@ -8,9 +8,10 @@ from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.published_store_contract import PublishedStoreContract
 from tests.contracts.schedule_store_contract import ScheduleStoreContract
 from tests.contracts.store_contract import StoreContract
+from tests.contracts.token_store_contract import TokenStoreContract
 
 
-class TestSqliteStore(StoreContract, ScheduleStoreContract, PublishedStoreContract):
+class TestSqliteStore(StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
 
@@ -19,7 +20,7 @@ class TestSqliteStore(StoreContract, ScheduleStoreContract, PublishedStoreContra
         return SqliteStore(store._path)
 
 
-class TestMemoryStore(StoreContract, ScheduleStoreContract, PublishedStoreContract):
+class TestMemoryStore(StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()
 
