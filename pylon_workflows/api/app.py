@@ -1,10 +1,11 @@
 """The HTTP application: its routes, and which status each error is answered with."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -13,10 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from pylon_workflows import errors
 from pylon_workflows.api import refusals
-from pylon_workflows.api.auth import Authorize
+from pylon_workflows.api.auth import Authorize, HostAuthorize
+from pylon_workflows.api.cors import AnswerPreflights, ShareAnswers
 from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
+from pylon_workflows.api.origins import AllowHosts, checked_origins
 from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.api.scopes import check_scope, scope_of
 from pylon_workflows.ports import Engine
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -37,9 +41,11 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     errors.UnknownWorkflowError: Answer(404),
     errors.UnknownInstanceError: Answer(404),
     errors.UnknownScheduleError: Answer(404),
+    errors.UnknownTokenError: Answer(404),
     errors.ConflictError: Answer(409),
     errors.InboxFullError: Answer(429),
     errors.TooManySchedulesError: Answer(429),
+    errors.TooManyTokensError: Answer(429),
     errors.EngineNotRunningError: Answer(503, retry_after_s=1),
     errors.NoOwnerError: Answer(503, "the process that owns the database does not answer", retry_after_s=1),
     errors.StorageFullError: Answer(503, "the disk is full; nothing was changed", retry_after_s=5),
@@ -52,6 +58,10 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     refusals.MethodNotAllowedError: Answer(405),
     refusals.MissingTokenError: Answer(401),
     refusals.NotLocalError: Answer(403),
+    refusals.NotAllowedError: Answer(403),
+    refusals.MissingScopeError: Answer(403),
+    refusals.ForeignOriginError: Answer(403),
+    refusals.UnknownHostError: Answer(421),
     refusals.BadSignatureError: Answer(401),
     refusals.UnknownSourceError: Answer(404),
     refusals.BodyTooSlowError: Answer(408),
@@ -60,29 +70,48 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
 """An error is answered as the nearest of its classes says."""
 
 
-def create_app(engine: Engine, *, token: str | None = None, limits: Limits | None = None) -> Starlette:
+def create_app(
+    engine: Engine,
+    *,
+    token: str | None = None,
+    authorize: HostAuthorize | None = None,
+    allowed_hosts: Collection[str] | None = None,
+    cors_origins: Collection[str] = (),
+    limits: Limits | None = None,
+) -> Starlette:
     """The API over an engine, as an ASGI application to mount under any path.
 
-    The engine need not be running yet. With a token every request must carry it as `Authorization: Bearer`; without one
-    only programs on this machine are answered (`auth.py`).
+    The engine need not be running yet. Callers show `token`, or one of the tokens in the engine's file, as
+    `Authorization: Bearer`; others are let in by `authorize`, which gets the request's head and answers True, False or
+    the scopes that it grants. Where there is none of these, only programs on this machine are answered (`auth.py`).
+
+    Requests for other hosts than `allowed_hosts`, such as `["api.example.com"]`, are refused. Pages of other sites may
+    not use the API but for those of `cors_origins`, such as `["https://app.example.com"]`.
 
     Raises:
-        InvalidInputError: a token that cannot stand in a header.
+        InvalidInputError: a token that cannot stand in a header, a host or an origin that is none.
     """
-    middleware = [
-        Middleware(AnswerErrors, explain),
-        Middleware(Authorize, token),
+    origins = checked_origins(cors_origins)
+    middleware = [Middleware(AnswerErrors, explain)]
+    if origins:
+        middleware.insert(0, Middleware(ShareAnswers, origins, has_cookies=authorize is not None))
+    if allowed_hosts is not None:
+        middleware.append(Middleware(AllowHosts, allowed_hosts))
+    if origins:
+        middleware.append(Middleware(AnswerPreflights, origins))
+    middleware += [
+        Middleware(Authorize, engine, token=token, authorize=authorize, cors_origins=origins),
         Middleware(LimitBody, limits or Limits()),
     ]
     return assembled(public_routes(Handlers(engine)), middleware)
 
 
 def public_routes(handlers: Handlers) -> list[Route]:
-    """What the API answers, but for the paths that it does not have."""
+    """What the API answers, but for the paths that it does not have; each to who has the scope that it wants."""
     root = route("/", GET=handlers.list_instances)
     # A mount hands over its root as "" or as "/", and neither may cost the caller a redirect.
     root.path_regex = re.compile(r"/?\Z")
-    return [
+    routes = [
         root,
         route("/definitions", GET=handlers.list_definitions, POST=handlers.save_definition),
         route("/start", POST=handlers.start),
@@ -104,6 +133,10 @@ def public_routes(handlers: Handlers) -> list[Route]:
         route("/{id}/advance", POST=handlers.advance),
         route("/{id}/resume", POST=handlers.resume),
     ]
+    for each in routes:
+        resource: _Resource = each.endpoint  # type: ignore[assignment]  # as `route` has made it
+        resource.wants_scopes_of(each.path)
+    return routes
 
 
 def assembled(routes: Sequence[Route], middleware: Sequence[Middleware]) -> Starlette:
@@ -116,6 +149,8 @@ def assembled(routes: Sequence[Route], middleware: Sequence[Middleware]) -> Star
 
 def explain(error: Exception) -> Problem | None:
     """The problem that an error is told as; None when nobody foresaw it."""
+    if isinstance(error, HTTPException):
+        return _said_by_host(error)
     if isinstance(error, ClientDisconnect):
         return Problem(status=400, code="disconnected", detail="the body: ended before its time")
     if not isinstance(error, errors.WorkflowError):
@@ -131,12 +166,25 @@ def explain(error: Exception) -> Problem | None:
     return Problem(status=answer.status, code=error.code, detail=answer.detail or str(error), headers=headers)
 
 
+def _said_by_host(error: HTTPException) -> Problem | None:
+    """The refusal that the host application's `authorize` has raised; None for one that is no refusal."""
+    if not 400 <= error.status_code < 600:
+        return None
+    code = {401: "unauthorized", 403: "not-allowed"}.get(error.status_code, refusals.RefusedRequestError.code)
+    return Problem(status=error.status_code, code=code, detail=str(error.detail), headers=dict(error.headers or {}))
+
+
 class _Resource:
     """What one path answers, by method; HEAD is GET without the body."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
+        self._path: str | None = None
         self._allow = ", ".join(sorted({*handlers, *(["HEAD"] if "GET" in handlers else [])}))
+
+    def wants_scopes_of(self, path: str) -> None:
+        """Answer only callers who have what the table of scopes says."""
+        self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -145,6 +193,9 @@ class _Resource:
             raise refusals.MethodNotAllowedError(
                 f"{method[:20]} is not for this path; it takes {self._allow}", headers={"allow": self._allow}
             )
+        wanted = None if self._path is None else scope_of(self._path, method)
+        if wanted is not None:
+            check_scope(scope, wanted)
         response = await handler(Request(scope, receive))
         if method == "HEAD":
             response.body = b""
@@ -152,7 +203,7 @@ class _Resource:
 
 
 def route(path: str, **handlers: Handler) -> Route:
-    """What a path answers, by method."""
+    """What a path answers, by method, to everybody."""
     return Route(path, _Resource(handlers))
 
 

@@ -1,109 +1,139 @@
-"""Who may call: whoever has the token, or, without one, programs on this machine that call directly."""
+"""Who may call: who has a token, whom the host application lets in, or, without either, programs on this machine."""
 
+import asyncio
+import hashlib
 import hmac
-import ipaddress
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pylon_workflows.api.refusals import MissingTokenError, NotLocalError
+from pylon_workflows.api.origins import check_is_local, check_origin, values_of
+from pylon_workflows.api.refusals import MissingTokenError, NotAllowedError
+from pylon_workflows.api.scopes import grant, is_open
 from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.ports import Engine
+from pylon_workflows.tokens import EVERY_SCOPE, checked_scopes, presented
+from pylon_workflows.tokens import Scope as TokenScope
 
 _TOKEN = re.compile(r"[!-~]+")
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@]+)(?::[0-9]{1,5})?")
-_ORIGIN = re.compile(r"https?://(?P<authority>[^/?#]+)")
 
+Decision = bool | Collection[str] | None
+HostAuthorize = Callable[[Request], Decision | Awaitable[Decision]]
+"""The host application's own judgement of a request's head: True for everything, False for nothing, or the scopes.
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+It may raise Starlette's `HTTPException`, whose status and detail are then the answer.
+"""
 
 
 class Authorize:
-    """Lets through what may call; `/healthz` needs no token, because probes have none and it tells nothing.
+    """Lets through who may call, and says what for; `/healthz` needs no token, because probes have none.
 
-    Without a token a request is answered only when nothing speaks against its coming straight from a program on this
-    machine: peer and Host are loopback, no proxy has added its header (a reverse proxy makes everybody loopback), and
-    no page of another site has sent it (a browser on this machine is loopback too).
+    Asked in this order: `token`, which may do everything; the tokens of the engine's file, which may do what their
+    scopes say; `authorize`. Where there is none of the three a request is answered only when nothing speaks against its
+    coming straight from a program on this machine.
 
     Raises:
         InvalidInputError: a token that cannot stand in a header.
-        MissingTokenError, NotLocalError: on a call.
+        MissingTokenError, NotAllowedError, ForeignOriginError, NotLocalError: on a call; what the engine raises.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        engine: Engine,
+        *,
+        token: str | None,
+        authorize: HostAuthorize | None = None,
+        cors_origins: Collection[str] = (),
+    ) -> None:
         if token is not None and not _TOKEN.fullmatch(token):
             raise InvalidInputError("token: must be one or more visible ASCII characters without spaces")
         self._app = app
-        self._token = None if token is None else token.encode()
+        self._engine = engine
+        self._token = None if token is None else _hash_of(token.encode())
+        self._authorize = authorize
+        self._cors_origins = cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check an HTTP request, then run the application."""
         if scope["type"] == "http":
-            if self._token is None:
-                _check_is_local(scope)
-            elif not _is_probe(scope):
-                _check_token(scope, self._token)
+            scope = grant(scope, await self._granted(scope))
         await self._app(scope, receive, send)
 
+    async def _granted(self, scope: Scope) -> frozenset[TokenScope]:
+        given = values_of(scope, b"authorization")
+        credentials = _credentials(given)
+        if credentials is not None:
+            granted = await self._granted_to(credentials)
+            if granted is not None:
+                return granted
+        if self._token is None and self._authorize is None and not await self._engine.has_tokens():
+            check_is_local(scope)
+            return EVERY_SCOPE
+        if is_open(scope):
+            return frozenset()
+        if self._authorize is not None:
+            return await self._asked(self._authorize, scope)
+        if not given:
+            raise _refusal("this API wants a token, as the header Authorization: Bearer ...")
+        raise _refusal("the Authorization header does not carry a token of this API", error="invalid_token")
 
-def _is_probe(scope: Scope) -> bool:
-    route = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-    return route == "/healthz" and scope["method"] in ("GET", "HEAD")
+    async def _granted_to(self, credentials: bytes) -> frozenset[TokenScope] | None:
+        """What a token may do; None for one that does not count here."""
+        if self._token is not None and hmac.compare_digest(_hash_of(credentials), self._token):
+            return EVERY_SCOPE
+        shown = presented(credentials.decode("latin-1"))
+        if shown is None:
+            return None
+        token = await self._engine.find_token(shown.id)
+        if not shown.is_right(token) or token is None:
+            return None
+        if token.has_expired(datetime.now(UTC)):
+            raise _refusal(f"the token {token.id} has expired: ask for another", error="invalid_token")
+        return token.scopes
+
+    async def _asked(self, authorize: HostAuthorize, scope: Scope) -> frozenset[TokenScope]:
+        """What the host application grants. It may know the caller by a cookie, which any page makes a browser send."""
+        check_origin(scope, self._cors_origins)
+        request = Request(scope)
+        # A plain function may wait for a database, and would hold up everybody here.
+        decided: Any = authorize(request) if _is_async(authorize) else await asyncio.to_thread(authorize, request)
+        if inspect.isawaitable(decided):
+            decided = await decided
+        if decided is True:
+            return EVERY_SCOPE
+        if decided is None or decided is False:
+            raise NotAllowedError("the application that has this API does not let this caller in")
+        if not isinstance(decided, set | frozenset | list | tuple):
+            raise TypeError(f"authorize must return a bool or scopes, not {type(decided).__name__}")
+        try:
+            return checked_scopes(decided) if decided else frozenset()
+        except InvalidInputError as error:
+            raise TypeError(f"authorize granted what is no scope: {error}") from None
 
 
-def _check_token(scope: Scope, token: bytes) -> None:
-    given = _values(scope["headers"], b"authorization")
-    if not given:
-        raise MissingTokenError(
-            "this API wants its token, as the header Authorization: Bearer ...",
-            headers={"www-authenticate": 'Bearer realm="pylon-workflows"'},
-        )
-    scheme, _, credentials = given[0].partition(b" ")
-    is_right = hmac.compare_digest(credentials.strip(b" "), token)
-    if len(given) > 1 or scheme.lower() != b"bearer" or not is_right:
-        raise MissingTokenError(
-            "the Authorization header does not carry this API's token",
-            headers={"www-authenticate": 'Bearer realm="pylon-workflows", error="invalid_token"'},
-        )
+def _is_async(authorize: HostAuthorize) -> bool:
+    return inspect.iscoroutinefunction(authorize) or inspect.iscoroutinefunction(type(authorize).__call__)
 
 
-def _check_is_local(scope: Scope) -> None:
-    reason = _foreign_trait(scope)
-    if reason is not None:
-        raise NotLocalError(f"without a token this API answers only programs on its own machine: {reason}")
+def _credentials(given: Collection[bytes]) -> bytes | None:
+    """What the one Authorization header says after `Bearer`."""
+    if len(given) != 1:
+        return None
+    scheme, _, credentials = next(iter(given)).partition(b" ")
+    return credentials.strip(b" ") if scheme.lower() == b"bearer" else None
 
 
-def _foreign_trait(scope: Scope) -> str | None:
-    peer = scope.get("client")
-    if peer is None or not is_loopback(peer[0]):
-        return f"the request came from {peer[0] if peer else 'an unknown address'}"
-    headers = scope["headers"]
-    for name, _ in headers:
-        if name in (b"forwarded", b"via", b"x-real-ip") or name.startswith(b"x-forwarded-"):
-            return f"a proxy sent it (the header {name.decode('latin-1')})"
-    hosts = _values(headers, b"host")
-    if len(hosts) != 1 or not _is_local_authority(hosts[0]):
-        return f"its Host is {b', '.join(hosts).decode('latin-1')[:100] or 'missing'}"
-    for origin in _values(headers, b"origin"):
-        found = _ORIGIN.fullmatch(origin.decode("latin-1"))
-        if found is None or not _is_local_authority(found["authority"].encode("latin-1")):
-            return f"a page of {origin.decode('latin-1')[:100]} sent it"
-    return None
+def _refusal(sentence: str, *, error: str | None = None) -> MissingTokenError:
+    challenge = 'Bearer realm="pylon-workflows"' + (f', error="{error}"' if error else "")
+    return MissingTokenError(sentence, headers={"www-authenticate": challenge})
 
 
-def _is_local_authority(authority: bytes) -> bool:
-    found = _HOST.fullmatch(authority.decode("latin-1"))
-    return found is not None and is_loopback(found["host"])
-
-
-def _values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
-    return [value for name, value in headers if name == wanted]
+def _hash_of(text: bytes) -> bytes:
+    """Texts of any length are compared by their hashes, which takes the same time for all."""
+    return hashlib.sha256(text).digest()

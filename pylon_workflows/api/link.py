@@ -16,6 +16,8 @@ from pylon_workflows.api.app import assembled, explain, public_routes
 from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.api.scopes import GrantEverything
+from pylon_workflows.api.token_handlers import TokenHandlers
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.settings import EngineSettings
@@ -31,15 +33,18 @@ def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
     A body may be what the engine takes, and its envelope.
     """
     largest = max(settings.max_input_bytes + settings.max_event_bytes, MAX_ANSWER_BYTES)  # a publish has both
-    handlers = LinkHandlers(engine)
+    handlers, tokens = LinkHandlers(engine), TokenHandlers(engine)
     routes = [
         Route("/definitions", handlers.put_definition, methods=["PUT"]),
         Route("/{id}/apply", handlers.apply, methods=["POST"]),
+        Route("/tokens/{id}", tokens.put, methods=["PUT"]),
+        Route("/tokens/{id}", tokens.delete, methods=["DELETE"]),
         *public_routes(handlers),
     ]
     middleware = [
         # A refusal is the standby's to tell: it asks the next owner, and its caller may never notice.
         Middleware(AnswerErrors, _explain_whole, logs_refusals=False),
+        Middleware(GrantEverything),
         Middleware(LimitBody, Limits(max_body_bytes=largest + _ROOM_BYTES)),
     ]
     return assembled(routes, middleware)

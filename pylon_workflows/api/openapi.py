@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pylon_workflows.api import bulk_shapes, history_shapes, publish_shapes, schedule_shapes, schemas
+from pylon_workflows.api.scopes import scope_of
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE
 
 _WORD = re.compile(r"[a-z]+")
@@ -144,11 +145,17 @@ def document(root_path: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "pylon-workflows", "version": version("pylon-workflows")},
         "servers": [{"url": root_path or "/"}],
-        "security": [{"token": []}, {}],
         "paths": paths,
         "components": {
             "schemas": _schemas(),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a token with the scope that the operation names, or with admin; without any token "
+                    "the API answers programs on its own machine",
+                }
+            },
         },
     }
 
@@ -168,6 +175,7 @@ def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": "_".join([method, *words]),
         "summary": operation.summary,
+        "security": [{}] if (wanted := scope_of(path, method.upper())) is None else [{"token": [wanted]}, {}],
         "responses": {
             **{str(status): _answer(shape, is_list=operation.is_list) for status, shape in operation.answers.items()},
             "default": {

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from pylon_workflows.api.bodies import check_value_depth, one_header, read_body
 from pylon_workflows.api.publish_shapes import PublishRequest
 from pylon_workflows.api.responses import json_response
+from pylon_workflows.api.scopes import check_scope
 from pylon_workflows.ports import Engine
 from pylon_workflows.published import PublishedStart
 from runner_protocol.fields import MAX_NAME_LENGTH
@@ -25,6 +26,7 @@ class PublishHandlers:
         check_value_depth(body.data, "data")
         start = None
         if body.start is not None:
+            check_scope(request.scope, "start")
             start = PublishedStart(body.start.name, body.start.input, id=body.start.id, tags=body.start.tags)
         receipt = await self._engine.publish(
             body.event,

@@ -12,6 +12,10 @@ CallerError
     ├── BadSignatureError
     ├── UnknownSourceError
     ├── NotLocalError
+    ├── NotAllowedError
+    ├── MissingScopeError
+    ├── ForeignOriginError
+    ├── UnknownHostError
     ├── BodyTooSlowError
     └── UnsupportedEncodingError
 """
@@ -46,7 +50,7 @@ class MethodNotAllowedError(RefusedRequestError, code="method-not-allowed"):
 
 
 class MissingTokenError(RefusedRequestError, code="unauthorized"):
-    """The API has a token and the request does not carry it."""
+    """The API wants a token and the request does not carry one that counts."""
 
 
 class BadSignatureError(RefusedRequestError, code="bad-signature"):
@@ -59,6 +63,22 @@ class UnknownSourceError(RefusedRequestError, code="unknown-source"):
 
 class NotLocalError(RefusedRequestError, code="forbidden"):
     """The API has no token and the request did not come straight from a program on this machine."""
+
+
+class NotAllowedError(RefusedRequestError, code="not-allowed"):
+    """The host application's own `authorize` said no."""
+
+
+class MissingScopeError(RefusedRequestError, code="missing-scope"):
+    """The caller is known, and may do other things than this."""
+
+
+class ForeignOriginError(RefusedRequestError, code="foreign-origin"):
+    """A page of another site sent the request, from a browser in which somebody may be logged in."""
+
+
+class UnknownHostError(RefusedRequestError, code="unknown-host"):
+    """The Host header names none of the API's own hosts."""
 
 
 class BodyTooSlowError(RefusedRequestError, code="body-timeout"):

@@ -14,6 +14,7 @@ from pylon_workflows.cli.exchange import export_instance, import_instance
 from pylon_workflows.cli.publishing import PUBLISH_COMMANDS
 from pylon_workflows.cli.schedules import schedule
 from pylon_workflows.cli.serving import demo, serve
+from pylon_workflows.cli.tokens import token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,6 +34,7 @@ for command in (
     backup,
     restore,
     schedule,
+    token,
 ):
     main.add_command(command)
 main.add_command(doctor)

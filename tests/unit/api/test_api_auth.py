@@ -3,7 +3,7 @@ import pytest
 from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
-from pylon_workflows.api.auth import is_loopback
+from pylon_workflows.api.origins import is_loopback
 from pylon_workflows.errors import InvalidInputError
 
 Headers = list[tuple[bytes, bytes]]
