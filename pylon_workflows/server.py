@@ -8,26 +8,33 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pylon_workflows.api.app import create_app
-from pylon_workflows.api.auth import is_loopback
 from pylon_workflows.api.limits import Limits
+from pylon_workflows.api.origins import checked_hosts, checked_origins, is_loopback
 from pylon_workflows.api.problems import Problem
 from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.edge import open_files
+from pylon_workflows.edge.connections import Connections, EdgeLimits
+from pylon_workflows.edge.protocol import GuardedConfig
 from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.hooks import HookSource, create_hooks_app
 from pylon_workflows.ports import Engine
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
+from pylon_workflows.store.token_rows import has_tokens
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 PREFIX = "/api/workflows"
 HOOKS_PREFIX = "/hooks"
 DEFAULT_PORT = 8765
 _CLOSE_CONNECTIONS_WITHIN_S = 5
+_LATER_THAN_THE_API_S = 5.0
+"""The API answers 408 to a body that is too slow; where it does not read, its connection ends after this."""
 
 
 class CannotListenError(EngineError, code="cannot-listen"):
@@ -38,9 +45,13 @@ class CannotListenError(EngineError, code="cannot-listen"):
 class ServeOptions:
     """What `serve` is told. Port 0 lets the system choose; `loop="auto"` takes uvloop where it is installed.
 
+    A request's head has `head_timeout_s` to come. There are as many connections at a time as the process may have files
+    open, or `max_connections`.
+
     Raises:
-        InvalidInputError: another host than this machine's own without a token, which would let everybody in, and
-            without `hooks`, which other machines may call: the API then answers only this one all the same.
+        InvalidInputError: another host than this machine's own, and neither a token here nor one in the file nor
+        `hooks`, which other machines may call: nobody could call from there. A host or origin that is none, a number
+        that is not positive.
     """
 
     runner: str = DEFAULT_RUNNER_URL
@@ -49,6 +60,10 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     token: str | None = None
+    allowed_hosts: Sequence[str] = ()
+    cors_origins: Sequence[str] = ()
+    head_timeout_s: float = 10.0
+    max_connections: int | None = None
     workflows: Sequence[WorkflowDefinition] = ()
     synchronous: Synchronous = "full"
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
@@ -58,11 +73,24 @@ class ServeOptions:
     settings: EngineSettings = EngineSettings()  # noqa: RUF009 -- frozen
 
     def __post_init__(self) -> None:
-        if self.token is None and not self.hooks and not is_loopback(self.host):
+        checked_hosts(self.allowed_hosts)
+        checked_origins(self.cors_origins)
+        self.edge_limits(1)
+        is_open = self.token is not None or bool(self.hooks) or has_tokens(Path(self.database))
+        if not is_loopback(self.host) and not is_open:
             raise InvalidInputError(
                 f"host: listening on {self.host} lets other machines in, so set a token (--token, or "
-                "PYLON_WORKFLOW_TOKEN); without one use 127.0.0.1"
+                f"PYLON_WORKFLOW_TOKEN), or make one (pylon-workflows token create --db {self.database}); without one "
+                "use 127.0.0.1"
             )
+
+    def edge_limits(self, most: int) -> EdgeLimits:
+        """What callers get, where there is room for so many. Raises InvalidInputError."""
+        return EdgeLimits(
+            max_connections=most if self.max_connections is None else self.max_connections,
+            head_timeout_s=self.head_timeout_s,
+            body_timeout_s=self.limits.body_timeout_s + _LATER_THAN_THE_API_S,
+        )
 
 
 def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> None:
@@ -83,10 +111,16 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> Non
 
 
 def serving_app(
-    engine: Engine, *, token: str | None, limits: Limits | None = None, hooks: Sequence[HookSource] = ()
+    engine: Engine,
+    *,
+    token: str | None,
+    limits: Limits | None = None,
+    allowed_hosts: Sequence[str] = (),
+    cors_origins: Sequence[str] = (),
+    hooks: Sequence[HookSource] = (),
 ) -> ASGIApp:
     """The API at `/api/workflows`, its `/healthz` at the root too, webhooks at `/hooks`."""
-    api = create_app(engine, token=token, limits=limits)
+    api = create_app(engine, token=token, limits=limits, allowed_hosts=allowed_hosts or None, cors_origins=cors_origins)
     webhooks = create_hooks_app(engine, hooks, limits=limits)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,8 +164,20 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
     )
     for definition in options.workflows:
         engine.register(definition)
-    config = uvicorn.Config(
-        serving_app(engine, token=options.token, limits=options.limits, hooks=options.hooks),
+    most = open_files.connections_within(open_files.raise_limit(), for_runners=options.settings.max_in_flight)
+    connections = Connections(options.edge_limits(most), asyncio.get_running_loop().time)
+    app = serving_app(
+        engine,
+        token=options.token,
+        limits=options.limits,
+        allowed_hosts=options.allowed_hosts,
+        cors_origins=options.cors_origins,
+        hooks=options.hooks,
+    )
+    config = GuardedConfig(
+        app,
+        connections,
+        backlog=open_files.ACCEPTED_AT_ONCE,
         lifespan="off",
         ws="none",
         proxy_headers=False,
@@ -146,6 +192,8 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
         async with contextlib.AsyncExitStack() as server_outlives_engine, engine:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             server_outlives_engine.push_async_exit(functools.partial(_stop, server, serving))
+            guarding = asyncio.create_task(connections.run(), name="end slow connections")
+            server_outlives_engine.callback(guarding.cancel)
             stopping = asyncio.create_task(stop.wait())
             failing = asyncio.create_task(engine.until_failed())
             await asyncio.wait([serving, stopping, failing], return_when=asyncio.FIRST_COMPLETED)

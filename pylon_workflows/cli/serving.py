@@ -70,7 +70,15 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     "--workflow", "workflows", metavar="NAME[:RETRIES]", multiple=True, callback=_definition,
     help="Register a workflow; may be given several times.",
 )  # fmt: skip
-@click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="What callers must show as Authorization: Bearer.")
+@click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="What callers show as Authorization: Bearer.")
+@click.option(
+    "--allowed-host", "allowed_hosts", metavar="HOST", multiple=True,
+    help="A Host that requests may name, such as api.example.com or *.example.com; any when none is given.",
+)  # fmt: skip
+@click.option(
+    "--cors-origin", "cors_origins", metavar="ORIGIN", multiple=True,
+    help="A site, such as https://app.example.com, whose pages may use the API; none when none is given.",
+)  # fmt: skip
 @click.option(
     "--hooks", "hooks_file", metavar="FILE",
     help="Take webhooks at /hooks from the sources in this TOML file; other machines may call them.",
@@ -88,6 +96,10 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @click.option("--body-timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
     default=Limits().body_timeout_s, show_default=True, help="For all of a request's body to come.",
 )  # fmt: skip
+@click.option("--head-timeout", "head_timeout_s", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
+    default=10.0, show_default=True, help="For a request's head to come.",
+)  # fmt: skip
+@click.option("--max-connections", metavar="COUNT", type=click.IntRange(1), help="At a time; what the system allows.")
 @click.option("--max-input", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_input_bytes,
     show_default=True, help="Of the input of a start, as JSON.",
 )  # fmt: skip

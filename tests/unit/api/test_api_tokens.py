@@ -77,6 +77,17 @@ async def test_a_token_with_several_scopes_may_do_what_each_may(
     assert (await outside.get(f"/{started.json()['id']}", headers=headers)).status_code == 403
 
 
+async def test_to_publish_what_may_start_something_wants_the_scope_for_that_too(
+    engine: StillEngine, outside: httpx.AsyncClient
+) -> None:
+    event = {"event": "paid", "correlation": "order:7"}
+    for scopes, status in ((["event"], 403), (["event", "start"], 200), (["admin"], 200)):
+        headers = bearing(await engine.create_token(scopes))
+        assert (await outside.post("/events", json=event, headers=headers)).status_code == 200
+        starting = await outside.post("/events", json=event | {"start": {"name": "onboarding"}}, headers=headers)
+        assert starting.status_code == status
+
+
 async def test_as_soon_as_there_is_a_token_nobody_is_answered_without(
     engine: StillEngine, client: httpx.AsyncClient
 ) -> None:

@@ -187,6 +187,7 @@ def test_a_new_user_follows_the_readme(new_user: Story) -> None:
         "docs/concepts.md",
         "docs/events.md",
         "docs/protocol.md",
+        "docs/security.md",
         "docs/testing.md",
         "docs/webhooks.md",
         "docs/workflows.md",

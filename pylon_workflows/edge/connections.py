@@ -1,0 +1,164 @@
+"""All connections of a server: what each waits for and since when, so that the slow end and there is always room.
+
+A connection waits for a head, for a body, for the rest of a body that nobody reads, or for nothing: then the server has
+its request and works. One clock stroke looks at all whose time has come; no connection has a timer of its own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from pylon_workflows.errors import InvalidInputError
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+
+_LINGER_S = 5.0
+"""For the rest of a body that nobody reads, so that the caller can hear the answer before the connection ends."""
+
+_YOUNG_S = 1.0
+"""A body that has not taken longer is not the one to end when there are too many connections."""
+
+_REPORT_S = 60.0
+
+
+class Awaited(Enum):
+    """What a connection waits for from its caller."""
+
+    NEXT_REQUEST = "next request"
+    HEAD = "head"
+    BODY = "body"
+    UNREAD_BODY = "unread body"
+
+
+class Connection(Protocol):
+    """One caller's connection."""
+
+    def end_late(self, awaited: Awaited | None) -> None:
+        """End, because what was awaited (None: that the caller takes its answer) has not come in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeLimits:
+    """What callers get of a server. A head has `head_timeout_s`, a body `body_timeout_s` from its head on, and a caller
+    takes something of its answer every `answer_timeout_s`.
+
+    Raises:
+        InvalidInputError: a number that is not positive.
+    """
+
+    max_connections: int
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 35.0
+    answer_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise InvalidInputError(f"{name}: must be positive, not {getattr(self, name)}")
+
+
+class Connections:
+    """Keeps a server's connections; `now` tells seconds."""
+
+    def __init__(self, limits: EdgeLimits, now: Callable[[], float]) -> None:
+        self._limits = limits
+        self._now = now
+        self._awaiting: dict[Connection, Awaited | None] = {}
+        self._since: dict[Awaited, dict[Connection, float]] = {awaited: {} for awaited in Awaited}
+        self._stalled: dict[Connection, float] = {}
+        self._deadlines = {
+            Awaited.HEAD: limits.head_timeout_s,
+            Awaited.BODY: limits.body_timeout_s,
+            Awaited.UNREAD_BODY: _LINGER_S,
+        }
+        self._ended = 0
+        self._reported_at = -_REPORT_S
+
+    def __len__(self) -> int:
+        return len(self._awaiting)
+
+    def enter(self, connection: Connection) -> bool:
+        """A new connection, whose head is awaited. Whether it may stay: another that was slower has made room, if need
+        be, and where all are at work there is none.
+        """
+        is_there_room = len(self) < self._limits.max_connections or self._make_room()
+        if is_there_room:
+            self.expect(connection, Awaited.HEAD)
+        return is_there_room
+
+    def expect(self, connection: Connection, awaited: Awaited | None) -> None:
+        """From now on this is awaited of it."""
+        before = self._awaiting.get(connection)
+        if before is not None:
+            del self._since[before][connection]
+        self._awaiting[connection] = awaited
+        if awaited is not None:
+            self._since[awaited][connection] = self._now()
+
+    def awaited(self, connection: Connection) -> Awaited | None:
+        """What is awaited of it."""
+        return self._awaiting.get(connection)
+
+    def stall(self, connection: Connection) -> None:
+        """Its caller takes no more of its answer for now."""
+        self._stalled.setdefault(connection, self._now())
+
+    def flow(self, connection: Connection) -> None:
+        """Its caller has taken what there was."""
+        self._stalled.pop(connection, None)
+
+    def leave(self, connection: Connection) -> None:
+        """It has ended."""
+        awaited = self._awaiting.pop(connection, None)
+        if awaited is not None:
+            self._since[awaited].pop(connection, None)
+        self._stalled.pop(connection, None)
+
+    async def run(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """End what is late. Those of a kind stand in the order of their times, so that only the late are looked at."""
+        for awaited, seconds in self._deadlines.items():
+            self._end_late(self._since[awaited], awaited, seconds)
+        self._end_late(self._stalled, None, self._limits.answer_timeout_s)
+
+    def _end_late(self, since: dict[Connection, float], awaited: Awaited | None, seconds: float) -> None:
+        last = self._now() - seconds
+        while since:
+            connection, began_at = next(iter(since.items()))
+            if began_at > last:
+                return
+            self.leave(connection)
+            connection.end_late(awaited)
+
+    def _make_room(self) -> bool:
+        """End the one that is missed least: an idle one, or the one that is slowest with its request."""
+        self._report()
+        for awaited in (Awaited.UNREAD_BODY, Awaited.NEXT_REQUEST, Awaited.HEAD, Awaited.BODY):
+            for connection, began_at in self._since[awaited].items():
+                if awaited is Awaited.BODY and self._now() - began_at < _YOUNG_S:
+                    break
+                self._ended += 1
+                self.leave(connection)
+                connection.end_late(awaited)
+                return True
+        return False
+
+    def _report(self) -> None:
+        if self._now() - self._reported_at >= _REPORT_S:
+            self._reported_at = self._now()
+            _log.warning(
+                "all %d connections are taken: the slowest make room for new ones, %d so far",
+                self._limits.max_connections,
+                self._ended,
+            )

@@ -1,0 +1,36 @@
+"""How many files and connections this process may have open at a time."""
+
+import logging
+import resource
+
+_log = logging.getLogger(__name__)
+
+_OF_USE = 65_536
+"""More than this is no use to one server, and some systems refuse a soft limit without end."""
+
+MOST_CONNECTIONS = 10_000
+ACCEPTED_AT_ONCE = 256
+"""How many connections the event loop takes before it looks how many there are; also the length of the queue."""
+
+_OTHERS = 128
+"""The database, its socket and its standbys, logs, the loop's own."""
+
+
+def raise_limit() -> int:
+    """Let this process open as many files as it may, as far as that is of use, and tell how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OF_USE if hard == resource.RLIM_INFINITY else min(hard, _OF_USE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _OF_USE if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError) as error:
+        _log.warning("the limit of open files stays at %d: %s", soft, error)
+        return soft
+    return wanted
+
+
+def connections_within(limit: int, *, for_runners: int) -> int:
+    """How many callers' connections leave enough files for everything else, when so many runners' may be open."""
+    left = limit - for_runners - ACCEPTED_AT_ONCE - _OTHERS
+    return max(1, min(MOST_CONNECTIONS, max(left, limit // 4)))

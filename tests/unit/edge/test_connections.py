@@ -1,0 +1,157 @@
+"""Which connections end when, without a socket and without waiting."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from pylon_workflows.edge.connections import Awaited, Connections, EdgeLimits
+from pylon_workflows.errors import InvalidInputError
+
+
+@dataclass(eq=False)
+class Caller:
+    """A connection that remembers its end."""
+
+    ended: list[Awaited | None] = field(default_factory=list)
+
+    def end_late(self, awaited: Awaited | None) -> None:
+        self.ended.append(awaited)
+
+
+class World:
+    def __init__(self, most: int = 100) -> None:
+        self.now = 0.0
+        limits = EdgeLimits(max_connections=most, head_timeout_s=10, body_timeout_s=35, answer_timeout_s=60)
+        self.connections = Connections(limits, lambda: self.now)
+
+    def caller(self, awaited: Awaited | None = Awaited.HEAD) -> Caller:
+        caller = Caller()
+        assert self.connections.enter(caller)
+        self.connections.expect(caller, awaited)
+        return caller
+
+    def at(self, now: float) -> None:
+        self.now = now
+        self.connections.look()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize(("awaited", "seconds"), [(Awaited.HEAD, 10), (Awaited.BODY, 35), (Awaited.UNREAD_BODY, 5)])
+def test_what_is_late_ends_at_its_deadline_and_once(world: World, awaited: Awaited, seconds: float) -> None:
+    caller = world.caller(awaited)
+    world.at(seconds - 0.001)
+    assert caller.ended == []
+    world.at(seconds)
+    world.at(seconds * 2)
+    assert (caller.ended, len(world.connections)) == ([awaited], 0)
+
+
+def test_the_time_of_a_head_is_its_own_and_not_the_bodys(world: World) -> None:
+    caller = world.caller()
+    world.at(9)
+    world.connections.expect(caller, Awaited.BODY)
+    world.at(43)
+    assert caller.ended == []
+    world.connections.expect(caller, Awaited.NEXT_REQUEST)
+    world.at(1000)
+    world.connections.expect(caller, Awaited.HEAD)
+    world.at(1009)
+    assert caller.ended == []
+    world.at(1010)
+    assert caller.ended == [Awaited.HEAD]
+
+
+def test_a_request_that_is_worked_on_has_no_deadline(world: World) -> None:
+    caller = world.caller(None)
+    world.at(10**6)
+    assert caller.ended == []
+
+
+def test_whoever_takes_nothing_of_his_answer_ends(world: World) -> None:
+    stuck, slow = world.caller(None), world.caller(None)
+    for caller in (stuck, slow):
+        world.connections.stall(caller)
+    world.at(30)
+    world.connections.stall(stuck)
+    world.connections.flow(slow)
+    world.connections.stall(slow)
+    world.at(60)
+    assert (stuck.ended, slow.ended) == ([None], [])
+
+
+def test_who_has_left_is_not_ended(world: World) -> None:
+    callers = [world.caller(awaited) for awaited in (*Awaited, None)]
+    for caller in callers:
+        world.connections.stall(caller)
+        world.connections.leave(caller)
+        world.connections.leave(caller)
+    world.at(1000)
+    assert (len(world.connections), [caller.ended for caller in callers]) == (0, [[]] * 5)
+
+
+def test_of_many_only_the_late_end(world: World) -> None:
+    callers = []
+    for n in range(50):
+        world.now = n * 0.1
+        callers.append(world.caller())
+    world.at(12.05)
+    assert [bool(caller.ended) for caller in callers] == [True] * 21 + [False] * 29
+
+
+def test_the_slowest_makes_room_for_a_new_one() -> None:
+    world = World(most=4)
+    at_work, head, idle, unread = (
+        world.caller(awaited) for awaited in (None, Awaited.HEAD, Awaited.NEXT_REQUEST, Awaited.UNREAD_BODY)
+    )
+    for _ in range(3):
+        world.now += 0.1
+        world.caller(None)
+    assert [caller.ended for caller in (unread, idle, head)] == [
+        [Awaited.UNREAD_BODY],
+        [Awaited.NEXT_REQUEST],
+        [Awaited.HEAD],
+    ]
+    assert (at_work.ended, len(world.connections)) == ([], 4)
+    assert not world.connections.enter(Caller())
+    assert len(world.connections) == 4
+
+
+def test_of_several_it_is_the_one_that_has_waited_longest() -> None:
+    world = World(most=3)
+    first, second, third = (world.caller() for _ in range(3))
+    world.now = 1
+    world.connections.expect(first, Awaited.HEAD)
+    world.caller()
+    assert [caller.ended for caller in (first, second, third)] == [[], [Awaited.HEAD], []]
+
+
+def test_a_body_that_has_just_begun_is_left_alone() -> None:
+    world = World(most=1)
+    body = world.caller(Awaited.BODY)
+    world.now = 0.9
+    assert not world.connections.enter(Caller())
+    world.now = 1.0
+    assert world.connections.enter(Caller())
+    assert body.ended == [Awaited.BODY]
+
+
+def test_that_places_are_short_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(most=1)
+    world.caller()
+    for now in (0, 1, 59, 60, 61):
+        world.now = now
+        world.caller()
+    assert [record.getMessage() for record in caplog.records] == [
+        "all 1 connections are taken: the slowest make room for new ones, 0 so far",
+        "all 1 connections are taken: the slowest make room for new ones, 3 so far",
+    ]
+
+
+@pytest.mark.parametrize("name", ["max_connections", "head_timeout_s", "body_timeout_s", "answer_timeout_s"])
+def test_limits_are_positive(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{name}: must be positive"):
+        EdgeLimits(**{"max_connections": 1, name: 0})
