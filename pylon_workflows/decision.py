@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from pylon_workflows.core.commands import ApplyAction, Command
+from pylon_workflows.core.commands import ApplyAction, ApplySteps, Command
 from pylon_workflows.core.decider import decide
-from pylon_workflows.core.evolution import begin, evolve
+from pylon_workflows.core.evolution import begin, evolve, evolve_all
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import ChildStarted, InstanceStarted, Transition
 
@@ -55,6 +55,14 @@ class Decision:
         if isinstance(command, ApplyAction) and command.child is not None:
             self._start(command.child, decided)
         return len(decided)
+
+    def add_steps(self, command: ApplySteps) -> int:
+        """Decide steps together; how many of them, from the first, follow."""
+        before = self.after.current_step
+        decided = decide(self.after, command, self.at)
+        self.after = evolve_all(self.after, decided)
+        self.transitions += decided
+        return self.after.current_step - before
 
     def _start(self, child: InstanceStarted, decided: Sequence[Transition]) -> None:
         for transition in decided:

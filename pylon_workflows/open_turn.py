@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from pylon_workflows.actions import Actions
 from pylon_workflows.changes import Changes
-from pylon_workflows.core.commands import Block, Command, FailTurn
+from pylon_workflows.core.commands import ApplySteps, Block, Command, FailTurn
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.decision import Decision, TakenIdError
 from pylon_workflows.errors import MalformedAnswerError, StorageFullError, UnknownWorkflowError
@@ -16,7 +17,7 @@ from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.ports import Clock
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.turnstile import Turnstile
-from runner_protocol.messages import Action, Defer
+from runner_protocol.messages import Action, Defer, StepComplete
 
 T = TypeVar("T")
 
@@ -189,7 +190,16 @@ class OpenTurn:
     def _applied(self, actions: Sequence[Action], decision: Decision) -> bool:
         """Add what follows from the next actions; whether the turn is over with them."""
         parts, since, goes_on = self._parts, self._since, self.has_applied
-        for action in actions:
+        index = 0
+        while index < len(actions):
+            action = actions[index]
+            if len(actions) > 1 and (
+                count := self._applied_together(actions, index, decision, since=since, goes_on=goes_on)
+            ):
+                index += count
+                since, goes_on = decision.at, True
+                continue
+            index += 1
             if type(action) is Defer:  # an isinstance of a model costs a microsecond
                 self.deferred = Deferral(action.retry_after, "the runner puts it off", action.reason)
                 return True
@@ -207,6 +217,23 @@ class OpenTurn:
                 return True
             since, goes_on = decision.at, True
         return False
+
+    def _applied_together(
+        self, actions: Sequence[Action], first: int, decision: Decision, *, since: datetime, goes_on: bool
+    ) -> int:
+        """Add what follows from plain steps in a row, all at once; how many of them those are."""
+        limits = self._parts.limits
+        room = max(0, limits.records - len(decision.after.records))
+        steps: list[StepComplete] = []
+        for action in islice(actions, first, first + room):
+            if type(action) is not StepComplete:
+                break
+            steps.append(action)
+        if len(steps) < 2:
+            return 0
+        return decision.add_steps(
+            ApplySteps(actions=steps, turn_started_at=since, goes_on=goes_on, max_bytes=limits.bytes)
+        )
 
     def _failure(self, error: str, *, goes_on: bool) -> FailTurn:
         return FailTurn(error=error, turn_started_at=self._since, jitter=self._parts.jitter(), goes_on=goes_on)

@@ -1,12 +1,13 @@
 """What the core can be asked to decide."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pylon_workflows.core.construction import quickly_made
 from pylon_workflows.core.instance import Terms
 from pylon_workflows.core.transitions import InstanceStarted
-from runner_protocol.messages import Action
+from runner_protocol.messages import Action, StepComplete
 
 MAX_UNREAD_EVENTS = 2_000
 
@@ -28,6 +29,21 @@ class ApplyAction:
     child: InstanceStarted | None = None
     child_refusal: str | None = None
     terms: Terms | None = None
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplySteps:
+    """Apply steps that one answer says have run, as an `ApplyAction` each would, at a fraction of the price.
+
+    It ends before the first that is to be judged alone: one without a key or with notes, one that does not fit, or
+    that comes when the run has `max_bytes`. For the first `turn_started_at` and `goes_on` say what they do there.
+    """
+
+    actions: Sequence[StepComplete]
+    turn_started_at: datetime
+    max_bytes: int
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +141,7 @@ class Resume:
 
 Command = (
     ApplyAction
+    | ApplySteps
     | FailTurn
     | ApplyMember
     | EndGroup

@@ -17,6 +17,7 @@ from typing import assert_never
 from pylon_workflows.core.commands import (
     ApplyAction,
     ApplyMember,
+    ApplySteps,
     Block,
     Cancel,
     Command,
@@ -75,6 +76,10 @@ def decide(instance: Instance, command: Command, now: datetime) -> Sequence[Tran
             if _is_late(instance, command):
                 return []
             return _answered(instance, command, _apply(instance, command, now))
+        case ApplySteps():
+            if _is_late(instance, command):
+                return []
+            return _answered(instance, command, steps.completed_together(instance, command, now))
         case FailTurn():
             if _is_late(instance, command):
                 return []
@@ -108,7 +113,7 @@ def decide(instance: Instance, command: Command, now: datetime) -> Sequence[Tran
             assert_never(command)
 
 
-def _is_late(instance: Instance, command: ApplyAction | FailTurn) -> bool:
+def _is_late(instance: Instance, command: ApplyAction | ApplySteps | FailTurn) -> bool:
     """Whether no answer is awaited. What an answer itself has scheduled does not make the rest of it late."""
     if instance.group is not None:
         return True
@@ -118,7 +123,7 @@ def _is_late(instance: Instance, command: ApplyAction | FailTurn) -> bool:
 
 
 def _answered(
-    instance: Instance, command: ApplyAction | FailTurn, applied: Sequence[Transition]
+    instance: Instance, command: ApplyAction | ApplySteps | FailTurn, applied: Sequence[Transition]
 ) -> Sequence[Transition]:
     """The first answer that counts begins the run."""
     if instance.started_at is None and applied:

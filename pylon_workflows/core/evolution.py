@@ -9,7 +9,7 @@ from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, InboxEvent, Instance, Status, Terms, Wait
 from pylon_workflows.core.notes import shown
 from pylon_workflows.core.records import Record, Records
-from pylon_workflows.core.successor import changed, finished, noted, positioned, recorded
+from pylon_workflows.core.successor import changed, finished, noted, positioned, recorded, stepped
 from pylon_workflows.core.transitions import (
     ApprovalDecided,
     ApprovalRequested,
@@ -57,10 +57,26 @@ def replay(history: Sequence[Transition]) -> Instance:
     """Fold a whole history. Raises ValueError when it does not begin with `InstanceStarted`."""
     if not history or not isinstance(history[0], InstanceStarted):
         raise ValueError("a history begins with InstanceStarted")
-    instance = begin(history[0])
-    for transition in history[1:]:
+    return evolve_all(begin(history[0]), history[1:])
+
+
+def evolve_all(instance: Instance, transitions: Sequence[Transition]) -> Instance:
+    """The state after several transitions, the same as one by one; raises as `evolve` does.
+
+    Steps in a row make one new version of the instance, and their records are made when somebody asks.
+    """
+    steps: list[StepSucceeded] = []
+    position = instance.current_step
+    for transition in transitions:
+        if isinstance(transition, StepSucceeded) and transition.notes_json is None and transition.position == position:
+            steps.append(transition)
+            position += 1
+            continue
+        if steps:
+            instance, steps = stepped(instance, steps), []
         instance = evolve(instance, transition)
-    return instance
+        position = instance.current_step
+    return stepped(instance, steps) if steps else instance
 
 
 def evolve(instance: Instance, transition: Transition) -> Instance:

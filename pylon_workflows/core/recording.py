@@ -7,7 +7,7 @@ from typing import Protocol
 from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, InboxEvent, Instance, Wait
 from pylon_workflows.core.notes import shown
-from pylon_workflows.core.records import Record
+from pylon_workflows.core.records import Record, step_record
 from pylon_workflows.core.successor import milliseconds
 from pylon_workflows.core.transitions import (
     ApprovalDecided,
@@ -41,20 +41,7 @@ _End = (
 
 def of_step(instance: Instance, step: StepSucceeded) -> Record:
     """A step that ran."""
-    return Record(
-        key=step.key,
-        name=step.name,
-        kind=step.kind,
-        position=step.position,
-        started_at=step.started_at,
-        completed_at=step.completed_at,
-        duration_ms=step.duration_ms,
-        output_json=step.output_json,
-        input_json=step.input_json,
-        notes_json=None if step.notes_json is None else shown(step.notes_json),
-        after=step.after,
-        depends_on=instance.records.frontier(step.after),
-    )
+    return step_record(step, instance.records.frontier(step.after))
 
 
 def of_skipped_step(instance: Instance, step: StepSkipped) -> Record:

@@ -2,7 +2,8 @@
 
 They grow by one entry a transition and are never rewritten. Each version is a value: adding returns a new one and the
 old one reads as before. Versions share their storage, so that adding to the newest costs the same after ten thousand
-records as after ten.
+records as after ten. Of steps that came many at a time the records are made when somebody looks at them: a workflow
+that ends in one stream never asks.
 """
 
 import json
@@ -15,6 +16,8 @@ from itertools import islice
 from typing import Any, overload
 
 from pylon_workflows.core.construction import quickly_made
+from pylon_workflows.core.notes import shown
+from pylon_workflows.core.transitions import StepSucceeded
 from runner_protocol.messages import RecordStatus
 
 MAX_DEPENDENCIES = 32
@@ -72,13 +75,31 @@ class Record:
         return len(self.output_json) + len(self.error or "") + len(self.name) + beside
 
 
+def step_record(step: StepSucceeded, depends_on: tuple[str, ...]) -> Record:
+    """The record of a step that ran."""
+    return Record(
+        key=step.key,
+        name=step.name,
+        kind=step.kind,
+        position=step.position,
+        started_at=step.started_at,
+        completed_at=step.completed_at,
+        duration_ms=step.duration_ms,
+        output_json=step.output_json,
+        input_json=step.input_json,
+        notes_json=None if step.notes_json is None else shown(step.notes_json),
+        after=step.after,
+        depends_on=depends_on,
+    )
+
+
 class Records(Sequence[Record]):
     """The records of a run, in the order in which they were applied."""
 
     __slots__ = ("_ends", "_failures", "_frontiers", "_items", "_length", "_next_suffix", "_positions", "_taken")
 
     def __init__(self, items: Sequence[Record] = ()) -> None:
-        self._items: list[Record] = []
+        self._items: list[Record | StepSucceeded] = []  # of a step added among many its record, once it was asked for
         self._taken: dict[str, int] = {}
         self._failures: dict[str, list[int]] = {}
         self._next_suffix: dict[str, int] = {}
@@ -91,13 +112,33 @@ class Records(Sequence[Record]):
 
     def add(self, record: Record) -> "Records":
         """These records and one more."""
-        base = self if len(self._items) == self._length else Records(self._items[: self._length])
+        longer = self._successor()
+        longer._store(record)
+        return longer
+
+    def add_steps(self, steps: Sequence[StepSucceeded]) -> "Records":
+        """These records and those of some steps, each of which has the next position.
+
+        Raises LookupError, ValueError for steps that cannot have followed.
+        """
+        longer = self._successor()
+        positions = longer._positions
+        for position, step in enumerate(steps, positions):
+            if step.position != position:
+                raise ValueError(f"the step {step.key!r} is at position {step.position}, after {position} others")
+            if step.after is not None and step.after > position:
+                raise LookupError(f"the step {step.key!r} comes after more positions than there are")
+        longer._store_steps(steps)
+        return longer
+
+    def _successor(self) -> "Records":
+        """The same ones, to be added to."""
+        base = self if len(self._items) == self._length else Records(self[:])
         longer = object.__new__(Records)
         longer._items, longer._taken = base._items, base._taken
         longer._failures, longer._next_suffix = base._failures, base._next_suffix
         longer._ends, longer._frontiers = base._ends, base._frontiers
         longer._length, longer._positions = base._length, base._positions
-        longer._store(record)
         return longer
 
     def is_taken(self, key: str) -> bool:
@@ -112,6 +153,8 @@ class Records(Sequence[Record]):
         number = self._next_suffix.get(name, 2) if is_newest else 2
         while self.is_taken(f"{name}#{number}"):
             number += 1
+        if is_newest:
+            self._next_suffix[name] = number  # whoever adds to these finds all below taken
         return f"{name}#{number}"
 
     def failures(self, key: str) -> int:
@@ -129,7 +172,7 @@ class Records(Sequence[Record]):
     def with_key(self, key: str) -> Record | None:
         """The record that has taken this key."""
         index = self._taken.get(key, self._length)
-        return self._items[index] if index < self._length else None
+        return self[index] if index < self._length else None
 
     def _store(self, record: Record) -> None:
         index = self._length
@@ -141,9 +184,26 @@ class Records(Sequence[Record]):
             self._store_end(record)
         if record.has_taken_key:
             self._taken.setdefault(record.key, index)
-            name, _, suffix = record.key.rpartition("#")
-            if suffix == str(self._next_suffix.get(name, 2)):
-                self._next_suffix[name] = int(suffix) + 1
+
+    def _store_steps(self, steps: Sequence[StepSucceeded]) -> None:
+        """What `_store` would do with each of their records."""
+        index, position, ends = self._length, self._positions, self._ends
+        note_frontier, take = self._frontiers.append, self._taken.setdefault
+        self._items += steps
+        for step in steps:
+            key, after = step.key, step.after
+            take(key, index)
+            if after is None:
+                if ends:
+                    ends.pop()
+            else:
+                while ends and ends[0][0] < after:
+                    ends.popleft()
+            ends.append((position, key))
+            note_frontier((key,) if len(ends) == 1 else _last_keys(ends))
+            index += 1
+            position += 1
+        self._length, self._positions = index, position
 
     def _store_end(self, record: Record) -> None:
         ends = self._ends
@@ -155,10 +215,16 @@ class Records(Sequence[Record]):
                 ends.popleft()
         ends.append((self._positions, record.key))
         self._positions += 1
-        if len(ends) == 1:
-            self._frontiers.append((record.key,))
-        else:
-            self._frontiers.append(tuple(key for _, key in islice(reversed(ends), MAX_DEPENDENCIES))[::-1])
+        self._frontiers.append((record.key,) if len(ends) == 1 else _last_keys(ends))
+
+    def _record(self, index: int) -> Record:
+        item = self._items[index]
+        if isinstance(item, Record):
+            return item
+        before = self._frontiers[item.position]
+        item = step_record(item, before[-1:] if item.after is None else self._frontiers[item.after])
+        self._items[index] = item
+        return item
 
     def __len__(self) -> int:
         return self._length
@@ -169,10 +235,10 @@ class Records(Sequence[Record]):
     def __getitem__(self, index: slice) -> list[Record]: ...
     def __getitem__(self, index: int | slice) -> Record | list[Record]:
         if isinstance(index, slice):
-            return [self._items[position] for position in range(*index.indices(self._length))]
+            return [self._record(position) for position in range(*index.indices(self._length))]
         if not -self._length <= index < self._length:
             raise IndexError(index)
-        return self._items[index % self._length]
+        return self._record(index % self._length)
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self[:])
@@ -185,3 +251,7 @@ class Records(Sequence[Record]):
 
     def __repr__(self) -> str:
         return f"Records({self[:]!r})"
+
+
+def _last_keys(ends: deque[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(key for _, key in islice(reversed(ends), MAX_DEPENDENCIES))[::-1]
