@@ -63,9 +63,11 @@ from pylon_workflows.errors import (
     WorkflowCancelledError,
     WorkflowError,
     WorkflowFailedError,
+    WrongHookUrlError,
 )
 from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 from pylon_workflows.published import PublishedStart, PublishReceipt
+from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.local import LocalRunner
 from pylon_workflows.schedule import Schedule
@@ -118,6 +120,7 @@ __all__ = [
     "PublishedStart",
     "Record",
     "ReservedIdError",
+    "RunnerAuth",
     "RunnerError",
     "RunnerUnavailableError",
     "RunnerWait",
@@ -149,5 +152,6 @@ __all__ = [
     "WorkflowEngine",
     "WorkflowError",
     "WorkflowFailedError",
+    "WrongHookUrlError",
     "create_app",
 ]

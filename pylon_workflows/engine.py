@@ -15,6 +15,7 @@ from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
 from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.histories import history_page, instance_as_of
+from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.published import (
     PublishedEvent,
@@ -112,6 +113,12 @@ class LocalEngine(EngineParts):
             self._definitions.get(published.start.name)
         is_remembered = event_id is not None
         return await self._to_its_end(self._publishing.accept(published, is_remembered=is_remembered))
+
+    async def is_present_hook(self, instance_id: str, name: str, signature: str) -> bool:
+        """See `ports.Engine.is_present_hook`."""
+        self._check_running()
+        secret, summary = await self._store.secrets.get(HOOK_SECRET), await self._store.summary(instance_id)
+        return is_present_hook(secret, summary, instance_id, name, signature)
 
     async def approve(
         self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None

@@ -107,6 +107,16 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls):
             lambda: owner_requests.event(self._settings, instance_id, event, data, event_id),
         )
 
+    async def is_present_hook(self, instance_id: str, name: str, signature: str) -> bool:
+        """Whether a hook URL that ends with this signature is of the instance's present run, or of an earlier one.
+
+        For whoever answers hook URLs without `create_hooks_app`; a call of a present one is the event `hook:<name>`.
+
+        Raises:
+            WrongHookUrlError: nobody has been given that URL, or there is no such instance.
+        """
+        return await self._access.read(lambda source: source.is_present_hook(instance_id, name, signature))
+
     async def approve(
         self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
     ) -> ApprovalReceipt:

@@ -19,6 +19,7 @@ from pylon_workflows.dispatcher import Dispatcher
 from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.families import Families
+from pylon_workflows.hook_keys import HookKeys
 from pylon_workflows.known_tokens import KnownTokens
 from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
@@ -66,6 +67,7 @@ class EngineParts:
         self._settings = settings
         self._jitter = jitter
         self._own_runners = own_runners
+        self._hooks = HookKeys(settings.hooks_url)
         self._live = LiveInstances(settings.max_live_instances, settings.max_live_bytes)
         self._changes = Changes(store, clock, self._live, self._committed)
         self._discovery = Discovery(describers, definitions, store, clock, jitter)
@@ -131,6 +133,7 @@ class EngineParts:
             max_history_bytes=self._settings.max_history_bytes,
             call_places=calls,
             actions=self._actions,
+            hooks=self._hooks,
         )
         pace = Pace(self._settings.max_in_flight, is_shared=lambda: self._definitions.has_several)
         dispatcher = Dispatcher(turns.drive, self._store, health, self._clock, queue=queue, pace=pace, calls=calls)
@@ -162,6 +165,7 @@ class EngineParts:
         self._lifetime.open()
         await self._store.open()
         self._watch.look()
+        await self._hooks.open(self._store.secrets)
         self._definitions.restore(await self._store.definitions())
         await self._tokens.open()
         self._families.clear()

@@ -24,6 +24,7 @@ WorkflowError
 │   ├── UnknownInstanceError    no instance of that id
 │   ├── UnknownScheduleError    no schedule of that id
 │   ├── UnknownTokenError       no token of that id
+│   ├── WrongHookUrlError       no hook URL that was given out
 │   ├── ConflictError           it does not fit the present state
 │   │   ├── StartConflictError
 │   │   ├── ApprovalConflictError
@@ -162,6 +163,10 @@ class UnknownScheduleError(CallerError, code="unknown-schedule"):
 
 class UnknownTokenError(CallerError, code="unknown-token"):
     """No token of the API has that id."""
+
+
+class WrongHookUrlError(CallerError, code="wrong-hook-url"):
+    """No hook URL that an instance has given out; nor does it say whether there is such an instance."""
 
 
 class ConflictError(CallerError, code="conflict"):

@@ -41,9 +41,12 @@ class MemberAnswer:
 
 
 async def call_member(
-    runner: Runner, clock: Clock, instance: Instance, group: Group, index: int, records_json: bytes
+    runner: Runner, clock: Clock, instance: Instance, group: Group, index: int, records_json: bytes, hooks: str
 ) -> MemberAnswer:
-    """Ask for one member, within the step timeout. Of an answer of several actions the first counts."""
+    """Ask for one member, within the step timeout. Of an answer of several actions the first counts.
+
+    `hooks` is as in `turn_request`.
+    """
     attempt, called_at = group.failures(index) + 1, clock.now()
     timeout = instance.terms.step_timeout
     deadline = called_at + timeout
@@ -51,7 +54,9 @@ async def call_member(
         instance_id=instance.id,
         workflow=instance.name,
         version=instance.version,
-        body=member_request_body(instance, group, index, records_json, began_at=called_at, deadline=deadline),
+        body=member_request_body(
+            instance, group, index, records_json, began_at=called_at, deadline=deadline, hooks=hooks
+        ),
         idempotency_key=member_idempotency_key(instance, group, index),
         timeout_s=timeout / timedelta(seconds=1),
     )

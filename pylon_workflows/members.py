@@ -16,6 +16,7 @@ from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.decision import Decision
 from pylon_workflows.errors import MalformedAnswerError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.hook_keys import HookKeys
 from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.member_calls import MemberAnswer, call_member
 from pylon_workflows.open_turn import OpenTurn, RunLimits
@@ -38,6 +39,7 @@ class Members:
     """
 
     runner: Runner
+    hooks: HookKeys
     health: RunnerHealth
     clock: Clock
     places: CallPlaces
@@ -130,7 +132,8 @@ class _Passage:
     async def _call(self, index: int) -> None:
         of, instance, group = self._of, self._instance, self._group
         try:
-            answer = await call_member(of.runner, of.clock, instance, group, index, self._records_json)
+            hooks = of.hooks.member(instance.id)
+            answer = await call_member(of.runner, of.clock, instance, group, index, self._records_json, hooks)
         except Exception as error:
             self._failure = error
         else:

@@ -25,6 +25,7 @@ from pylon_workflows.edge.protocol import GuardedConfig
 from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.hooks import HookSource, create_hooks_app
 from pylon_workflows.ports import Engine
+from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
 from pylon_workflows.store.token_rows import has_tokens
 from pylon_workflows.workflow_engine import WorkflowEngine
@@ -70,7 +71,8 @@ class ServeOptions:
     has_access_log: bool = False
     hooks: Sequence[HookSource] = ()
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
-    settings: EngineSettings = EngineSettings()  # noqa: RUF009 -- frozen
+    settings: EngineSettings = field(default_factory=EngineSettings)
+    runner_auth: RunnerAuth | None = None
 
     def __post_init__(self) -> None:
         checked_hosts(self.allowed_hosts)
@@ -158,6 +160,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
     engine = WorkflowEngine(
         runner=options.runner,
         runners=options.runners,
+        runner_auth=options.runner_auth,
         database=options.database,
         synchronous=options.synchronous,
         settings=options.settings,

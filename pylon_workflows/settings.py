@@ -1,14 +1,18 @@
 """Every knob of an engine, once, with its default; units are in the names."""
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.errors import InvalidInputError
 
 DEFAULT_RUNNER_URL = "http://127.0.0.1:9876/run"
 RUNNER_URL_VARIABLE = "PYLON_WORKFLOW_RUNNER_URL"
+HOOKS_URL_VARIABLE = "PYLON_WORKFLOW_HOOKS_URL"
 
 _LIMITS = (
     "max_input_bytes",
@@ -18,6 +22,8 @@ _LIMITS = (
     "max_records",
     "max_history_bytes",
 )
+
+_IN_A_URL = re.compile(r"[!-~]{1,1000}")
 
 Synchronous = Literal["full", "normal"]
 
@@ -34,7 +40,9 @@ class EngineSettings:
     nobody waits for is kept for `keep_published_for`; of one name and correlation key there are `max_kept_events`. A
     run has limits too: with `max_records` records, or `max_history_bytes` of outputs, it is blocked. A standby looks
     for the file's owner for `forward_timeout_s` before it says that there is none. With `has_discovery` runners are
-    asked which workflows they have.
+    asked which workflows they have. `hooks_url` is where the hooks app is reached from outside, such as
+    `https://app.example/hooks` (the environment's PYLON_WORKFLOW_HOOKS_URL unless given): what workflows make hook URLs
+    of.
 
     Raises:
         InvalidInputError: a number that makes no sense.
@@ -56,6 +64,7 @@ class EngineSettings:
     keep_published_for: timedelta = timedelta(days=7)
     max_records: int = 10_000
     max_history_bytes: int = 50_000_000
+    hooks_url: str | None = field(default_factory=lambda: os.environ.get(HOOKS_URL_VARIABLE) or None)
 
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "max_queued", "max_live_instances", "max_live_bytes", *_LIMITS):
@@ -71,3 +80,18 @@ class EngineSettings:
             raise InvalidInputError(f"keep_published_for: must be positive, not {self.keep_published_for}")
         if self.retain_finished_for is not None and self.retain_finished_for < timedelta(0):
             raise InvalidInputError(f"retain_finished_for: must not be negative, not {self.retain_finished_for}")
+        if self.hooks_url is not None:
+            _check_base_url(self.hooks_url)
+
+
+def _check_base_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_right = False
+    if not is_right or parts.query or parts.fragment or "@" in parts.netloc or not _IN_A_URL.fullmatch(url):
+        raise InvalidInputError(
+            f"hooks_url: {url[:200]!r} should be like https://app.example/hooks: http or https, in ASCII, without "
+            "a user, a query or a fragment"
+        )

@@ -102,10 +102,15 @@ def idempotency_key(instance: Instance) -> str:
     return f"{instance.id}:{instance.run}:{instance.current_step}"
 
 
-def request_body(instance: Instance, records_json: bytes, *, began_at: datetime, deadline: datetime) -> bytes:
-    """The request of a turn that begins at `began_at` and is given up at `deadline`."""
+def request_body(
+    instance: Instance, records_json: bytes, *, began_at: datetime, deadline: datetime, hooks: str = ""
+) -> bytes:
+    """The request of a turn that begins at `began_at` and is given up at `deadline`.
+
+    `hooks` is the member of that name with a comma before it, or nothing (`hook_keys.py`).
+    """
     attempt = _attempt(instance, instance.failures_here, instance.last_error)
-    head = _head(instance, ADVANCE, attempt, idempotency_key(instance), began_at, deadline)
+    head = _head(instance, ADVANCE, attempt, idempotency_key(instance), began_at, deadline, hooks)
     return b'{%b,"input":%b,"completed_steps":%b}' % (head, instance.terms.input_json, records_json)
 
 
@@ -115,12 +120,19 @@ def member_idempotency_key(instance: Instance, group: Group, index: int) -> str:
 
 
 def member_request_body(
-    instance: Instance, group: Group, index: int, records_json: bytes, *, began_at: datetime, deadline: datetime
+    instance: Instance,
+    group: Group,
+    index: int,
+    records_json: bytes,
+    *,
+    began_at: datetime,
+    deadline: datetime,
+    hooks: str = "",
 ) -> bytes:
     """The request of a call of one member (PROTOCOL.md section 5), with the records before its group."""
     attempt = _attempt(instance, group.failures(index), group.last_error(index))
     key = _string(member_idempotency_key(instance, group, index))[1:-1]
-    head = _head(instance, RUN_STEP, attempt, key, began_at, deadline)
+    head = _head(instance, RUN_STEP, attempt, key, began_at, deadline, hooks)
     member = (
         f'"group":{_string(group.key)},"name":{_string(group.member_name(index))},'
         f'"key":{_string(group.member_key(index))},"index":{index},"total":{group.total}'
@@ -135,7 +147,13 @@ def member_request_body(
 
 
 def _head(
-    instance: Instance, mode: str, attempt: str, idempotency_key: str, began_at: datetime, deadline: datetime
+    instance: Instance,
+    mode: str,
+    attempt: str,
+    idempotency_key: str,
+    began_at: datetime,
+    deadline: datetime,
+    hooks: str,
 ) -> bytes:
     origin = instance.origin
     started_at = format_timestamp(instance.run_started_at or began_at)
@@ -151,6 +169,7 @@ def _head(
     if origin.parent_id is not None:
         key = "null" if origin.parent_key is None else _string(origin.parent_key)
         head += f',"parent":{{"workflow_id":"{origin.parent_id}","key":{key}}}'
+    head += hooks
     if not instance.run_vars:
         return head.encode()
     return b'%b,"vars":%b' % (head.encode(), instance.run_vars.json)

@@ -21,6 +21,7 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     UnreadableInstanceError,
 )
+from pylon_workflows.hook_keys import HookKeys
 from pylon_workflows.live_instances import LiveInstance, LiveInstances
 from pylon_workflows.members import Members
 from pylon_workflows.open_turn import Deferral, OpenTurn, RunLimits, TurnParts
@@ -56,8 +57,10 @@ class Turns:
         max_history_bytes: int,
         call_places: CallPlaces,
         actions: Actions,
+        hooks: HookKeys,
     ) -> None:
         self._runner = runner
+        self._hooks = hooks
         self._health = health
         self._clock = clock
         self._changes = changes
@@ -68,6 +71,7 @@ class Turns:
         self._parts = TurnParts(changes, actions, clock, health, self._limits, jitter, Turnstile())
         self._members = Members(
             runner=runner,
+            hooks=hooks,
             health=health,
             clock=clock,
             places=call_places,
@@ -145,7 +149,11 @@ class Turns:
             workflow=instance.name,
             version=instance.version,
             body=request_body(
-                instance, records.json(instance), began_at=turn.began_at, deadline=turn.began_at + timeout
+                instance,
+                records.json(instance),
+                began_at=turn.began_at,
+                deadline=turn.began_at + timeout,
+                hooks=self._hooks.member(instance.id),
             ),
             idempotency_key=idempotency_key(instance),
             timeout_s=timeout / timedelta(seconds=1),

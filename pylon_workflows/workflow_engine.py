@@ -20,6 +20,7 @@ from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
 from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
+from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.routing import RoutingRunner
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings, Synchronous
@@ -38,7 +39,8 @@ class WorkflowEngine(EngineCalls):
     One that is an async context manager, as `HttpRunner` and `LocalRunner` are, is this engine's alone: it is entered
     when the engine starts and left after the last turn. Any other is its maker's to open and close. `runners` are asked
     about some workflows instead: `{"orders": url}` about all instances of `orders`, `{"orders@2": url}` about those
-    whose run began with version 2.
+    whose run began with version 2. `runner_auth` is how the runners that are given as URLs know this engine, and it
+    them; one with an `auth` of its own is given as `HttpRunner(url, auth=...)`.
     `database` is the file's path; the file is created on first use and belongs to one engine at a time.
     `synchronous="full"` survives a power cut, `"normal"` only a crash (PROMISES.md P1, P2). `settings` are the other
     knobs; `store`, `clock` and `jitter` are for tests.
@@ -46,7 +48,8 @@ class WorkflowEngine(EngineCalls):
     Nothing happens before `async with engine:`, or before the web app's lifespan (`engine.lifespan`) begins.
 
     Raises:
-        InvalidInputError: a URL that is none, a key of `runners` that is no name or name@version.
+        InvalidInputError: a URL that is none, a key of `runners` that is no name or name@version, `runner_auth` without
+        a URL that it could be for.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class WorkflowEngine(EngineCalls):
         *,
         runner: str | Runner | None = FROM_ENVIRONMENT,
         runners: Mapping[str, str | Runner] | None = None,
+        runner_auth: RunnerAuth | None = None,
         database: str | os.PathLike[str] = "workflows.db",
         synchronous: Synchronous = "full",
         settings: EngineSettings | None = None,
@@ -63,7 +67,7 @@ class WorkflowEngine(EngineCalls):
     ) -> None:
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
-        self._runner, describers = _connected(runner, runners or {})
+        self._runner, describers = _connected(runner, runners or {}, runner_auth)
         settings = EngineSettings() if settings is None else settings
         self._definitions = Definitions()
         path = Path(database)
@@ -155,17 +159,19 @@ class WorkflowEngine(EngineCalls):
 
 
 def _connected(
-    default: str | Runner | None, others: Mapping[str, str | Runner]
+    default: str | Runner | None, others: Mapping[str, str | Runner], auth: RunnerAuth | None
 ) -> tuple[Runner | None, Sequence[Describer]]:
     """What takes the turns, with connections of its own for each URL, and what can be asked for its workflows."""
     made: dict[str, Runner] = {}
-    runner = made.setdefault(default, HttpRunner(default)) if isinstance(default, str) else default
+    if auth is not None and not any(isinstance(runner, str) for runner in (default, *others.values())):
+        raise InvalidInputError("runner_auth: is for runners that are given as URLs, and none is")
+    runner = made.setdefault(default, HttpRunner(default, auth=auth)) if isinstance(default, str) else default
     if not others:
         return runner, [runner] if isinstance(runner, Describer) else []
     routes: dict[str, Runner] = {}
     for route, other in others.items():
         try:
-            routes[route] = made.setdefault(other, HttpRunner(other)) if isinstance(other, str) else other
+            routes[route] = made.setdefault(other, HttpRunner(other, auth=auth)) if isinstance(other, str) else other
         except InvalidInputError as error:
             raise InvalidInputError(f"runners: {route[:140]!r}: {error}") from None
     routing = RoutingRunner(runner, routes)

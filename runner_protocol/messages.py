@@ -46,7 +46,7 @@ __all__ = [
     "ADVANCE", "DEFAULT_MEMBERS_IN_FLIGHT", "DESCRIBE", "DESCRIBE_REQUEST", "MAX_ANSWER_BYTES", "MAX_MEMBERS",
     "PROTOCOL_VERSION", "RUN_STEP", "UNKNOWN_ERROR", "UNKNOWN_STEP", "Action", "Approval", "Attempt", "Complete",
     "ContinueAsNew", "Defer", "DescribedWorkflow", "Description", "Diverged", "ErrorDetail", "Fail", "HistorySize",
-    "LogLine", "MalformedMessageError", "Map", "Member", "MemberRequest", "Message", "NotJsonMessageError",
+    "HookGrant", "LogLine", "MalformedMessageError", "Map", "Member", "MemberRequest", "Message", "NotJsonMessageError",
     "Parallel", "ParentLink", "Progress", "RecordKind", "RecordStatus", "Sleep", "StartChild", "StepComplete",
     "StepRecord", "StepSkip", "StepStart", "TurnRequest", "Usage", "WaitEvent", "encode_message", "parse_action",
     "parse_description", "parse_question", "parse_request", "read_action",
@@ -132,6 +132,13 @@ class ParentLink(Message):
     key: str | None = None
 
 
+class HookGrant(Message):
+    """What the instance's hook URLs are made of (`hook_urls.py`): where they lead, and the key that is its own."""
+
+    base_url: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1, repr=False)]
+
+
 class MemberRequest(Message):
     """The one member of a group that a `run_step` asks for."""
 
@@ -168,6 +175,7 @@ class TurnRequest(Message):
     vars: dict[str, Any] = Field(default_factory=dict)
     noted: Annotated[int, Field(ge=0)] = 0
     parent: ParentLink | None = None
+    hooks: HookGrant | None = None
     member: MemberRequest | None = None
 
 

@@ -56,6 +56,7 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     errors.StoreError: Answer(503, "the database cannot be used now", retry_after_s=5),
     refusals.UnknownRouteError: Answer(404),
     refusals.MethodNotAllowedError: Answer(405),
+    errors.WrongHookUrlError: Answer(401),
     refusals.MissingTokenError: Answer(401),
     refusals.NotLocalError: Answer(403),
     refusals.NotAllowedError: Answer(403),

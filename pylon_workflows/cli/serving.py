@@ -8,12 +8,15 @@ from typing import Any
 import click
 
 from pylon_workflows.api.limits import Limits
+from pylon_workflows.cli.runner_options import runner_auth, runner_auth_options
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError, WorkflowError
 from pylon_workflows.hooks import load_sources
 from pylon_workflows.server import DEFAULT_PORT, ServeOptions
 from pylon_workflows.server import serve as run_server
-from pylon_workflows.settings import DEFAULT_RUNNER_URL, RUNNER_URL_VARIABLE, EngineSettings
+from pylon_workflows.settings import DEFAULT_RUNNER_URL, HOOKS_URL_VARIABLE, RUNNER_URL_VARIABLE, EngineSettings
+
+_DEFAULTS = EngineSettings(hooks_url=None)
 
 
 class NotStartedError(click.ClickException):
@@ -62,6 +65,11 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     "--runner-for", "runners", metavar="NAME[@VERSION]=URL", multiple=True, callback=_routes,
     help="Where one workflow, or one version of it, answers instead; may be given several times.",
 )  # fmt: skip
+@runner_auth_options
+@click.option(
+    "--hooks-url", metavar="URL", envvar=HOOKS_URL_VARIABLE,
+    help="Where /hooks is reached from outside, such as https://app.example/hooks: what hook URLs begin with.",
+)  # fmt: skip
 @click.option("--no-discovery", is_flag=True, help="Do not ask runners which workflows they have.")
 @click.option("--db", "database", metavar="FILE", default="workflows.db", show_default=True, help="Made on first use.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another machine's reach needs a token.")
@@ -100,16 +108,17 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     default=10.0, show_default=True, help="For a request's head to come.",
 )  # fmt: skip
 @click.option("--max-connections", metavar="COUNT", type=click.IntRange(1), help="At a time; what the system allows.")
-@click.option("--max-input", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_input_bytes,
+@click.option("--max-input", metavar="BYTES", type=click.IntRange(1), default=_DEFAULTS.max_input_bytes,
     show_default=True, help="Of the input of a start, as JSON.",
 )  # fmt: skip
-@click.option("--max-event", metavar="BYTES", type=click.IntRange(1), default=EngineSettings().max_event_bytes,
+@click.option("--max-event", metavar="BYTES", type=click.IntRange(1), default=_DEFAULTS.max_event_bytes,
     show_default=True, help="Of the data of an event, as JSON.",
 )  # fmt: skip
 def serve(
     *,
     token: str | None,
     hooks_file: str | None,
+    hooks_url: str | None,
     no_discovery: bool,
     max_body: int,
     body_timeout: float,
@@ -124,9 +133,13 @@ def serve(
         settings = ServeOptions(
             token=token,
             hooks=() if hooks_file is None else load_sources(hooks_file, os.environ),
+            runner_auth=runner_auth(options),
             limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
             settings=EngineSettings(
-                max_input_bytes=max_input, max_event_bytes=max_event, has_discovery=not no_discovery
+                max_input_bytes=max_input,
+                max_event_bytes=max_event,
+                has_discovery=not no_discovery,
+                hooks_url=hooks_url or None,
             ),
             **options,
         )

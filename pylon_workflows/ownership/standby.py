@@ -18,6 +18,7 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.histories import folded, history_of, history_page, instance_as_of
+from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, HistoryPage, InstanceSummary
@@ -77,6 +78,10 @@ class FileReads(Protocol):
 
     async def has_tokens(self) -> bool:
         """Whether there are any, those that cannot be read too."""
+        ...
+
+    async def secret(self, name: str) -> bytes | None:
+        """See `SecretStore.get`."""
         ...
 
     async def data_version(self) -> int:
@@ -185,6 +190,11 @@ class Standby:
     async def has_tokens(self) -> bool:
         """See `ports.Engine.has_tokens`."""
         return await self._reads.has_tokens()
+
+    async def is_present_hook(self, instance_id: str, name: str, signature: str) -> bool:
+        """See `ports.Engine.is_present_hook`."""
+        secret, summary = await self._reads.secret(HOOK_SECRET), await self._reads.summary(instance_id)
+        return is_present_hook(secret, summary, instance_id, name, signature)
 
     async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError, TimeoutError."""

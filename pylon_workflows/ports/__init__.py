@@ -6,6 +6,7 @@ from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.published_store import Acceptance, PublishedStore, StartOutcome
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.schedule_store import ScheduleStore
+from pylon_workflows.ports.secret_store import SecretStore
 from pylon_workflows.ports.store import Store
 from pylon_workflows.ports.token_store import TokenStore
 from pylon_workflows.ports.writes import Write
@@ -42,6 +43,7 @@ __all__ = [
     "Runner",
     "RunnerWait",
     "ScheduleStore",
+    "SecretStore",
     "StartOutcome",
     "Started",
     "Store",

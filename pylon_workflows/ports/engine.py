@@ -93,6 +93,14 @@ class Engine(Protocol):
         """
         ...
 
+    async def is_present_hook(self, instance_id: str, name: str, signature: str) -> bool:
+        """Whether a hook URL with this signature is of the instance's present run; False for one of an earlier run.
+
+        Raises:
+            WrongHookUrlError: it is of neither, or there is no such instance.
+        """
+        ...
+
     async def approve(
         self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
     ) -> ApprovalReceipt:

@@ -11,6 +11,7 @@ from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports.published_store import PublishedStore
 from pylon_workflows.ports.schedule_store import ScheduleStore
+from pylon_workflows.ports.secret_store import SecretStore
 from pylon_workflows.ports.token_store import TokenStore
 from pylon_workflows.ports.writes import Write
 from pylon_workflows.summaries import MAX_PAGE, HistoryPage, InstanceSummary
@@ -76,6 +77,11 @@ class Store(Protocol):
     @property
     def tokens(self) -> TokenStore:
         """Who may call the API."""
+        ...
+
+    @property
+    def secrets(self) -> SecretStore:
+        """What it keeps for itself."""
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:

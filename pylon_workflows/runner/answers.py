@@ -28,6 +28,8 @@ MAX_RETRY_AFTER_S = 3600.0
 SHOWN_BYTES = 200
 """How much of a body a message shows."""
 
+_UNKNOWN_CALLER = " (it does not accept who asks: compare the secrets, the token and the clocks of both sides)"
+
 _PLAIN_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 
 
@@ -121,7 +123,7 @@ def _is_compressed(content_encoding: str | None) -> TypeGuard[str]:
 
 
 def _describe(status: int, body: bytes) -> str:
-    note = " (redirects are not followed)" if 300 <= status < 400 else ""
+    note = " (redirects are not followed)" if 300 <= status < 400 else _UNKNOWN_CALLER if status == 401 else ""
     return f"the runner answered {_name(status)}{note}{beginning(body)}"
 
 

@@ -1,12 +1,17 @@
 """A runner behind HTTP: one POST a turn (PROTOCOL.md sections 1, 2 and 4)."""
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from typing import Self
 
 from pylon_workflows.clock import SystemClock
-from pylon_workflows.errors import EngineNotRunningError, RunnerError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.errors import (
+    EngineNotRunningError,
+    InvalidInputError,
+    RunnerError,
+    RunnerUnavailableError,
+    TurnTimedOutError,
+)
 from pylon_workflows.http_client.body_stream import BodyStream
 from pylon_workflows.http_client.client import HttpClient
 from pylon_workflows.http_client.connection import (
@@ -28,6 +33,7 @@ from pylon_workflows.runner.answers import (
     parse_retry_after,
     read_answer,
 )
+from pylon_workflows.runner.auth import RequestSigner, RunnerAuth, signing_keys, tls_context
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description
 from pylon_workflows.runner.streams import AnswerStream
@@ -39,22 +45,24 @@ _JSON = b"application/json"
 class HttpRunner:
     """POSTs turns to `url`; open it before the first turn, in the process and event loop that use it.
 
-    `root_certificate_pem` is trusted beside the system's certificates. There is no limit of connections: the engine has
-    one of turns. Cancelling a turn hangs up, so that the runner can hear of it.
-    Raises InvalidInputError for a URL that is none.
+    `auth` is how it knows the engine, and the engine it. There is no limit of connections: the engine has one of turns.
+    Cancelling a turn hangs up, so that the runner can hear of it.
+    Raises InvalidInputError for a URL that is none, or with which a part of `auth` would be of no use.
     """
 
-    def __init__(self, url: str, *, root_certificate_pem: bytes | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, url: str, *, auth: RunnerAuth | None = None, clock: Clock | None = None) -> None:
+        self._auth = auth or RunnerAuth()
         self._address = RunnerAddress.parse(url)
-        self._head = _head(self._address)
-        self._root_certificate_pem = root_certificate_pem
+        self._head = _head(self._address, self._auth)
         self._clock = clock or SystemClock()
+        keys = signing_keys(self._auth.secrets)
+        self._signer = None if keys is None else RequestSigner(keys, self._clock)
         self._client: HttpClient | None = None
 
     async def open(self) -> None:
-        """Get ready; no connection is made yet. Raises ssl.SSLError for a root certificate that is none."""
+        """Get ready; no connection is made yet. Raises InvalidInputError for files of `auth` that cannot be used."""
         if self._client is None:
-            tls = _tls(self._root_certificate_pem) if self._address.is_tls else None
+            tls = await asyncio.to_thread(tls_context, self._auth) if self._address.is_tls else None
             self._client = HttpClient(self._address.host, self._address.port, tls=tls, max_body_bytes=MAX_ANSWER_BYTES)
 
     async def close(self) -> None:
@@ -77,7 +85,7 @@ class HttpRunner:
             raise TurnTimedOutError(format_timeout(0.0))
         until = asyncio.get_running_loop().time() + timeout_s
         try:
-            head = self._head_of(turn)
+            head = self._head_of(turn) if self._signer is None else await self._signed_head(turn, self._signer)
             answer = await self._open_client.exchange(head, turn.body, timeout_s=timeout_s, is_stream=_is_stream)
             if answer.stream is not None:
                 await _take_stream(answer, answer.stream, apply, timeout_s=timeout_s, until=until)
@@ -105,7 +113,8 @@ class HttpRunner:
         """See `ports.Describer`."""
         turn = DESCRIBE_TURN
         try:
-            answer = await self._open_client.request(self._head_of(turn), turn.body, timeout_s=turn.timeout_s)
+            head = self._head_of(turn) if self._signer is None else await self._signed_head(turn, self._signer)
+            answer = await self._open_client.request(head, turn.body, timeout_s=turn.timeout_s)
         except HttpClientError as error:
             raise as_away(self._translated(error, turn.timeout_s)) from None
         encoding = answer.header(b"content-encoding")
@@ -119,6 +128,10 @@ class HttpRunner:
 
     def _head_of(self, turn: Turn) -> bytes:
         return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._head, encode_key(turn.idempotency_key), len(turn.body))
+
+    async def _signed_head(self, turn: Turn, signer: RequestSigner) -> bytes:
+        lines = [b"%b: %b\r\n" % header for header in await signer.headers(turn.body)]
+        return b"%b%b\r\n" % (self._head_of(turn)[:-2], b"".join(lines))
 
     def _translated(self, error: HttpClientError, timeout_s: float) -> RunnerError:
         name = self._address.name
@@ -149,7 +162,7 @@ async def _take_stream(answer: Answer, stream: BodyStream, apply: Apply, *, time
         stream.close()
 
 
-def _head(address: RunnerAddress) -> bytes:
+def _head(address: RunnerAddress, auth: RunnerAuth) -> bytes:
     """What all requests begin with, up to the idempotency key's value."""
     lines = [
         f"POST {address.target} HTTP/1.1",
@@ -159,14 +172,14 @@ def _head(address: RunnerAddress) -> bytes:
         "accept-encoding: identity",
         "user-agent: pylon-workflows",
     ]
-    if address.authorization is not None:
-        lines.append(f"authorization: {address.authorization}")
+    authorization = address.authorization
+    if auth.token is not None:
+        if authorization is not None:
+            raise InvalidInputError("runner auth: token: the runner's URL has a user and a password already")
+        authorization = f"Bearer {auth.token}"
+    if authorization is not None:
+        lines.append(f"authorization: {authorization}")
+    for part in ("client_certificate", "ca"):
+        if getattr(auth, part) is not None and not address.is_tls:
+            raise InvalidInputError(f"runner auth: {part}: is of no use with an http:// URL ({address.name})")
     return "\r\n".join([*lines, "idempotency-key: "]).encode("ascii")
-
-
-def _tls(root_certificate_pem: bytes | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if root_certificate_pem is not None:
-        context.load_verify_locations(cadata=root_certificate_pem.decode("ascii"))
-    return context

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol, Self, cast
@@ -23,6 +23,7 @@ from pylon_workflows.runner.answers import (
     read_answer,
 )
 from pylon_workflows.runner.asgi import AsgiApp, AsgiExchange
+from pylon_workflows.runner.auth import RequestSigner, signing_keys
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description, read_whole
 from pylon_workflows.runner.pump import LocalBody, pumped
@@ -66,8 +67,9 @@ class LocalRunner:
     which gets a POST to `path` (its lifespan is the host's business). A body that is an async iterator of bytes is a
     stream of actions, a line each, and so is what an object's method `stream` gives, where it has one. What the target
     raises makes the runner unavailable. When a turn is given up, a function or an iterator is cancelled; an app gets
-    `http.disconnect`, as from a server, and may finish what it is doing until `close` cancels it.
-    Raises InvalidInputError for any other target.
+    `http.disconnect`, as from a server, and may finish what it is doing until `close` cancels it. Requests to an app
+    are signed with `secrets`, or with those of the environment (`RunnerAuth`).
+    Raises InvalidInputError for any other target, and for secrets that are none.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class LocalRunner:
         target: Handler | HandlesTurns | StreamsTurns | AsgiApp,
         *,
         path: str = "/run",
+        secrets: Sequence[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         handle, stream = getattr(target, "handle", None), getattr(target, "stream", None)
@@ -85,6 +88,8 @@ class LocalRunner:
         self._streams = cast(Callable[[bytes], AsyncIterator[bytes]], stream) if _takes(stream, 1) else None
         self._handler = cast(Handler, called) if _takes(called, 1) else None
         self._app = cast(AsgiApp, called)
+        keys = signing_keys(secrets)
+        self._signer = None if keys is None else RequestSigner(keys, self._clock)
         if self._handler is None and self._streams is None and not _takes(called, 3):
             raise InvalidInputError(
                 "runner: should be an async function of one argument, an object with such a method `handle` or "
@@ -176,7 +181,10 @@ class LocalRunner:
 
     async def _call_app(self, turn: Turn) -> _Answer:
         """Have the app answer in a task of its own: as with a server, it may go on after its answer, or after us."""
-        exchange = AsgiExchange(self._path, turn.body, _request_headers(turn))
+        headers = _request_headers(turn)
+        if self._signer is not None:
+            headers += await self._signer.headers(turn.body)
+        exchange = AsgiExchange(self._path, turn.body, headers)
         call = asyncio.create_task(exchange.run(self._app), name=f"ASGI runner for {turn.instance_id}")
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)

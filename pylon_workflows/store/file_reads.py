@@ -13,6 +13,7 @@ from pylon_workflows.schedule import Schedule
 from pylon_workflows.store import migrations, reads, schedule_rows, token_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
 from pylon_workflows.store.schedule_rows import schedules_from
+from pylon_workflows.store.sqlite_secrets import read_secret
 from pylon_workflows.tokens import Token
 
 _ENDED = """
@@ -106,6 +107,10 @@ class SqliteFileReads:
         """Whether there are any, those that cannot be read too."""
         ((has_any,),) = await self._states.rows(token_rows.ANY)
         return bool(has_any)
+
+    async def secret(self, name: str) -> bytes | None:
+        """See `SecretStore.get`."""
+        return await read_secret(self._states, name)
 
     async def data_version(self) -> int:
         """A number that differs from the one before when anybody has committed in between."""

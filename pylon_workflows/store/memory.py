@@ -16,6 +16,7 @@ from pylon_workflows.ports import MAX_PAGE, PARKED, HistoryPage, InstanceSummary
 from pylon_workflows.published import WaitPlace
 from pylon_workflows.store.memory_published import MemoryPublished
 from pylon_workflows.store.memory_schedules import MemorySchedules
+from pylon_workflows.store.memory_secrets import MemorySecrets
 from pylon_workflows.store.memory_tokens import MemoryTokens
 
 _T = TypeVar("_T")
@@ -60,6 +61,7 @@ class MemoryStore:
             self._check_open,
         )
         self.tokens = MemoryTokens(self._check_open)
+        self.secrets = MemorySecrets(self._check_open)
 
     async def open(self) -> None:
         """See `Store`."""

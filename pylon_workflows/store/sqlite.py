@@ -30,6 +30,7 @@ from pylon_workflows.store.rows import (
 )
 from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
+from pylon_workflows.store.sqlite_secrets import SqliteSecrets, keep_secret
 from pylon_workflows.store.sqlite_tokens import SqliteTokens
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class SqliteStore:
         self.schedules = SqliteSchedules(lambda: self._open_writer, self._states)
         self.published = SqlitePublished(lambda: self._open_writer, self._states)
         self.tokens = SqliteTokens(lambda: self._open_writer, self._states)
+        self.secrets = SqliteSecrets(lambda: self._open_writer, self._states)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -79,6 +81,7 @@ class SqliteStore:
             published_rows.forget_published,
             token_rows.save_token,
             token_rows.delete_token,
+            keep_secret,
         )
         epoch = Epoch()
         writer = GroupCommit(

@@ -12,6 +12,8 @@ from pylon_workflows.core.evolution import replay
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.exports import read_export
+from pylon_workflows.hook_keys import HookKeys
+from pylon_workflows.testing.memory_engine import HOOKS_IN_TESTS
 from pylon_workflows.turn_request import JoinedRecords, request_body
 from runner_protocol.messages import Action, Complete, Diverged, Fail
 
@@ -108,4 +110,5 @@ async def replay_case(file: str | PathLike[str], runner: Rehearses) -> ReplayedC
 
 def _request(instance: Instance, asked_at: datetime) -> bytes:
     deadline = asked_at + instance.terms.step_timeout
-    return request_body(instance, JoinedRecords().json(instance), began_at=asked_at, deadline=deadline)
+    hooks = HookKeys(HOOKS_IN_TESTS).member(instance.id)
+    return request_body(instance, JoinedRecords().json(instance), began_at=asked_at, deadline=deadline, hooks=hooks)

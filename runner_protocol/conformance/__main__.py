@@ -4,6 +4,7 @@ Exit status: 0 every case passed, 1 some failed, 2 wrong usage or nothing answer
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import cast
@@ -12,6 +13,7 @@ from runner_protocol.conformance.cases import Case, CaseError, Profile, choose_c
 from runner_protocol.conformance.checker import Outcome, check
 from runner_protocol.conformance.exchange import Call, Exchange, ExchangeError, HttpExchange, UnreachableError
 from runner_protocol.conformance.report import as_json, list_lines, outcome_lines, summary
+from runner_protocol.signing import SigningKeys
 
 PASSED, FAILED, UNUSABLE = 0, 1, 2
 
@@ -20,9 +22,13 @@ def main(arguments: Sequence[str]) -> int:
     """Check the runner that the arguments name; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        cases = choose_cases(load_cases(), options.case, cast("Profile", options.profile))
+        secret = None if options.secret_env is None else _secret(options.secret_env)
+        profile = cast("Profile", options.profile)
+        cases = choose_cases(load_cases(), options.case, profile, is_signed=options.list or secret is not None)
     except CaseError as error:
         return _refuse(str(error))
+    if secret is None and any(case.is_signed for case in cases) and not options.list:
+        return _refuse("name the environment variable that holds the runner's secret: --secret-env VARIABLE")
     if options.list:
         _write(*list_lines(cases))
         return PASSED
@@ -33,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         _knock(exchange)
     except (ValueError, UnreachableError) as error:
         return _refuse(str(error))
-    outcomes = _play(cases, exchange, is_silent=options.json)
+    outcomes = _play(cases, exchange, secret, is_silent=options.json)
     if options.json:
         _write(as_json(options.url, outcomes))
     else:
@@ -41,9 +47,18 @@ def main(arguments: Sequence[str]) -> int:
     return PASSED if all(outcome.has_passed for outcome in outcomes) else FAILED
 
 
-def _play(cases: Sequence[Case], exchange: Exchange, *, is_silent: bool) -> list[Outcome]:
+def _secret(variable: str) -> str:
+    secret = os.environ.get(variable, "")
+    try:
+        SigningKeys([secret])
+    except ValueError as error:
+        raise CaseError(f"the environment variable {variable}: {error}") from None
+    return secret
+
+
+def _play(cases: Sequence[Case], exchange: Exchange, secret: str | None, *, is_silent: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    for outcome in check(cases, exchange):
+    for outcome in check(cases, exchange, secret):
         outcomes.append(outcome)
         if not is_silent:
             _write(*outcome_lines(outcome))
@@ -72,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=["plain", "kit", "stream"],
         default="stream",
         help="stream (default): all cases; kit: those of a kit that does one thing a turn; plain: those of any runner",
+    )
+    parser.add_argument(
+        "--secret-env",
+        metavar="VARIABLE",
+        help="sign each call with the secret in this environment variable, and play the cases of signatures too",
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
     parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds for one reply (10)")

@@ -11,6 +11,7 @@ _OPTIONS = {
     "sleep": ("name",),
     "until": ("name",),
     "event": ("timeout", "on_timeout", "match", "correlation"),
+    "hook": ("timeout", "on_timeout", "match"),
     "approval": ("message", "data", "timeout", "on_timeout"),
     "parallel": ("fail_fast", "max_in_flight"),
     "map": ("fail_fast", "max_in_flight"),
@@ -39,12 +40,18 @@ async def _done(ctx: Any, call: dict[str, Any]) -> Any:
             return {field: getattr(decision, field) for field in fields}
         case {"continue_as_new": input}:
             return await ctx.continue_as_new(input)
-        case {"now": _} | {"vars": _}:
-            return format_timestamp(ctx.now()) if "now" in call else dict(ctx.vars)
+        case {"now": _} | {"vars": _} | {"hook_url": _}:
+            return _fact(ctx, call)
         case _ if _NOTES & call.keys():
             return _noted(ctx, call)
         case _:
             return await _called(ctx, call)
+
+
+def _fact(ctx: Any, call: dict[str, Any]) -> Any:
+    if "hook_url" in call:
+        return ctx.hook_url(call["hook_url"])
+    return format_timestamp(ctx.now()) if "now" in call else dict(ctx.vars)
 
 
 def _called(ctx: Any, call: dict[str, Any]) -> Awaitable[Any]:
@@ -64,6 +71,8 @@ def _called(ctx: Any, call: dict[str, Any]) -> Awaitable[Any]:
             awaited = ctx.sleep_until(time, **_options("until", call))
         case {"event": event}:
             awaited = ctx.wait_for_event(event, **_options("event", call))
+        case {"hook": name}:
+            awaited = ctx.wait_for_hook(name, **_options("hook", call))
         case {"parallel": name}:
             members = {member: _member(member) for member in call["members"]}
             awaited = ctx.parallel(name, members, **_options("parallel", call))
@@ -99,7 +108,7 @@ async def _body(ctx: Any, call: dict[str, Any]) -> Any:
         _noted(ctx, note)
     if "error" in call:
         raise RuntimeError(call["error"])
-    return call["step"]
+    return ctx.hook_url(call["hook_url_inside"]) if "hook_url_inside" in call else call["step"]
 
 
 def _member(name: str) -> Any:

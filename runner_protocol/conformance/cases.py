@@ -61,6 +61,19 @@ class ShortRecord(_Data):
         return self
 
 
+class Signing(_Data):
+    """How a turn is signed, in a runner's own time but `late_s` ago (before 0: by a clock that is ahead).
+
+    `by` are the secrets, the runner's own or another; without any there is no header. `leave_out` is a header that is
+    left out, `change` one that is changed after signing, or the `body`.
+    """
+
+    by: tuple[Literal["own", "another"], ...] = ("own",)
+    late_s: int = 0
+    leave_out: str | None = None
+    change: str | None = None
+
+
 class Turn(_Data):
     """One request and the answer that it must get.
 
@@ -68,7 +81,8 @@ class Turn(_Data):
     them `status`, `headers` and `text` say what reply is expected. `input` replaces the case's, `request` replaces
     fields of the finished request, `body` is sent in its place. `at_once` sends the turn for that many instances at the
     same time. `accept` is the header of that name. A stream is accepted where `lines` are expected; `stop_after` hangs
-    up after so many of them, and `after_s` waits so long before the turn is sent.
+    up after so many of them, and `after_s` waits so long before the turn is sent. `signing` is how it is signed where
+    the runner has a secret.
     """
 
     say: str
@@ -82,6 +96,7 @@ class Turn(_Data):
     accept: str | None = None
     after_s: float = Field(default=0, ge=0, le=10)
     stop_after: int | None = Field(default=None, ge=1)
+    signing: Signing = Signing()
     answer: dict[str, Any] | None = None
     lines: tuple[dict[str, Any], ...] | None = None
     description: dict[str, Any] | None = None
@@ -97,12 +112,16 @@ class Turn(_Data):
 
 
 class Case(_Data):
-    """One rule of the protocol, and the turns that show whether a runner keeps it."""
+    """One rule of the protocol, and the turns that show whether a runner keeps it.
+
+    One that `is_signed` concerns runners that have a secret.
+    """
 
     name: str
     rule: str
     rules: tuple[str, ...] = Field(min_length=1)
     profile: Profile
+    is_signed: bool = False
     workflow: str
     input: Any = None
     turns: tuple[Turn, ...] = Field(min_length=1)
@@ -113,8 +132,10 @@ def load_cases(folder: Path = CASES_FOLDER) -> list[Case]:
     return [_load(path) for path in sorted(folder.glob("*.json"))]
 
 
-def choose_cases(cases: Iterable[Case], names: Iterable[str], profile: Profile) -> list[Case]:
-    """Keep what the profile asks for, or the named cases whatever their profile.
+def choose_cases(
+    cases: Iterable[Case], names: Iterable[str], profile: Profile, *, is_signed: bool = False
+) -> list[Case]:
+    """Keep what the profile asks for, or the named cases whatever their profile; signed ones where the runner is.
 
     Raises:
         CaseError: a name that no case has.
@@ -126,7 +147,7 @@ def choose_cases(cases: Iterable[Case], names: Iterable[str], profile: Profile) 
     if wanted:
         return [by_name[name] for name in dict.fromkeys(wanted)]
     asked = _PROFILES[: _PROFILES.index(profile) + 1]
-    return [case for case in by_name.values() if case.profile in asked]
+    return [case for case in by_name.values() if case.profile in asked and (is_signed or not case.is_signed)]
 
 
 def _load(path: Path) -> Case:

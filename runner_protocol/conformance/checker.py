@@ -42,13 +42,13 @@ class Outcome:
         return self.problem is None
 
 
-def check(cases: Iterable[Case], exchange: Exchange) -> Iterator[Outcome]:
-    """Play the cases one after the other."""
+def check(cases: Iterable[Case], exchange: Exchange, secret: str | None = None) -> Iterator[Outcome]:
+    """Play the cases one after the other, signing calls with the runner's secret if it has one."""
     for case in cases:
-        yield Outcome(case, play(case, exchange))
+        yield Outcome(case, play(case, exchange, secret))
 
 
-def play(case: Case, exchange: Exchange) -> Problem | None:
+def play(case: Case, exchange: Exchange, secret: str | None = None) -> Problem | None:
     """Play one case; the first turn with a wrong answer ends it, for the later ones build on it."""
     saved: dict[str, Any] = {}
     ids: dict[str, str] = {}
@@ -58,7 +58,7 @@ def play(case: Case, exchange: Exchange) -> Problem | None:
             workflow_ids = [ids.setdefault(turn.instance, new_workflow_id(turn.instance))]
         else:
             workflow_ids = [new_workflow_id(f"{turn.instance}{index}") for index in range(turn.at_once)]
-        calls = [build_call(case, turn, workflow_id) for workflow_id in workflow_ids]
+        calls = [build_call(case, turn, workflow_id, secret) for workflow_id in workflow_ids]
         replies = _send_at_once(calls, exchange) if len(calls) > 1 else [_send(calls[0], exchange)]
         for workflow_id, call, reply in zip(workflow_ids, calls, replies, strict=True):
             if wrong := _judge(turn, workflow_id, reply, saved):

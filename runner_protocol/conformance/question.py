@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from runner_protocol.conformance.cases import KINDS, Case, ShortRecord, Turn
 from runner_protocol.conformance.exchange import Call
+from runner_protocol.conformance.signed_call import signed
 from runner_protocol.durations import parse_duration
 from runner_protocol.fields import format_timestamp
 from runner_protocol.messages import PROTOCOL_VERSION
@@ -35,8 +36,13 @@ def new_workflow_id(instance: str) -> str:
     return f"conformance-{secrets.token_hex(6)}-{instance}"
 
 
-def build_call(case: Case, turn: Turn, workflow_id: str) -> Call:
-    """Build the HTTP call of a turn."""
+def build_call(case: Case, turn: Turn, workflow_id: str, secret: str | None = None) -> Call:
+    """Build the HTTP call of a turn, signed where the runner has a secret."""
+    call = _unsigned_call(case, turn, workflow_id)
+    return call if secret is None or turn.method != "POST" else signed(call, turn.signing, secret)
+
+
+def _unsigned_call(case: Case, turn: Turn, workflow_id: str) -> Call:
     accept = turn.accept if turn.accept is not None else _ONE if turn.lines is None else _STREAM
     headers = {"accept": accept} if accept else {}
     if turn.method != "POST":

@@ -78,7 +78,7 @@ def matrix(found: Mapping[str, Sequence[Outcome]]) -> str:
         "What `make conformance` finds: each runner of this repository against the cases of",
         "[runner_protocol/conformance](runner_protocol/conformance/WORKFLOWS.md), over HTTP. The rules are those of",
         "[PROTOCOL.md](runner_protocol/PROTOCOL.md). A dash: the case does not concern the runner, which has no kit",
-        "or does one step a turn.",
+        "or does one step a turn, or was not started with a secret.",
         "",
         f"| case | rules | {' | '.join(runners)} |",
         f"|---|---|{'---|' * len(runners)}",

@@ -1,19 +1,26 @@
 """The HTTP face of a runner: a bare ASGI application.
 
 Any path under the mount takes a POST (the documented one is `/run`). Every action is HTTP 200, a `fail` too; 400, 405
-and 413 are for requests that are none. Who accepts `application/x-ndjson` is sent each action as soon as it is known.
+and 413 are for requests that are none, 401 for one that is not signed as it must be. Who accepts
+`application/x-ndjson` is sent each action as soon as it is known.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from runner_protocol.clock import now
+from runner_protocol.signing import SignatureError, SigningKeys
 from runner_protocol.strict_json import encode
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 JSON, NDJSON = b"application/json", b"application/x-ndjson"
+
+_CHECKED_ON_THE_LOOP = 256 * 1024
+"""Signatures of larger requests are computed beside the event loop."""
 
 _GOODBYE_S = 10.0
 """So long a turn may take to stop when its caller has gone; then it is left to itself."""
@@ -59,13 +66,13 @@ def refuse(status: int, sentence: str) -> Reply:
     return status, encode({"error": sentence})
 
 
-def asgi_app(answers: Answers) -> AsgiApp:
-    """Make an ASGI application that answers turns."""
+def asgi_app(answers: Answers, keys: SigningKeys | None = None) -> AsgiApp:
+    """Make an ASGI application that answers turns; with keys, only those that were signed with one of them."""
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "http":
-                await _answer(answers, scope, receive, send)
+                await _answer(answers, keys, scope, receive, send)
             case "lifespan":
                 await _live(receive, send)
             case _:
@@ -74,11 +81,15 @@ def asgi_app(answers: Answers) -> AsgiApp:
     return app
 
 
-async def _answer(answers: Answers, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def _answer(
+    answers: Answers, keys: SigningKeys | None, scope: MutableMapping[str, Any], receive: Receive, send: Send
+) -> None:
     try:
         if scope["method"] != "POST":
             raise _RefusedError(405, "a runner is asked with POST")
         body = await _read(scope, receive)
+        if keys is not None:
+            await _check_signature(keys, scope, body)
         opened = answers.open_turn(body) if _accepts_lines(scope) else answers.handle(body)
         if isinstance(opened, AsyncGenerator):
             await _unless_gone(_Stream(send).send_all(opened), receive)
@@ -89,6 +100,15 @@ async def _answer(answers: Answers, scope: MutableMapping[str, Any], receive: Re
     except _CallerGoneError:
         return
     await _reply(reply, send, has_body=scope["method"] != "HEAD")
+
+
+async def _check_signature(keys: SigningKeys, scope: MutableMapping[str, Any], body: bytes) -> None:
+    """Before anything of the body is read as what it may say."""
+    check = partial(keys.check, scope["headers"], body, now_s=now().timestamp())
+    try:
+        await asyncio.to_thread(check) if len(body) > _CHECKED_ON_THE_LOOP else check()
+    except SignatureError as error:
+        raise _RefusedError(401, f"this runner answers signed requests only: {error}") from None
 
 
 def _accepts_lines(scope: MutableMapping[str, Any]) -> bool:

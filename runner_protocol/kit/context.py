@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, TypeVar, TypeVarTuple, Unpack, overlo
 from pydantic import BaseModel, ValidationError
 
 from runner_protocol.fields import duration_text, parse_timestamp
+from runner_protocol.hook_urls import hook_event
 from runner_protocol.kit.approval import Approval
 from runner_protocol.kit.errors import read_delay
 from runner_protocol.kit.groups import MemberBody, read_map, read_parallel
@@ -80,6 +81,21 @@ class Context(Work):
             "correlation": correlation,
         }
         return self._call("event", event, _made(f"event {event!r}", WaitEvent, fields))
+
+    def wait_for_hook(
+        self,
+        name: str,
+        *,
+        timeout: Delay | None = None,
+        on_timeout: Literal["return", "fail"] = "return",
+        match: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Wait until the URL of that name is called (`hook_url`), and give what was sent: the event `hook:<name>`.
+
+        An empty body is `{}`. The options are those of `wait_for_event`.
+        """
+        event = hook_event(check_name("hook", name))
+        return self.wait_for_event(event, timeout=timeout, on_timeout=on_timeout, match=match)
 
     def approval(
         self,

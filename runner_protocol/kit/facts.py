@@ -10,8 +10,11 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from runner_protocol.clock import now
+from runner_protocol.hook_urls import hook_url
 from runner_protocol.kit.call import Calls
+from runner_protocol.kit.errors import NonRetryableError
 from runner_protocol.kit.notes import Note, UnsetVars, Vars, check_variable, set_vars
+from runner_protocol.kit.replay import check_name
 from runner_protocol.kit.step import current_step, step_scope
 from runner_protocol.kit.usage import read_usage
 from runner_protocol.messages import HistorySize, LogLine, ParentLink, Progress, TurnRequest
@@ -68,6 +71,23 @@ class Facts:
     def idempotency_key(self) -> str:
         """That of the step whose function calls it, the same in all of its attempts. RuntimeError elsewhere."""
         return current_step().idempotency_key
+
+    def hook_url(self, name: str) -> str:
+        """A URL that nobody can guess, the same in every replay of this run; a POST to it is the event `hook:<name>`.
+
+        Hand it out, in a step too, before the workflow comes to `wait_for_hook(name)`: a call that comes early is kept.
+
+        Raises:
+            NonRetryableError: the engine does not know under which URL it is reached (its `hooks_url`).
+            TypeError, ValueError: the name is none.
+        """
+        check_name("hook", name)
+        hooks, request = self._request.hooks, self._request
+        if hooks is None:
+            raise NonRetryableError(
+                f"hook_url({name!r}): the engine does not say where it is called from outside; set its hooks_url"
+            )
+        return hook_url(hooks.base_url, hooks.key, request.workflow_id, request.run, name)
 
     def now(self) -> datetime:
         """The time, in UTC, at the last record handed out: the same in every replay, unlike the clock's."""

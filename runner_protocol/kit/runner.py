@@ -23,6 +23,7 @@ from runner_protocol.messages import (
     parse_question,
     parse_request,
 )
+from runner_protocol.signing import SigningKeys, keys_from_environment
 from runner_protocol.strict_json import parse
 
 logger = logging.getLogger("runner_protocol.kit")
@@ -37,13 +38,25 @@ class Runner:
     without, each turn runs one step. `cleanup_timeout_s` is how long the `finally` blocks of a workflow's function may
     take at a pause.
 
+    With `secrets`, or with those of PYLON_WORKFLOW_RUNNER_SECRETS (with commas between), `app` answers only requests
+    that were signed with one of them within the last five minutes, and 401 to all others: give the engine the same.
+    A secret is `whsec_` and base64 of 24 to 64 bytes. `handle` and `stream` are for this process, and ask for none.
+
     Raises:
         TypeError: something given is no workflow.
-        ValueError: two workflows have one name and one version.
+        ValueError: two workflows have one name and one version; a secret is none, or there is none in the list.
     """
 
-    def __init__(self, workflows: Iterable[Workflow], *, stream: bool = True, cleanup_timeout_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        workflows: Iterable[Workflow],
+        *,
+        secrets: Iterable[str] | None = None,
+        stream: bool = True,
+        cleanup_timeout_s: float = 1.0,
+    ) -> None:
         self._workflows = Workflows(workflows)
+        self._keys = keys_from_environment() if secrets is None else SigningKeys(secrets)
         self._streams = stream
         self._cleanup_timeout_s = cleanup_timeout_s
         self._is_stopping = False
@@ -99,7 +112,7 @@ class Runner:
     @cached_property
     def app(self) -> AsgiApp:
         """The runner as an ASGI application; mounted with Starlette at `/run` its URL is `/run/`, with the slash."""
-        return asgi_app(self)
+        return asgi_app(self, self._keys)
 
     def serve(self, port: int | None = None, *, host: str | None = None) -> None:
         """Serve with uvicorn until SIGINT or SIGTERM; the line `runner listening on URL` says when and where.

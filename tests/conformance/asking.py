@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from runner_protocol.fields import parse_timestamp
+from runner_protocol.hook_urls import hook_url
+from runner_protocol.kit.errors import NonRetryableError
 
 from .noting import Note, Noting
 
@@ -98,6 +100,15 @@ class Asking(Noting):
         self.check_name(event)
         fields = {"event": event, **{name: value for name, value in options.items() if value is not None}}
         return self.call("event", f"event:{event}", fields, base=self.event_base(event))
+
+    def hook_url(self, name: str) -> str:
+        hooks = self.request.get("hooks")
+        if hooks is None:
+            raise NonRetryableError("there are no hooks")
+        return hook_url(hooks["base_url"], hooks["key"], self.workflow_id, self.request["run"], name)
+
+    def wait_for_hook(self, name: str, **options: Any) -> Awaitable[Any]:
+        return self.wait_for_event(f"hook:{name}", **options)
 
     def approval(self, name: str, **options: Any) -> Awaitable[Any]:
         return self.call("approval", name, {"name": name, **options}, read=lambda output: SimpleNamespace(**output))

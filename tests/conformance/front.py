@@ -1,14 +1,17 @@
 """The HTTP side of the reference runner: reads a request, refuses what is none, writes the answer."""
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Any, ClassVar, cast
 
 from runner_protocol.conformance.exchange import Call, Reply
+from runner_protocol.signing import SignatureError, SigningKeys
 from runner_protocol.strict_json import JsonError, encode_parsed, parse
 
 from .held import description, held
 from .reference import Turn
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 JSON, NDJSON = "application/json", "application/x-ndjson"
 REQUEST_FIELDS: dict[str, type] = {
     "workflow_id": str,
@@ -29,10 +32,16 @@ class Front:
 
     fails: ClassVar[frozenset[str]] = frozenset()
     turn: type[Turn] = Turn
+    secret: str | None = None
 
     async def reply(self, call: Call) -> Reply:
         if call.method != "POST":
             return Reply(405, {"allow": "POST"}, b"")
+        try:
+            if self.secret is not None:
+                self.check_signature(call, SigningKeys([self.secret]))
+        except SignatureError as error:
+            return Reply(401, {"content-type": "text/plain"}, str(error).encode())
         try:
             request = self.read(call.body)
         except MalformedError as error:
@@ -41,6 +50,12 @@ class Front:
             is_stream = self.accepts_lines(call)
             return await self.stream(request, call.stop_after) if is_stream else self.encode(await self.answer(request))
         return self.encode(await self.other(request))
+
+    def check_signature(self, call: Call, keys: SigningKeys) -> None:
+        keys.check(self.headers(call), call.body, now_s=time.time())
+
+    def headers(self, call: Call) -> list[tuple[bytes, bytes]]:
+        return [(name.encode(), value.encode()) for name, value in call.headers.items()]
 
     async def other(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("mode") == "describe":

@@ -20,6 +20,7 @@ from runner_protocol.conformance.cases import Profile, choose_cases, load_cases
 from runner_protocol.conformance.checker import Outcome, check
 from runner_protocol.conformance.exchange import HttpExchange
 from runner_protocol.conformance.report import matrix, outcome_lines, summary
+from runner_protocol.signing import SECRETS_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPESCRIPT = Path(__file__).with_name("typescript")
@@ -30,6 +31,7 @@ READY_WITHIN_S = 60
 REPLY_WITHIN_S = 20
 OLDEST_NODE = 20
 LISTENING = "runner listening on "
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Candidate:
     command: tuple[str, ...]
     profile: Profile
     needs: Literal["node", "go"] | None = None
+    is_signed: bool = False
 
 
 _PYTHON = (sys.executable, "-m", "runner_protocol.conformance.python_runner")
@@ -47,9 +50,9 @@ _TYPESCRIPT = ("node", str(TYPESCRIPT / "dist" / "runner.js"))
 _JAVASCRIPT = ("node", str(ROOT / "examples" / "plain_node" / "runner.mjs"), "--port", "0")
 
 CANDIDATES = (
-    Candidate("Python kit", _PYTHON, "stream"),
+    Candidate("Python kit", _PYTHON, "stream", is_signed=True),
     Candidate("Python kit, one step a turn", (*_PYTHON, "--no-stream"), "kit"),
-    Candidate("TypeScript kit", _TYPESCRIPT, "stream", "node"),
+    Candidate("TypeScript kit", _TYPESCRIPT, "stream", "node", is_signed=True),
     Candidate("TypeScript kit, one step a turn", (*_TYPESCRIPT, "--no-stream"), "kit", "node"),
     Candidate("plain JavaScript", _JAVASCRIPT, "plain", "node"),
     Candidate("plain Go", (str(GO / "build" / "runner"), "-port", "0"), "plain", "go"),
@@ -65,9 +68,10 @@ def main(arguments: Sequence[str] = ()) -> int:
             say(f"{candidate.title}: left out, for there is {MISSING[candidate.needs]} on the PATH")
             continue
         BUILDS.get(candidate.needs, lambda: None)()
-        with started(candidate.command) as url:
-            cases = choose_cases(load_cases(), [], candidate.profile)
-            outcomes = list(check(cases, HttpExchange(url, timeout_s=REPLY_WITHIN_S)))
+        secret = SECRET if candidate.is_signed else None
+        with started(candidate.command, secret) as url:
+            cases = choose_cases(load_cases(), [], candidate.profile, is_signed=candidate.is_signed)
+            outcomes = list(check(cases, HttpExchange(url, timeout_s=REPLY_WITHIN_S), secret))
         say(*(line for outcome in outcomes if not outcome.has_passed for line in outcome_lines(outcome)))
         say(f"{candidate.title}: {summary(outcomes)}")
         found[candidate.title] = outcomes
@@ -117,9 +121,11 @@ BUILDS: dict[str | None, Callable[[], None]] = {"node": build_typescript, "go": 
 
 
 @contextmanager
-def started(command: Sequence[str]) -> Iterator[str]:
+def started(command: Sequence[str], secret: str | None = None) -> Iterator[str]:
     """Start a runner on a port that the system chooses, and give its URL; it is stopped in the end."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYLON_WORKFLOW_RUNNER_URL"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYLON_WORKFLOW_RUNNER_")}
+    if secret is not None:
+        environment[SECRETS_VARIABLE] = secret
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         impatience = threading.Timer(READY_WITHIN_S, process.kill)
         impatience.start()

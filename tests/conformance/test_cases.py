@@ -18,6 +18,7 @@ from runner_protocol.conformance.workflows import VERSIONS, WORKFLOWS
 from runner_protocol.messages import parse_request
 from runner_protocol.schema import build_schema
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ROOT = Path(__file__).parents[2]
 PROTOCOL = ROOT / "runner_protocol" / "PROTOCOL.md"
 WORKFLOWS_TEXT = ROOT / "runner_protocol" / "conformance" / "WORKFLOWS.md"
@@ -42,7 +43,7 @@ def test_what_a_case_sends_is_what_the_engine_could_send(case: Case) -> None:
     del request_schema["anyOf"]
     for turn in case.turns:
         if turn.answer is not None or turn.lines is not None:
-            call = build_call(case, turn, "an-id")
+            call = build_call(case, turn, "an-id", SECRET)
             parse_request(call.body)
             Draft202012Validator(request_schema).validate(json.loads(call.body))
 
@@ -96,7 +97,8 @@ def test_a_turn_that_expects_nothing_is_an_error(tmp_path: Path) -> None:
 
 def test_each_profile_is_a_part_of_the_next() -> None:
     plain, kit, stream = (choose_cases(CASES, [], profile) for profile in get_args(Profile))
-    assert stream == CASES
+    assert stream == [case for case in CASES if not case.is_signed]
+    assert choose_cases(CASES, [], "stream", is_signed=True) == CASES
     assert {case.name for case in plain} < {case.name for case in kit} < {case.name for case in stream}
     assert choose_cases(CASES, [stream[-1].name], "plain") == [stream[-1]]
 

@@ -11,15 +11,18 @@ import pytest
 from runner_protocol.conformance.cases import Case, choose_cases, load_cases
 from runner_protocol.conformance.checker import play
 from runner_protocol.conformance.python_runner import create_runner
+from runner_protocol.signing import SECRETS_VARIABLE
 
 from .in_process import Loop, asgi_answerer
+from .run_all import SECRET
 
 RUN_ALL = Path(__file__).with_name("run_all.py")
 
 
 @pytest.mark.parametrize("case", load_cases(), ids=lambda case: case.name)
-def test_the_python_kit_keeps_the_rule(loop: Loop, case: Case) -> None:
-    assert play(case, loop.exchange_with(asgi_answerer(create_runner().app))) is None
+def test_the_python_kit_keeps_the_rule(loop: Loop, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRETS_VARIABLE, SECRET)
+    assert play(case, loop.exchange_with(asgi_answerer(create_runner().app)), SECRET) is None
 
 
 @pytest.mark.parametrize("case", choose_cases(load_cases(), [], "kit"), ids=lambda case: case.name)

@@ -13,7 +13,7 @@ import pytest
 from runner_protocol.conformance.cases import Case, load_cases
 from runner_protocol.conformance.checker import check, play
 
-from .front import Front
+from .front import SECRET, Front
 from .in_process import Loop
 from .wrong import (
     Wrong,
@@ -21,11 +21,13 @@ from .wrong import (
     facts,
     failures,
     helpers,
+    hooks,
     keys,
     make_front,
     members,
     notes,
     replays,
+    signatures,
     steps,
     streams,
     suspensions,
@@ -37,7 +39,21 @@ ALL = load_cases()
 REPLAYS = [case for case in ALL if "R14" in case.rules]
 WAITING = [case for case in ALL if any(turn.after_s for turn in case.turns)]
 CASES = [case for case in ALL if case not in REPLAYS and case not in WAITING]
-MODULES = (transport, keys, steps, failures, suspensions, divergence, facts, helpers, notes, members, streams)
+MODULES = (
+    transport,
+    signatures,
+    keys,
+    steps,
+    failures,
+    suspensions,
+    divergence,
+    facts,
+    helpers,
+    hooks,
+    notes,
+    members,
+    streams,
+)
 WRONG = [wrong for module in MODULES for wrong in wrong_runners(module)]
 AT_ONCE = 8
 
@@ -46,14 +62,14 @@ def failed_of(cases: Iterable[Case], wrong: Wrong, loop: Loop) -> set[str]:
     """The cases that the runner fails; each is played to a runner of its own."""
 
     def has_failed(case: Case) -> str | None:
-        return case.name if play(case, loop.exchange_with(make_front(wrong).reply)) else None
+        return case.name if play(case, loop.exchange_with(make_front(wrong).reply), SECRET) else None
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return {name for name in threads.map(has_failed, cases) if name}
 
 
 def test_the_reference_runner_passes_every_case(loop: Loop) -> None:
-    outcomes = check(ALL, loop.exchange_with(Front().reply))
+    outcomes = check(ALL, loop.exchange_with(make_front(Front).reply), SECRET)
     assert [outcome.case.name for outcome in outcomes if not outcome.has_passed] == []
 
 

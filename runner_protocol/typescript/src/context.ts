@@ -3,6 +3,7 @@ import type { Wanted } from "./calls.js";
 import { NonRetryableError } from "./errors.js";
 import { makeHelpers, type WorkflowHelpers } from "./helpers.js";
 import { type Json, toJson } from "./json.js";
+import { hookUrl } from "./hooks.js";
 import type { StepRecord, TurnRequest } from "./messages.js";
 import { type Log, makeLog, type NoteBook, readProgress, type RunNotes } from "./notes.js";
 import { Random } from "./random.js";
@@ -34,6 +35,12 @@ export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   readonly vars: Readonly<Record<string, any>>;
   /** That of the step whose body is running; called elsewhere it throws. */
   readonly idempotencyKey: string;
+  /**
+   * A URL that nobody can guess, the same in every replay of this run: a POST to it is the event `hook:<name>`. Hand it out, in a
+   * step too, before the workflow comes to `waitForHook(name)`: a call that comes early is kept. Throws NonRetryableError when the
+   * engine does not know under which URL it is reached.
+   */
+  hookUrl(name: string): string;
   /** The time, in place of Date.now(): when the last record handed out was completed. */
   now(): Date;
   /** In place of Math.random(). */
@@ -87,6 +94,7 @@ class Context {
   readonly runNumber: number;
   readonly startedAt: Date;
   readonly parent: WorkflowContext["parent"];
+  readonly hookUrl: (name: string) => string;
   readonly #calls: Calls;
   readonly #random: Random;
   #now: number;
@@ -100,6 +108,7 @@ class Context {
     this.runNumber = request.run;
     this.startedAt = new Date(request.started_at);
     this.parent = request.parent && { workflowId: request.parent.workflow_id, key: request.parent.key };
+    this.hookUrl = (name) => hookUrl(request, name);
     this.#calls = calls;
     this.#random = new Random(request.seed);
     this.#now = this.startedAt.getTime();

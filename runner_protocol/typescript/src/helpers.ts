@@ -2,6 +2,7 @@
 import { isTaken, type MemberBody, type NamedMember, type RecordedAs, type Wanted } from "./calls.js";
 import { type Duration, wireDuration } from "./durations.js";
 import { type HttpOptions, type HttpResult, httpOperation } from "./http.js";
+import { hookEvent } from "./hooks.js";
 import { type Json, toJson } from "./json.js";
 import { checkName } from "./keys.js";
 import { type MemberContext, readOptions, type StepBody, type StepContext, type StepOptions } from "./options.js";
@@ -22,6 +23,8 @@ export interface WaitForEventOptions {
   /** A second address for the event: who sends it need not know the instance's id. */
   correlation?: string | undefined;
 }
+
+export type WaitForHookOptions = Omit<WaitForEventOptions, "correlation">;
 
 export interface ApprovalOptions {
   /** What the person who decides reads. */
@@ -85,6 +88,9 @@ export interface WorkflowHelpers {
   /** Waits for an event and returns its data; null when the timeout came first. */
   waitForEvent<T = any>(event: string, options?: WaitForEventOptions & ({ timeout?: undefined } | { onTimeout: "fail" })): Promise<T>;
   waitForEvent<T = any>(event: string, options: WaitForEventOptions): Promise<T | null>;
+  /** Waits until the URL of that name is called (`hookUrl`) and returns what was sent, `{}` for nothing: the event `hook:<name>`. */
+  waitForHook<T = any>(name: string, options?: WaitForHookOptions & ({ timeout?: undefined } | { onTimeout: "fail" })): Promise<T>;
+  waitForHook<T = any>(name: string, options: WaitForHookOptions): Promise<T | null>;
   /** Waits for a person's decision. */
   approval(name: string, options?: ApprovalOptions): Promise<Decision>;
   /** Runs the named members side by side, each in a call of its own; their results by name. */
@@ -129,6 +135,13 @@ export function makeHelpers({ ask, isRecorded }: Asking): WorkflowHelpers {
     return { name, failFast, maxInFlight, policy: readOptions(`'${name}'`, options) };
   };
 
+  const waitForEvent = (name: string, { timeout, onTimeout = "return", match, correlation }: WaitForEventOptions = {}): Promise<any> => {
+    checkName("event", name);
+    checkOneOf(`the wait for '${name}': onTimeout`, onTimeout, ["return", "fail"]);
+    if (correlation !== undefined) checkLength(`the wait for '${name}': correlation`, correlation);
+    return ask({ kind: "event", name, timeout: limit(timeout), onTimeout, match: readMatch(name, match), correlation: correlation ?? null });
+  };
+
   return {
     step(name, body, options = {}) {
       checkName("step", name);
@@ -148,12 +161,8 @@ export function makeHelpers({ ask, isRecorded }: Asking): WorkflowHelpers {
       const name = sleepName(options);
       return ask({ kind: "sleep", name, end: { until: readTime(time) } }).then(() => undefined);
     },
-    waitForEvent(name: string, { timeout, onTimeout = "return", match, correlation }: WaitForEventOptions = {}) {
-      checkName("event", name);
-      checkOneOf(`the wait for '${name}': onTimeout`, onTimeout, ["return", "fail"]);
-      if (correlation !== undefined) checkLength(`the wait for '${name}': correlation`, correlation);
-      return ask({ kind: "event", name, timeout: limit(timeout), onTimeout, match: readMatch(name, match), correlation: correlation ?? null });
-    },
+    waitForEvent,
+    waitForHook: (name: string, options: WaitForHookOptions = {}) => waitForEvent(hookEvent(name), options),
     approval(name, { message = "", data, timeout, onTimeout = "reject" } = {}) {
       checkName("approval", name);
       if (typeof message !== "string") throw new TypeError(`the approval '${name}': message must be a text`);

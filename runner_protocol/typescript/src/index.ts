@@ -11,6 +11,7 @@ export type {
   Operation,
   SleepOptions,
   WaitForEventOptions,
+  WaitForHookOptions,
   WorkflowHelpers,
 } from "./helpers.js";
 export type { HttpOptions, HttpResult } from "./http.js";

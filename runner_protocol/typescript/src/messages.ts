@@ -56,6 +56,8 @@ export interface TurnRequest {
   /** How many notes of this run are applied. */
   noted: number;
   parent: { workflow_id: string; key: string | null } | null;
+  /** What the instance's hook URLs are made of; null when the engine gives out none. */
+  hooks: { base_url: string; key: string } | null;
   /** Set when one member of a group is to be run, and nothing else. */
   member: MemberRequest | null;
 }

@@ -54,6 +54,7 @@ export function readRequest(body: unknown): TurnRequest | null {
     vars: optional(body, "vars", "vars", fields) ?? {},
     noted: optional(body, "noted", "noted", whole) ?? 0,
     parent: parent === undefined ? null : readParent(parent),
+    hooks: readHooks(optional(body, "hooks", "hooks", fields)),
     member: mode === "run_step" ? readMember(optional(body, "member", "member", fields)) : null,
   };
 }
@@ -63,6 +64,11 @@ function readParent(parent: Fields): TurnRequest["parent"] {
     workflow_id: required(parent, "workflow_id", "parent.workflow_id", name),
     key: optional(parent, "key", "parent.key", string) ?? null,
   };
+}
+
+function readHooks(hooks: Fields | undefined): TurnRequest["hooks"] {
+  if (hooks === undefined) return null;
+  return { base_url: required(hooks, "base_url", "hooks.base_url", name), key: required(hooks, "key", "hooks.key", name) };
 }
 
 function readMember(member: Fields | undefined): MemberRequest {

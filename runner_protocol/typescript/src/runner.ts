@@ -5,6 +5,7 @@ import { type Line, writeLine } from "./lines.js";
 import type { Action, Description } from "./messages.js";
 import { MalformedRequestError, readRequest } from "./requests.js";
 import type { ServeOptions, ServerHandle } from "./server.js";
+import { SignatureError, signatureCheck } from "./signatures.js";
 import { accepts, NDJSON, readable, written } from "./stream.js";
 import { type Signals, Turn } from "./turn.js";
 import type { WorkflowDefinition } from "./workflow.js";
@@ -12,6 +13,12 @@ import type { WorkflowDefinition } from "./workflow.js";
 export interface RunnerOptions {
   /** False answers one action a turn, also an engine that reads streams; true unless given. */
   stream?: boolean | undefined;
+  /**
+   * With them, or with those of PYLON_WORKFLOW_RUNNER_SECRETS (with commas between), only requests are answered that were signed
+   * with one of them within the last five minutes; all others get 401. Give the engine the same. A secret is `whsec_` and base64 of
+   * 24 to 64 bytes. `handleRequest` and `stream` are for this process, and ask for none.
+   */
+  secrets?: readonly string[] | undefined;
 }
 
 /** The functions stand on their own: `export const POST = runner.fetch` works. */
@@ -36,8 +43,11 @@ export interface Answer {
   body: string | AsyncGenerator<string, void, void>;
 }
 
-/** Answers a body; null stands for one that was too large. `accept` is the header of that name. */
-export type Answerer = (body: Uint8Array | null, accept: string | null, signals: Signals) => Promise<Answer>;
+/** The value of a request's header, or null where it has none of that name. */
+export type Header = (name: string) => string | null;
+
+/** Answers a body; null stands for one that was too large. */
+export type Answerer = (body: Uint8Array | null, header: Header, signals: Signals) => Promise<Answer>;
 
 type Lines = AsyncGenerator<Line, void, void>;
 
@@ -47,9 +57,10 @@ const KEEP_ALIVE_MS = 15_000;
 /** A byte order mark is kept, so that the parser refuses it as every other door does. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Puts workflows together to a runner. Throws when two have one name and version. */
-export function createRunner(workflows: readonly WorkflowDefinition[], { stream = true }: RunnerOptions = {}): WorkflowRunner {
+/** Puts workflows together to a runner. Throws when two have one name and version, and TypeError for secrets that are none. */
+export function createRunner(workflows: readonly WorkflowDefinition[], { stream = true, secrets }: RunnerOptions = {}): WorkflowRunner {
   const catalog = new Catalog(workflows);
+  const checkSignature = signatureCheck(secrets);
 
   /** One line, or many where they are wanted and the request is not for one. */
   const take = async (body: unknown, isStream: boolean, signals: Signals): Promise<Line | Lines | Description> => {
@@ -62,13 +73,16 @@ export function createRunner(workflows: readonly WorkflowDefinition[], { stream 
     return isStream ? turn.lines() : await turn.action();
   };
 
-  const answer: Answerer = async (body, accept, signals) => {
+  const answer: Answerer = async (body, header, signals) => {
     if (body === null) return problem(413, `the request is larger than ${MAX_REQUEST_BYTES} bytes`);
     try {
-      const taken = await take(parse(body), stream && accepts(accept, NDJSON), signals);
+      const signed = { id: header("webhook-id"), timestamp: header("webhook-timestamp"), signature: header("webhook-signature") };
+      await checkSignature?.(signed, body, Date.now());
+      const taken = await take(parse(body), stream && accepts(header("accept"), NDJSON), signals);
       if ("action" in taken) return ok("text" in taken ? taken.text : JSON.stringify(taken));
       return { status: 200, headers: { "content-type": NDJSON }, body: written(taken, KEEP_ALIVE_MS) };
     } catch (thrown) {
+      if (thrown instanceof SignatureError) return problem(401, `this runner answers signed requests only: ${thrown.message}`);
       if (thrown instanceof MalformedRequestError) return problem(400, thrown.message, { field: thrown.field });
       return problem(500, `the runner kit failed: ${describeError(thrown).message}`);
     }
@@ -82,7 +96,7 @@ export function createRunner(workflows: readonly WorkflowDefinition[], { stream 
       request.signal?.addEventListener("abort", () => left.abort(request.signal.reason), { once: true });
       if (request.signal?.aborted) left.abort(request.signal.reason);
       const signals = { ...alwaysThere(), gone: left.signal };
-      const { status, headers, body } = await answer(await readBody(request), request.headers.get("accept"), signals);
+      const { status, headers, body } = await answer(await readBody(request), (name) => request.headers.get(name), signals);
       return new Response(typeof body === "string" ? body : readable(body, () => left.abort()), { status, headers });
     },
     async handleRequest(body) {

@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { StepFailedError } from "./errors.js";
-import { type Answer, type Answerer, MAX_REQUEST_BYTES, METHOD_NOT_ALLOWED } from "./runner.js";
+import { type Answer, type Answerer, type Header, MAX_REQUEST_BYTES, METHOD_NOT_ALLOWED } from "./runner.js";
 
 export interface ServeOptions {
   /** The address to listen on. */
@@ -65,7 +65,14 @@ async function respond(answer: Answerer, request: IncomingMessage, response: Ser
   }
   const body = await readBody(request);
   if (body === null) response.setHeader("connection", "close");
-  await write(response, await answer(body, request.headers.accept ?? null, { gone: gone.signal, closing }));
+  await write(response, await answer(body, headerOf(request), { gone: gone.signal, closing }));
+}
+
+function headerOf(request: IncomingMessage): Header {
+  return (name) => {
+    const value = request.headers[name] ?? null;
+    return Array.isArray(value) ? value.join(", ") : value;
+  };
 }
 
 async function write(response: ServerResponse, { status, headers, body }: Answer): Promise<void> {

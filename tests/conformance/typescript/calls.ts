@@ -26,6 +26,7 @@ async function done(ctx: WorkflowContext, call: Call): Promise<unknown> {
   if ("sleep" in call) return await ctx.sleep(call["sleep"], taken(call, "name"));
   if ("until" in call) return await ctx.sleepUntil(call["until"], taken(call, "name"));
   if ("event" in call) return await ctx.waitForEvent(call["event"], taken(call, "timeout", "on_timeout", "match", "correlation"));
+  if ("hook" in call) return await ctx.waitForHook(call["hook"], taken(call, "timeout", "on_timeout", "match"));
   if ("approval" in call) {
     const { approved, by, comment, data, timedOut } = await ctx.approval(call["approval"], taken(call, "message", "data", "timeout", "on_timeout"));
     return { approved, by, comment, data, timed_out: timedOut };
@@ -39,6 +40,7 @@ async function done(ctx: WorkflowContext, call: Call): Promise<unknown> {
   if ("continue_as_new" in call) return await ctx.continueAsNew(call["continue_as_new"]);
   if ("now" in call) return ctx.now().toISOString();
   if ("vars" in call) return { ...ctx.vars };
+  if ("hook_url" in call) return ctx.hookUrl(call["hook_url"]);
   return note(ctx, call);
 }
 
@@ -62,10 +64,10 @@ function spent({ cost_usd: costUsd, input_tokens: inputTokens, output_tokens: ou
   return { costUsd, inputTokens, outputTokens };
 }
 
-function body(ctx: WorkflowContext, { step, notes = [], error }: Call): string {
+function body(ctx: WorkflowContext, { step, notes = [], error, hook_url_inside: hook }: Call): string {
   for (const one of notes) note(ctx, one);
   if (error !== undefined) throw new Error(error);
-  return step;
+  return hook === undefined ? step : ctx.hookUrl(hook);
 }
 
 function member(name: string): string {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
 
-from ..front import Front
+from ..front import SECRET, Front
 from ..reference import Turn
 
 Wrong = type[Front] | type[Turn]
@@ -32,9 +32,9 @@ def wrong_runners(module: ModuleType) -> list[Wrong]:
 
 
 def make_front(wrong: Wrong) -> Front:
-    """Make a runner of a wrong `Front`, or of the right one with wrong turns."""
-    if issubclass(wrong, Front):
-        return wrong()
-    front = Front()
-    front.turn = wrong
+    """Make a runner of a wrong `Front`, or of the right one with wrong turns; it has a secret."""
+    front = wrong() if issubclass(wrong, Front) else Front()
+    if not issubclass(wrong, Front):
+        front.turn = wrong
+    front.secret = SECRET
     return front

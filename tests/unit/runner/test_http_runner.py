@@ -1,17 +1,12 @@
 """HttpRunner keeps the runner's contract over real sockets; what is particular to HTTP stands beside it."""
 
 import asyncio
-import shutil
 import socket
-import ssl
-import subprocess
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import pytest
 
@@ -250,43 +245,6 @@ async def test_a_deadline_that_has_passed_is_a_timeout(timeout_s: float) -> None
 async def test_a_deadline_of_a_hundred_years_is_no_trouble() -> None:
     async with doing(replies(DONE)) as server, HttpRunner(server.url) as runner:
         assert await answer_of(runner, a_turn(timeout_s=100 * 365.25 * 86400)) == Complete()
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """An authority that nobody trusts, and a server's certificate and key that it has signed."""
-
-    authority: Path
-    server: Path
-    key: Path
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    if shutil.which("openssl") is None:
-        pytest.skip("makes its certificates with openssl")
-    (tmp_path / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for command in (
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout authority.key -out authority.pem",
-        "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
-        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2"
-        " -extfile names -out server.pem",
-    ):
-        made = subprocess.run(["openssl", *command.split()], cwd=tmp_path, capture_output=True, check=False)
-        assert made.returncode == 0, made.stderr
-    return Certificates(tmp_path / "authority.pem", tmp_path / "server.pem", tmp_path / "server.key")
-
-
-async def test_https_is_verified_and_a_certificate_may_be_trusted(certificates: Certificates) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificates.server, certificates.key)
-    async with HostileRunner(Behaviour(replies(DONE), "answered"), ssl=context) as server:
-        assert server.url.startswith("https://")
-        async with HttpRunner(server.url) as runner:
-            with pytest.raises(RunnerUnavailableError, match=r"cannot connect .*certificate"):
-                await answer_of(runner, a_turn())
-        async with HttpRunner(server.url, root_certificate_pem=certificates.authority.read_bytes()) as runner:
-            assert await answer_of(runner, a_turn()) == Complete()
 
 
 @pytest.mark.parametrize(

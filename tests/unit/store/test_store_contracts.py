@@ -7,11 +7,14 @@ from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.published_store_contract import PublishedStoreContract
 from tests.contracts.schedule_store_contract import ScheduleStoreContract
+from tests.contracts.secret_store_contract import SecretStoreContract
 from tests.contracts.store_contract import StoreContract
 from tests.contracts.token_store_contract import TokenStoreContract
 
 
-class TestSqliteStore(StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract):
+class TestSqliteStore(
+    StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract, SecretStoreContract
+):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
 
@@ -20,7 +23,9 @@ class TestSqliteStore(StoreContract, ScheduleStoreContract, PublishedStoreContra
         return SqliteStore(store._path)
 
 
-class TestMemoryStore(StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract):
+class TestMemoryStore(
+    StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract, SecretStoreContract
+):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()
 
