@@ -8,8 +8,9 @@ its instance, and can be made once.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple
 
 from pylon_workflows.changes import Changes
@@ -33,7 +34,8 @@ from pylon_workflows.starts import Starts
 _log = logging.getLogger(__name__)
 
 _PLACES = 64
-"""So many correlations are matched at a time; the events and waits of one are, one after the other."""
+"""So many correlation keys are looked at at a time. What comes under one key is looked at one after the other, whatever
+its names: so an event that is to start an instance has done so when a later one finds the id taken."""
 
 _PAGE = 100
 _STORE_TROUBLE_PAUSE_S = 1.0
@@ -51,10 +53,11 @@ class _Claim(Enum):
 
 
 class _Look(NamedTuple):
-    """What is to be looked at: an event that has come, a wait that has begun, or, with neither, all that is kept."""
+    """What is to be looked at: an event that has come, a wait that has begun, or, with neither, all under the key."""
 
     event: int | None = None
-    instance_id: str | None = None
+    wait: tuple[str, str] | None = None
+    """The event that is waited for, and by which instance."""
 
 
 class Matcher:
@@ -66,9 +69,9 @@ class Matcher:
         self._live = live
         self._starts = starts
         self._clock = clock
-        self._looks: dict[Correlation, OrderedDict[_Look, None]] = {}
-        self._new: asyncio.Queue[Correlation] = asyncio.Queue()
-        self._put_off: set[Correlation] = set()
+        self._looks: dict[str, OrderedDict[_Look, None]] = {}
+        self._new: asyncio.Queue[str] = asyncio.Queue()
+        self._put_off: set[str] = set()
         self._unknown: set[str] = set()
         self._unreadable: set[int] = set()
         self._places = asyncio.Semaphore(_PLACES)
@@ -81,17 +84,17 @@ class Matcher:
 
     def published(self, key: int, correlation: Correlation) -> None:
         """An event has been committed."""
-        self._look(correlation, _Look(event=key))
+        self._look(correlation.key, _Look(event=key))
 
     def committed(self, instance: Instance) -> None:
         """An instance has been committed."""
         wait = instance.wait
         if wait is not None and isinstance(wait, EventWait) and wait.correlation is not None:
-            self._look(Correlation(wait.correlation, wait.event), _Look(instance_id=instance.id))
+            self._look(wait.correlation, _Look(wait=(wait.event, instance.id)))
 
     def doubt(self, correlation: Correlation) -> None:
         """An event of this correlation may have been committed."""
-        self._look(correlation, _Look())
+        self._look(correlation.key, _Look())
 
     def clear(self) -> None:
         """Forget what it was told: whoever opens the store finds it there."""
@@ -101,28 +104,28 @@ class Matcher:
     async def run(self) -> None:
         """Match whatever comes, and first what is in the store, for ever."""
         self._places, self._new = asyncio.Semaphore(_PLACES), asyncio.Queue()  # those before may be another loop's
-        for correlation in self._looks:
-            self._new.put_nowait(correlation)
+        for key in self._looks:
+            self._new.put_nowait(key)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_at_what_is_left())
             tasks.create_task(self._look_again_at_what_was_put_off())
             while True:
-                correlation = await self._new.get()
-                tasks.create_task(self._work_off(correlation), name=f"match events {correlation.event!r}")
+                key = await self._new.get()
+                tasks.create_task(self._work_off(key), name="match published events")
 
     async def settle(self, instance_ids: Sequence[str]) -> None:
         """Let instances whose waits are over have what was published in time. Raises StoreError."""
         for correlation in await self._store.published.awaited(instance_ids):
             try:
-                await self._match_all(correlation)
+                await self._look_through(correlation, partial(self._match_event, may_start=False))
             except CorruptDatabaseError as error:
                 _log.error("a published event %r is left unmatched: %s", correlation.event, error)
 
-    def _look(self, correlation: Correlation, look: _Look) -> None:
-        looks = self._looks.get(correlation)
+    def _look(self, key: str, look: _Look) -> None:
+        looks = self._looks.get(key)
         if looks is None:
-            looks = self._looks[correlation] = OrderedDict()
-            self._new.put_nowait(correlation)
+            looks = self._looks[key] = OrderedDict()
+            self._new.put_nowait(key)
         looks[look] = None
 
     async def _look_at_what_is_left(self) -> None:
@@ -130,8 +133,8 @@ class Matcher:
         self._is_behind = True
         while self._is_behind:
             try:
-                async for correlation in self._store.published.open_correlations():
-                    self._look(correlation, _Look())
+                async for key in self._store.published.open_keys():
+                    self._look(key, _Look())
                 self._is_behind = False
             except StoreError as error:
                 _log.warning("published events could not be looked for, tried again: %s", error)
@@ -141,71 +144,79 @@ class Matcher:
         while True:
             await self._clock.sleep(_PUT_OFF_S)
             put_off, self._put_off = self._put_off, set()
-            for correlation in put_off:
-                self._look(correlation, _Look())
+            for key in put_off:
+                self._look(key, _Look())
 
-    async def _work_off(self, correlation: Correlation) -> None:
-        looks, is_told = self._looks[correlation], False
+    async def _work_off(self, key: str) -> None:
+        looks, is_told = self._looks[key], False
         while looks:
             look, _ = looks.popitem(last=False)  # what is told from now on is looked at anew
             try:
                 async with self._places:
-                    await self._match(correlation, look)
+                    await self._match(key, look)
             except CorruptDatabaseError as error:
-                _log.error("a published event %r is left unmatched: %s", correlation.event, error)
+                _log.error("a published event is left unmatched, tried again in a minute: %s", error)
+                self._put_off.add(key)
             except StoreError as error:
                 if not is_told:  # once an outage
-                    _log.warning("published events %r cannot be matched yet: %s", correlation.event, error)
+                    _log.warning("published events cannot be matched yet: %s", error)
                 is_told = True
                 looks[look] = None
                 looks.move_to_end(look, last=False)
                 await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
             except Exception:
-                _log.exception("published events %r: matching failed; tried again in a minute", correlation.event)
-                self._put_off.add(correlation)
-        del self._looks[correlation]
+                _log.exception("matching published events failed; tried again in a minute")
+                self._put_off.add(key)
+        del self._looks[key]
 
-    async def _match(self, correlation: Correlation, look: _Look) -> None:
+    async def _match(self, key: str, look: _Look) -> None:
         if look.event is not None:
             await self._match_event(look.event)
-        elif look.instance_id is not None:
-            await self._match_wait(correlation, look.instance_id)
+        elif look.wait is not None:
+            event, instance_id = look.wait
+            await self._match_wait(Correlation(key, event), instance_id)
         else:
-            await self._match_all(correlation)
+            await self._look_through(key, self._match_event)
 
-    async def _match_all(self, correlation: Correlation) -> None:
+    async def _look_through(self, correlation: Correlation | str, is_enough: Callable[[int], Awaitable[bool]]) -> None:
+        """Look at the events of that correlation, or of that key, that are kept, the oldest first, until it is enough."""
         after = 0
         while keys := await self._store.published.kept(correlation, after=after, limit=_PAGE):
             for key in keys:
-                await self._match_event(key)
+                if await is_enough(key):
+                    return
             after = keys[-1]
 
-    async def _match_event(self, key: int) -> None:
-        """Give an event to the oldest wait that it fits, or let it start what it is to start, or leave it kept."""
+    async def _match_event(self, key: int, *, may_start: bool = True) -> bool:
+        """Give an event to the oldest wait that it fits, or let it start what it is to start, or leave it kept.
+
+        It is never enough: what comes after it is looked at, too.
+        """
         published = await self._readable(key)
         if published is None:
-            return
+            return False
         after = None
         while waits := await self._store.published.waits(published.correlation, after=after, limit=_PAGE):
             for wait in waits:
                 claim = await self._claim(key, published, wait.instance_id)
                 if claim is _Claim.CLAIMED or claim is _Claim.GONE:
-                    return
+                    return False
             after = waits[-1]
-        if published.start is not None:
+        if published.start is not None and may_start:
             await self._start(key, published.correlation, published.start)
+        return False
 
     async def _match_wait(self, correlation: Correlation, instance_id: str) -> None:
         """Give a wait the oldest event that fits it."""
-        after = 0
-        while keys := await self._store.published.kept(correlation, after=after, limit=_PAGE):
-            for key in keys:
-                published = await self._readable(key)
-                if published is not None:
-                    claim = await self._claim(key, published, instance_id)
-                    if claim is _Claim.CLAIMED or claim is _Claim.OVER:
-                        return
-            after = keys[-1]
+
+        async def is_enough(key: int) -> bool:
+            published = await self._readable(key)
+            if published is None:
+                return False
+            claim = await self._claim(key, published, instance_id)
+            return claim is _Claim.CLAIMED or claim is _Claim.OVER
+
+        await self._look_through(correlation, is_enough)
 
     async def _readable(self, key: int) -> PublishedEvent | None:
         """The event, while it is kept; one that cannot be read holds up no other, and is told of once."""
@@ -250,7 +261,7 @@ class Matcher:
                 _log.error(
                     "a published event %r starts nothing, tried again every minute: %s", correlation.event, error
                 )
-            self._put_off.add(correlation)
+            self._put_off.add(correlation.key)
             return
         self._unknown.discard(start.name)
         await self._starts.stored(

@@ -43,8 +43,11 @@ class PublishedStore(Protocol):
         """The event, while it is kept. Raises CorruptDatabaseError: it cannot be read."""
         ...
 
-    async def kept(self, correlation: Correlation, *, after: int = 0, limit: int) -> Sequence[int]:
-        """Keys of the events of that correlation that are kept, the oldest first, after the one given."""
+    async def kept(self, correlation: Correlation | str, *, after: int = 0, limit: int) -> Sequence[int]:
+        """Keys of the events that are kept, of that correlation, or under that correlation key whatever their names.
+
+        The oldest comes first, after the one given.
+        """
         ...
 
     async def waits(
@@ -67,8 +70,8 @@ class PublishedStore(Protocol):
         """
         ...
 
-    def open_correlations(self) -> AsyncIterator[Correlation]:
-        """Those of which events are kept that an instance waits for, or that are to start one."""
+    def open_keys(self) -> AsyncIterator[str]:
+        """Correlation keys under which events are kept that an instance waits for, or that are to start one."""
         ...
 
     async def awaited(self, instance_ids: Sequence[str]) -> Sequence[Correlation]:

@@ -72,7 +72,7 @@ class MemoryPublished:
         found = self._events.get(key)
         return found.published if found is not None and found.is_kept else None
 
-    async def kept(self, correlation: Correlation, *, after: int = 0, limit: int) -> Sequence[int]:
+    async def kept(self, correlation: Correlation | str, *, after: int = 0, limit: int) -> Sequence[int]:
         """See `PublishedStore`."""
         self._check_open()
         return [key for key in self._kept(correlation) if key > after][:limit]
@@ -115,13 +115,13 @@ class MemoryPublished:
         self._settle(found)
         return "started"
 
-    async def open_correlations(self) -> AsyncIterator[Correlation]:
+    async def open_keys(self) -> AsyncIterator[str]:
         """See `PublishedStore`."""
         self._check_open()
         kept = [stored.published for stored in self._events.values() if stored.is_kept]
         awaited = {_correlation(wait) for _, wait in self._all_waits()}
-        for correlation in sorted({each.correlation for each in kept if each.start or each.correlation in awaited}):
-            yield correlation
+        for key in sorted({each.correlation.key for each in kept if each.start or each.correlation in awaited}):
+            yield key
 
     async def awaited(self, instance_ids: Sequence[str]) -> Sequence[Correlation]:
         """See `PublishedStore`."""
@@ -148,7 +148,13 @@ class MemoryPublished:
             del self._ids[published.source, published.event_id]
         return len(over[:limit])
 
-    def _kept(self, correlation: Correlation) -> list[int]:
+    def _kept(self, correlation: Correlation | str) -> list[int]:
+        if isinstance(correlation, str):
+            return [
+                key
+                for key, each in self._events.items()
+                if each.is_kept and each.published.correlation.key == correlation
+            ]
         return [key for key, each in self._events.items() if each.is_kept and each.published.correlation == correlation]
 
     def _settle(self, stored: _Stored) -> None:

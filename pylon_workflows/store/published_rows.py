@@ -28,12 +28,13 @@ ONE = f"SELECT {', '.join(EVENT)} FROM published WHERE key = ? AND {_IS_KEPT}"
 KEPT = f"""
 SELECT key FROM published WHERE correlation = ? AND event = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?
 """
+KEPT_UNDER_KEY = f"SELECT key FROM published WHERE correlation = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?"
 WAITS = """
 SELECT id, waiting_since, key FROM instances
 WHERE correlation = ? AND waiting_for = ? AND (waiting_since, key) > (?, ?) AND status = 'waiting_for_event'
 ORDER BY waiting_since, key LIMIT ?
 """
-OPEN_CORRELATIONS = f"""
+OPEN_KEYS = f"""
 SELECT correlation, event, has_start OR {_IS_AWAITED} FROM (
     SELECT correlation, event, max(start IS NOT NULL) AS has_start FROM published
     WHERE {_IS_KEPT} AND (correlation, event) > (?, ?)

@@ -40,9 +40,13 @@ class SqlitePublished:
         found = await self._states.rows(rows.ONE, (key,))
         return rows.published_from(key, found[0]) if found else None
 
-    async def kept(self, correlation: Correlation, *, after: int = 0, limit: int) -> Sequence[int]:
+    async def kept(self, correlation: Correlation | str, *, after: int = 0, limit: int) -> Sequence[int]:
         """See `PublishedStore`."""
-        return [key for (key,) in await self._states.rows(rows.KEPT, (*correlation, after, limit))]
+        if isinstance(correlation, str):
+            found = await self._states.rows(rows.KEPT_UNDER_KEY, (correlation, after, limit))
+        else:
+            found = await self._states.rows(rows.KEPT, (*correlation, after, limit))
+        return [key for (key,) in found]
 
     async def waits(
         self, correlation: Correlation, *, after: WaitPlace | None = None, limit: int
@@ -64,14 +68,15 @@ class SqlitePublished:
         outcome: StartOutcome = await self._writer().submit(rows.start_published, row, rows=2)
         return outcome
 
-    async def open_correlations(self) -> AsyncIterator[Correlation]:
+    async def open_keys(self) -> AsyncIterator[str]:
         """See `PublishedStore`."""
         last: tuple[str, str] | None = ("", "")
+        told = None
         while last is not None:
-            page = await self._states.rows(rows.OPEN_CORRELATIONS, (*last, _LOOKED_AT_A_TIME))
-            for key, event, is_open in page:
-                if is_open:
-                    yield Correlation(key, event)
+            page = await self._states.rows(rows.OPEN_KEYS, (*last, _LOOKED_AT_A_TIME))
+            for key, _, is_open in page:
+                if is_open and key != told:
+                    yield (told := key)
             last = page[-1][:2] if len(page) == _LOOKED_AT_A_TIME else None
 
     async def awaited(self, instance_ids: Sequence[str]) -> Sequence[Correlation]:

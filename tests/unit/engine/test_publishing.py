@@ -257,6 +257,23 @@ async def test_an_event_that_finds_the_id_taken_is_kept_for_the_instances_wait(w
     assert await world.got("order-7") == [2]
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_of_two_events_of_one_key_that_would_start_one_instance_the_first_does(world, is_restarted):
+    start = PublishedStart("order", id="order-7")
+    if is_restarted:
+        world.events.trouble["get"] = StoreError("not now")
+    calls = [world.engine.publish(name, name, correlation=KEY, start=start) for name in ("sent", "paid")]
+    await asyncio.gather(*calls)
+    if is_restarted:
+        await world.restart()
+    await world.settled()
+    await world.wait("order-7", event="sent", timeout="1s")
+    world.clock.advance(1)
+    await wait_until(lambda: _is_running(world, "order-7"))
+    await world.wait("order-7")
+    assert await world.got("order-7") == [None, "paid"]
+
+
 async def test_it_starts_nothing_later_that_it_could_not_start_then(world):
     await world.engine.start("order", id="order-7")
     await world.publish(1, start=PublishedStart("order", id="order-7"))
