@@ -179,7 +179,7 @@ class Matcher:
             await self._look_through(key, self._match_event)
 
     async def _look_through(self, correlation: Correlation | str, is_enough: Callable[[int], Awaitable[bool]]) -> None:
-        """Look at the events of that correlation, or of that key, that are kept, the oldest first, until it is enough."""
+        """Look at what is kept of that correlation, or under that key, the oldest first, until it is enough."""
         after = 0
         while keys := await self._store.published.kept(correlation, after=after, limit=_PAGE):
             for key in keys:
