@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Cancel, FinishChild
-from pylon_workflows.core.instance import FINISHED, Instance
+from pylon_workflows.core.instance import FINISHED, Instance, Status
 from pylon_workflows.core.usage import Usage
 from pylon_workflows.errors import (
     CorruptDatabaseError,
@@ -90,11 +90,30 @@ class Families:
         try:
             instance = await self._changes.read(instance_id)
         except CorruptDatabaseError:
-            pass  # parked: nothing has come of it
+            await self._give_up(instance_id)  # parked: nobody will know what it has come to
         else:
             if instance.is_finished:
                 await self.settle(instance)
         await self._changes.delete(instance_id)
+
+    async def _give_up(self, child_id: str) -> None:
+        """Tell the parent of an instance that cannot be read that nothing more comes of it."""
+        summary = await self._store.summary(child_id)
+        if summary is None or summary.parent_id is None:
+            return
+        with suppress(UnknownInstanceError, CorruptDatabaseError):
+            child = (await self._changes.read(summary.parent_id)).children.get(child_id)
+            if child is not None:
+                command = FinishChild(
+                    run=child.run,
+                    key=child.key,
+                    child_id=child_id,
+                    status=Status.FAILED.value,
+                    error="it could not be read any more, and was deleted",
+                    output_json=None,
+                    usage_json=None,
+                )
+                await self._changes.change(summary.parent_id, command)
 
     async def _tell_parent(self, instance: Instance) -> None:
         origin = instance.origin

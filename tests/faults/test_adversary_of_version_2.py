@@ -1,16 +1,18 @@
 """What somebody found who tried to break version 2 of the protocol: each test is an attack that once succeeded."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
-from pylon_workflows import LocalRunner, Status, WorkflowDefinition
+from pylon_workflows import LocalRunner, Status, WorkflowDefinition, WorkflowEngine
 from pylon_workflows.errors import TooDeepError
 from pylon_workflows.runner.deadline import Deadline
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status
 from runner_protocol import Runner, workflow
-from runner_protocol.messages import Approval, Complete, Map, StartChild, StepComplete, Usage
+from runner_protocol.messages import Approval, Complete, Map, StartChild, StepComplete, Usage, WaitEvent
 from runner_protocol.strict_json import MAX_DEPTH
 
 
@@ -149,3 +151,30 @@ async def test_a_step_that_takes_long_to_stop_runs_no_other_again():
     assert instance.output == ["done", "step 'stubborn' failed: step 'stubborn' timed out after 0.2 s"]
     assert began == ["patient"]
     assert [record.key for record in instance.steps] == ["stubborn", "patient"]
+
+
+async def test_the_parent_of_a_child_that_cannot_be_read_is_told_when_that_is_deleted(tmp_path):
+    def answer(request):
+        if request.workflow_name == "child":
+            return WaitEvent(event="never")
+        if request.current_step == 0:
+            return StartChild(name="c", workflow="child", id="poisoned")
+        return Complete(output=request.completed_steps[0].error)
+
+    def opened():
+        engine = WorkflowEngine(runner=ScriptedRunner(answer), database=tmp_path / "workflows.db")
+        engine.register(WorkflowDefinition("parent"))
+        engine.register(WorkflowDefinition("child"))
+        return engine
+
+    async with opened() as engine:
+        await engine.start("parent", {}, id="parent")
+        await wait_for_status(engine, "parent", Status.WAITING_FOR_CHILD)
+        await wait_for_status(engine, "poisoned", Status.WAITING_FOR_EVENT)
+    with closing(sqlite3.connect(tmp_path / "workflows.db")) as connection:
+        connection.execute("UPDATE history SET body = '[]' WHERE type = 'WaitStarted'")
+        connection.commit()
+    async with opened() as engine:
+        assert (await engine.get("poisoned")).status is Status.BLOCKED
+        await engine.delete("poisoned")
+        assert "could not be read any more, and was deleted" in await engine.result("parent", 5)
