@@ -1,5 +1,6 @@
 """What an author may say about a step beside its function."""
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ def read_options(what: str, options: Mapping[str, Any]) -> Policy:
         raise ValueError(f"{what}: retries is a whole number from 0 to {_MAX_RETRIES:,}, not {retries!r}")
     if retry_if is not None and not callable(retry_if):
         raise TypeError(f"{what}: retry_if is a function of the error, not {type(retry_if).__name__}")
+    for option, function in (("retry_if", retry_if), ("backoff", backoff)):
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(f"{what}: {option} answers at once: a plain function, not an async one")
     limit = None if timeout is None else read_delay(timeout)
     if limit is not None and not limit:
         raise ValueError(f"{what}: timeout is more than 0")

@@ -57,8 +57,21 @@ export class RetryAfter extends Error {
 
 /** Whether trying again cannot help, also of Promise.any's several errors. */
 export function isFinal(thrown: unknown): boolean {
-  if (thrown instanceof AggregateError) return thrown.errors.length > 0 && thrown.errors.every(isFinal);
-  return thrown instanceof StepFailedError || thrown instanceof NonRetryableError || thrown instanceof JsonError;
+  try {
+    if (thrown instanceof AggregateError) return thrown.errors.length > 0 && thrown.errors.every(isFinal);
+    return thrown instanceof StepFailedError || thrown instanceof NonRetryableError || thrown instanceof JsonError;
+  } catch {
+    return false; // a proxy that refuses to be looked at, an error that holds itself
+  }
+}
+
+/** When whoever threw it wants to be asked again. */
+export function retryAfterOf(thrown: unknown): string | undefined {
+  try {
+    return thrown instanceof RetryAfter ? thrown.retryAfter : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 const MAX_TEXT = 16_384;
@@ -66,6 +79,14 @@ const MAX_DATA = 65_536;
 
 /** Describes whatever was thrown; never throws itself, however odd the thing. */
 export function describeError(thrown: unknown): ErrorDetail {
+  try {
+    return described(thrown);
+  } catch {
+    return { type: "Error", message: "what was thrown cannot be shown" };
+  }
+}
+
+function described(thrown: unknown): ErrorDetail {
   if (typeof thrown !== "object" || thrown === null) return { type: "Error", message: text(thrown) };
   const detail: ErrorDetail = { type: typeOf(thrown), message: "" };
   detail.message = messageOf(thrown) || detail.type;

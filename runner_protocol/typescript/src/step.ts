@@ -3,7 +3,7 @@ import type { AsyncLocalStorage } from "node:async_hooks";
 import type { RecordedAs } from "./calls.js";
 import type { RunningStep } from "./context.js";
 import { wireDuration } from "./durations.js";
-import { describeError, isFinal, RetryAfter } from "./errors.js";
+import { describeError, isFinal, retryAfterOf } from "./errors.js";
 import { toJson } from "./json.js";
 import type { Fail, StepComplete } from "./messages.js";
 import { makeLog, NoteBook, readProgress } from "./notes.js";
@@ -128,7 +128,7 @@ function judged({ name, number, policy }: Attempt, thrown: unknown): Fail {
   const found = failure(thrown);
   if (found.retryable === false) return found;
   try {
-    if (policy.retryIf !== null && !policy.retryIf(thrown)) return { ...found, retryable: false };
+    if (policy.retryIf !== null && !atOnce(policy.retryIf(thrown))) return { ...found, retryable: false };
     return policy.backoff === null || found.retry_after !== undefined ? found : { ...found, retry_after: wireDuration(policy.backoff(number)) };
   } catch (worse) {
     console.error(`the retryIf or backoff of the step '${name}' has failed; the definition's retries count`, worse);
@@ -136,12 +136,20 @@ function judged({ name, number, policy }: Attempt, thrown: unknown): Fail {
   }
 }
 
+/** A promise would be taken for a yes, whatever it comes to. */
+function atOnce(answer: unknown): unknown {
+  if (!(answer instanceof Promise)) return answer;
+  answer.catch(() => undefined);
+  throw new TypeError("retryIf must answer at once, and not with a promise");
+}
+
 /** A `fail` with what the thrown error says about trying again. */
 export function failure(thrown: unknown): Fail {
+  const retryAfter = retryAfterOf(thrown);
   return {
     action: "fail",
     error: describeError(thrown),
     ...(isFinal(thrown) ? { retryable: false } : {}),
-    ...(thrown instanceof RetryAfter ? { retry_after: thrown.retryAfter } : {}),
+    ...(retryAfter === undefined ? {} : { retry_after: retryAfter }),
   };
 }

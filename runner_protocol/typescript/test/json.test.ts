@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { describeError, isFinal, NonRetryableError, StepFailedError } from "../src/errors.js";
+import { failure } from "../src/step.js";
 import { JsonError, toJson } from "../src/json.js";
 
 test("plain data comes back equal", () => {
@@ -102,4 +103,30 @@ test("several errors are final when each of them is", () => {
   assert.equal(isFinal(new AggregateError([final, new NonRetryableError("x")])), true);
   assert.equal(isFinal(new AggregateError([final, new Error("x")])), false);
   assert.equal(isFinal(new AggregateError([])), false);
+});
+
+test("what refuses to be looked at is described and judged all the same", () => {
+  const traps = new Proxy(new Error("no"), {
+    get: () => {
+      throw new Error("trap");
+    },
+    getPrototypeOf: () => {
+      throw new Error("trap");
+    },
+  });
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const mute = Object.assign(() => null, {
+    toString: () => {
+      throw new Error("no text");
+    },
+  });
+  const nested = new AggregateError([], "holds itself");
+  nested.errors = [nested];
+  const broken = Object.assign(new AggregateError([]), { errors: null });
+  for (const thrown of [traps, proxy, mute, nested, broken]) {
+    const { error, retryable } = failure(thrown) as { error: { type: string }; retryable?: boolean };
+    assert.equal(typeof error.type, "string");
+    assert.equal(retryable, undefined);
+  }
 });

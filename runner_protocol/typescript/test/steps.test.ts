@@ -149,3 +149,18 @@ test("a step's result that is no JSON fails the step and names the place", async
   assert.equal(action.error.type, "JsonError");
   assert.equal(action.error.message, "the result of the step 'a' is not lossless JSON: $.rows[1].id is a bigint, which JSON does not have");
 });
+
+test("a promise is no answer of retryIf: the definition's retries count", async (t) => {
+  const complaints = t.mock.method(console, "error", () => undefined);
+  const action = await turn((_, { step }) =>
+    step(
+      "charge",
+      () => {
+        throw new Error("declined");
+      },
+      { retryIf: (async () => Promise.reject(new Error("later"))) as unknown as () => boolean },
+    ),
+  );
+  assert.equal(action.action === "fail" && action.retryable, undefined);
+  assert.match(String(complaints.mock.calls[0]?.arguments[1]), /retryIf must answer at once/);
+});

@@ -514,6 +514,8 @@ class NoOperation:
 REFUSED: list[tuple[type[Exception], str, Callable[[Context], Any]]] = [
     (ValueError, "timeout is more than 0", lambda ctx: ctx.step("a", echo, 1, timeout=0)),
     (TypeError, "retry_if is a function", lambda ctx: ctx.step("a", echo, 1, retry_if=True)),  # type: ignore[arg-type]
+    (TypeError, "retry_if answers at once", lambda ctx: ctx.step("a", echo, 1, retry_if=echo)),
+    (TypeError, "backoff answers at once", lambda ctx: ctx.step("a", echo, 1, backoff=echo)),
     (ValueError, "no duration", lambda ctx: ctx.step("a", echo, 1, backoff="soon")),
     (ValueError, "with a time zone", lambda ctx: ctx.sleep_until(datetime(2026, 1, 1))),  # noqa: DTZ001
     (ValueError, "RFC 3339", lambda ctx: ctx.sleep_until("tomorrow")),
