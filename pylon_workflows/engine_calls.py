@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Unpack
 
 from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.revisions import since
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
@@ -83,7 +84,7 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls):
             return (await self.history_page(instance_id, after=after, limit=limit)).transitions
         if after < 0:
             raise InvalidInputError(f"after: must be a revision, from 0, not {after}")
-        return (await self._access.read(lambda source: source.history(instance_id)))[after:]
+        return since(await self._access.read(lambda source: source.history(instance_id)), after)
 
     async def history_page(self, instance_id: str, *, after: int = 0, limit: int = MAX_HISTORY_PAGE) -> HistoryPage:
         """A page of an instance's history: what follows the revision `after`, about 4 MiB of it, and the revision.

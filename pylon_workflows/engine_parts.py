@@ -16,6 +16,7 @@ from pylon_workflows.decision import has_family
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.discovery import Discovery
 from pylon_workflows.dispatcher import Dispatcher
+from pylon_workflows.earlier_runs import EarlierRuns
 from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.families import Families
@@ -84,6 +85,7 @@ class EngineParts:
         self._retention = Retention(
             store, clock, self._live, keep_for=settings.retain_finished_for, keep=settings.max_history
         )
+        self._earlier_runs = EarlierRuns(store, clock, keep_for=settings.retain_finished_for)
         self._dispatcher = None if runner is None else self._dispatcher_for(runner)
         self._waiters = Waiters(self._changes.read)
         self._starts = Starts(store, self._changes, self._live, definitions, clock, self._committed)
@@ -174,7 +176,7 @@ class EngineParts:
         self._lifetime.begin()
         parts = (
             self._timers, self._ticks, self._announcements, self._families, self._matcher, self._publishing,
-            self._retention, self._changes.doubts, self._watch,
+            self._retention, self._earlier_runs, self._changes.doubts, self._watch,
         )  # fmt: skip
         self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:

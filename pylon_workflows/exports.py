@@ -11,7 +11,8 @@ from typing import Any
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.evolution import replay
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.core.transitions import InstanceStarted, Transition
+from pylon_workflows.core.revisions import numbered
+from pylon_workflows.core.transitions import EarlierRunsDeleted, InstanceStarted, Transition
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.tags import checked_tags
@@ -38,7 +39,7 @@ def export_head(exported_at: datetime) -> bytes:
 
 def export_lines(transitions: Iterable[Transition], *, after: int = 0) -> Iterator[bytes]:
     """The lines of transitions that follow a revision, each but the first one's end by a comma before it."""
-    for revision, transition in enumerate(transitions, after + 1):
+    for revision, transition in numbered(transitions, after=after):
         yield (b",\n" if revision > 1 else b"") + transition_json(revision, transition)
 
 
@@ -90,11 +91,15 @@ def _checked_head(value: Any) -> list[Any]:
 
 
 def _transitions(history: list[Any]) -> Iterator[Transition]:
-    for expected, value in enumerate(history, 1):
+    expected = 1
+    for place, value in enumerate(history, 1):
         try:
             revision, transition = transition_from(value)
         except HistoryFormatError as error:
-            raise InvalidInputError(f"history.{expected}.{error}") from None
+            raise InvalidInputError(f"history.{place}.{error}") from None
+        if isinstance(transition, EarlierRunsDeleted) and expected <= transition.replaces:
+            expected = transition.replaces
         if revision != expected:
-            raise InvalidInputError(f"history.{expected}.revision: should be {expected}, not {revision}")
+            raise InvalidInputError(f"history.{place}.revision: should be {expected}, not {revision}")
+        expected += 1
         yield transition

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from pylon_workflows.core.evolution import evolve_all, replay
 from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.revisions import last_revision, until
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError, UnreadableInstanceError
 from pylon_workflows.filters import checked_history_limit
@@ -62,9 +63,13 @@ async def instance_as_of(source: Histories, instance_id: str, revision: int) -> 
         UnknownInstanceError, CorruptDatabaseError; InvalidInputError: it has no such revision.
     """
     history = await history_of(source, instance_id)
-    if not 1 <= revision <= len(history):
-        raise InvalidInputError(f"as_of: must be from 1 to {len(history)}, the revision of {instance_id}")
-    return await folded(instance_id, history[:revision])
+    present = last_revision(history)
+    if not 1 <= revision <= present:
+        raise InvalidInputError(f"as_of: must be from 1 to {present}, the revision of {instance_id}")
+    kept = until(history, revision)
+    if last_revision(kept) != revision:
+        raise InvalidInputError(f"as_of: revision {revision} of {instance_id} was deleted with its earlier runs")
+    return await folded(instance_id, kept)
 
 
 async def folded(instance_id: str, history: History) -> Instance:
@@ -83,6 +88,6 @@ async def folded(instance_id: str, history: History) -> Instance:
             instance = evolve_all(instance, history[first : first + _FOLDED_AT_A_TIME])
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UnreadableInstanceError(f"instance {instance_id}: its history does not fold: {error!r}") from error
-    if (instance.id, instance.revision) != (instance_id, len(history)):
+    if (instance.id, instance.revision) != (instance_id, last_revision(history)):
         raise UnreadableInstanceError(f"instance {instance_id}: its history does not fold: it is another instance's")
     return instance

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pylon_workflows.core.instance import Status
+from pylon_workflows.core.revisions import last_revision
 from pylon_workflows.core.transitions import Transition
 
 PARKED = "unreadable: "
@@ -67,16 +68,21 @@ class ApprovalReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """Some of an instance's transitions: those that follow the revision `after`, of `revision` in all."""
+    """Some of an instance's transitions: those that follow `after`, of an instance at `revision`."""
 
     after: int
     transitions: Sequence[Transition]
     revision: int
 
     @property
+    def last(self) -> int:
+        """The revision of the last of them, or `after`: what the next page comes after."""
+        return last_revision(self.transitions, after=self.after)
+
+    @property
     def is_last(self) -> bool:
         """Whether none follows."""
-        return self.after + len(self.transitions) >= self.revision
+        return self.last >= self.revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

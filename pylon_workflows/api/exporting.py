@@ -7,6 +7,7 @@ from functools import partial
 
 from starlette.responses import StreamingResponse
 
+from pylon_workflows.core.revisions import until
 from pylon_workflows.exports import EXPORT_END, export_head, export_lines
 from pylon_workflows.ports import Engine, HistoryPage
 
@@ -28,15 +29,14 @@ async def _parts(engine: Engine, instance_id: str, page: HistoryPage) -> AsyncIt
     yield export_head(datetime.now(UTC))
     while True:
         yield await asyncio.to_thread(partial(_lines, page, revision))
-        after = page.after + len(page.transitions)
-        if after >= revision:
+        if page.last >= revision:
             break
-        page = await engine.history_page(instance_id, after=after)
+        page = await engine.history_page(instance_id, after=page.last)
     yield EXPORT_END
 
 
 def _lines(page: HistoryPage, revision: int) -> bytes:
-    return b"".join(export_lines(page.transitions[: revision - page.after], after=page.after))
+    return b"".join(export_lines(until(page.transitions, revision, after=page.after), after=page.after))
 
 
 async def _nothing() -> AsyncIterator[bytes]:

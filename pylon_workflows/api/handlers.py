@@ -97,7 +97,7 @@ class Handlers(ScheduleHandlers, PublishHandlers):
         write = partial(views.history_json, after=after)
         response = json_response(await _written(write, page.transitions, len(page.transitions)))
         if not page.is_last:
-            query = urlencode({"limit": limit, "after": after + len(page.transitions)})
+            query = urlencode({"limit": limit, "after": page.last})
             response.headers["link"] = f'<?{query}>; rel="next"'
         return response
 

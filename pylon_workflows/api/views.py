@@ -9,6 +9,7 @@ from pylon_workflows.core.children import Child
 from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import ApprovalWait, Instance, Status
 from pylon_workflows.core.notes import Progress
+from pylon_workflows.core.revisions import numbered
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.ports import InstanceSummary, RunnerWait
@@ -86,7 +87,7 @@ def bulk_json(receipt: BulkReceipt) -> bytes:
 
 def history_json(history: Sequence[Transition], *, after: int = 0) -> bytes:
     """Transitions, those that follow a revision, as `transition_json` writes them."""
-    return _array(transition_json(revision, transition) for revision, transition in enumerate(history, after + 1))
+    return _array(transition_json(revision, transition) for revision, transition in numbered(history, after=after))
 
 
 def definitions_json(definitions: Iterable[WorkflowDefinition]) -> bytes:

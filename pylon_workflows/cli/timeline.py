@@ -1,6 +1,7 @@
 """An instance's history as rows that people read: when, what, how long, and what came of it."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -128,7 +129,19 @@ def _event(entry: Json, _history: Sequence[Json]) -> Described:
 
 
 def _event_taken(entry: Json, history: Sequence[Json]) -> Described:
-    return "event taken", history[entry["source"] - 1]["event"], _since(entry["started_at"], entry["at"]), ""
+    return "event taken", _event_at(history, entry["source"]), _since(entry["started_at"], entry["at"]), ""
+
+
+def _event_at(history: Sequence[Json], revision: int) -> str:
+    """The name of the event that came then; one that came in a run that was deleted is listed where those were."""
+    place = bisect_left(history, revision, key=lambda entry: int(entry["revision"]))
+    if history[place]["revision"] == revision:
+        return str(history[place]["event"])
+    return next((event for event, came_at, _ in history[place].get("inbox", ()) if came_at == revision), "")
+
+
+def _deleted(entry: Json, _history: Sequence[Json]) -> Described:
+    return "next run", "", None, f"number {entry['run']}; the runs before were deleted {compact(entry['input'])}"
 
 
 def _timed_out(entry: Json, _history: Sequence[Json]) -> Described:
@@ -225,6 +238,7 @@ _DESCRIBED: Mapping[str, Callable[[Json, Sequence[Json]], Described]] = {
     "child_started": _child,
     "child_finished": _child_done,
     "run_continued": _continued,
+    "earlier_runs_deleted": _deleted,
     "instance_completed": _completed,
     "instance_failed": _failed,
     "instance_blocked": _blocked,

@@ -5,6 +5,7 @@ from typing import Any, TypeVar, assert_never
 
 from pylon_workflows.core import recording
 from pylon_workflows.core.children import Child
+from pylon_workflows.core.deleted_runs import begun_after
 from pylon_workflows.core.groups import Group
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, InboxEvent, Instance, Status, Terms, Wait
 from pylon_workflows.core.notes import shown
@@ -17,6 +18,7 @@ from pylon_workflows.core.transitions import (
     AttemptFailed,
     ChildFinished,
     ChildStarted,
+    EarlierRunsDeleted,
     EventReceived,
     EventTaken,
     GroupFailed,
@@ -183,9 +185,10 @@ def evolve(instance: Instance, transition: Transition) -> Instance:
             return _child_finished(instance, transition)
         case RunContinued():
             return _continued(instance, transition)
+        case EarlierRunsDeleted():
+            return begun_after(instance, transition)
         case InstanceCompleted():
-            notes = noted(instance, transition.notes_json)
-            output = transition.output_json
+            output, notes = transition.output_json, noted(instance, transition.notes_json)
             return finished(instance, transition.at, status=Status.COMPLETED, output_json=output, **notes)
         case InstanceFailed():
             return finished(

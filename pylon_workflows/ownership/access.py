@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol, TypeVar
 
 from pylon_workflows.core.instance import Instance
+from pylon_workflows.core.revisions import until
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import (
     DatabaseInUseError,
@@ -241,7 +242,7 @@ class SharedAccess:
     async def at_revision(self, instance_id: str, revision: int) -> Instance:
         """The instance as it was then."""
         history = await self.read(lambda source: source.history(instance_id))
-        return await folded(instance_id, history[:revision])
+        return await folded(instance_id, until(history, revision))
 
     def _check(self) -> None:
         if (refusal := self._standing.refusal) is not None:

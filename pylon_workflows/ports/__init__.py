@@ -4,6 +4,7 @@ from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.published_store import Acceptance, PublishedStore, StartOutcome
+from pylon_workflows.ports.run_store import RunStore
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.schedule_store import ScheduleStore
 from pylon_workflows.ports.secret_store import SecretStore
@@ -40,6 +41,7 @@ __all__ = [
     "PublishReceipt",
     "PublishedStore",
     "Role",
+    "RunStore",
     "Runner",
     "RunnerWait",
     "ScheduleStore",

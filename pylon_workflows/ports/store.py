@@ -10,6 +10,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports.published_store import PublishedStore
+from pylon_workflows.ports.run_store import RunStore
 from pylon_workflows.ports.schedule_store import ScheduleStore
 from pylon_workflows.ports.secret_store import SecretStore
 from pylon_workflows.ports.token_store import TokenStore
@@ -82,6 +83,11 @@ class Store(Protocol):
     @property
     def secrets(self) -> SecretStore:
         """What it keeps for itself."""
+        ...
+
+    @property
+    def runs(self) -> RunStore:
+        """The runs of instances, of which the earlier ones are deleted in time."""
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:

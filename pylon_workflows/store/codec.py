@@ -19,13 +19,15 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from pylon_workflows.core.retry import RetryPolicy
-from pylon_workflows.core.transitions import Transition
+from pylon_workflows.core.revisions import last_revision
+from pylon_workflows.core.transitions import EarlierRunsDeleted, Transition
 from pylon_workflows.errors import InvalidInputError, UnreadableInstanceError
 from runner_protocol.durations import MAX_DURATION
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_REASON = 300
+_AFTER_A_GAP = EarlierRunsDeleted.__name__
 
 
 class Encoded(NamedTuple):
@@ -211,22 +213,26 @@ def decode_rows(
 ) -> Iterator[Transition]:
     """Like `decode_history`, one by one, to let other work go on in between; `check_revision` is to follow.
 
-    `first` is the revision with which the rows begin.
+    `first` is the revision with which the rows begin. Where earlier runs were deleted, revisions are left out.
     """
-    for expected, (number, name, at, body, payload) in enumerate(rows, first):
-        if number != expected:
+    expected = first
+    for number, name, at, body, payload in rows:
+        if number != expected and (name != _AFTER_A_GAP or number < expected):
             raise UnreadableInstanceError(f"instance {instance_id}: its history has no revision {expected}")
         try:
             transition = _decode(name, at, body, payload)
         except (ValueError, TypeError, OverflowError) as error:
             reason = str(error)[:_LONGEST_REASON]
             raise UnreadableInstanceError(f"instance {instance_id}, revision {number}: unreadable: {reason}") from error
+        if isinstance(transition, EarlierRunsDeleted) and transition.replaces != number:
+            raise UnreadableInstanceError(f"instance {instance_id}, revision {number}: it says {transition.replaces}")
+        expected = number + 1
         yield transition
 
 
 def check_revision(instance_id: str, history: Sequence[Transition], revision: object) -> None:
-    """Whether the transitions are as many as the instance's row says. Raises UnreadableInstanceError."""
-    if len(history) != revision:
+    """Whether the transitions lead to the revision that the instance's row says. Raises UnreadableInstanceError."""
+    if last_revision(history) != revision:
         raise UnreadableInstanceError(
             f"instance {instance_id}: {len(history)} transitions, but revision {revision!r:.40}"
         )

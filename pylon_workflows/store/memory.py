@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from pylon_workflows.core.instance import FINISHED, EventWait, Instance, Status
+from pylon_workflows.core.revisions import last_revision, since
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
@@ -15,6 +16,7 @@ from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, PARKED, HistoryPage, InstanceSummary, Write
 from pylon_workflows.published import WaitPlace
 from pylon_workflows.store.memory_published import MemoryPublished
+from pylon_workflows.store.memory_runs import MemoryRuns
 from pylon_workflows.store.memory_schedules import MemorySchedules
 from pylon_workflows.store.memory_secrets import MemorySecrets
 from pylon_workflows.store.memory_tokens import MemoryTokens
@@ -62,6 +64,7 @@ class MemoryStore:
         )
         self.tokens = MemoryTokens(self._check_open)
         self.secrets = MemorySecrets(self._check_open)
+        self.runs = MemoryRuns(self._instances, self._check_open)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -152,8 +155,8 @@ class MemoryStore:
         found = self._instances.get(instance_id)
         if found is None:
             return None
-        page = found.history[after : after + limit]
-        return HistoryPage(after=after, transitions=page, revision=len(found.history))
+        page = list(islice(since(found.history, after), limit))
+        return HistoryPage(after=after, transitions=page, revision=last_revision(found.history))
 
     async def summary(self, instance_id: str) -> InstanceSummary | None:
         """See `Store`."""

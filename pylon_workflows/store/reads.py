@@ -21,6 +21,7 @@ from typing import Any
 import aiosqlite
 
 from pylon_workflows.core.instance import FINISHED, Status
+from pylon_workflows.core.revisions import last_revision
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError, UnreadableInstanceError
 from pylon_workflows.filters import InstanceFilter
@@ -159,8 +160,10 @@ async def suspects(reader: Reader) -> AsyncIterator[str]:
         first += _INSPECTED_AT_A_TIME
 
 
-async def history_page(reader: Reader, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
-    """`Store.history_page`: first how large the rows are, then as many as may be."""
+async def history_page(
+    reader: Reader, instance_id: str, *, after: int, limit: int, is_again: bool = False
+) -> HistoryPage | None:
+    """`Store.history_page`: first how large the rows are, then as many as may be; once more if some went meanwhile."""
     sizes = await reader.rows(SIZES, (instance_id, after, limit))
     if not sizes:
         return None
@@ -175,7 +178,9 @@ async def history_page(reader: Reader, instance_id: str, *, after: int, limit: i
     except TypeError as error:
         raise UnreadableInstanceError(f"instance {instance_id}: a revision is no number") from error
     revision = sizes[0][0]
-    if len(transitions) != last - after or type(revision) is not int:
+    if last_revision(transitions, after=after) != last or type(revision) is not int:
+        if not is_again:
+            return await history_page(reader, instance_id, after=after, limit=limit, is_again=True)
         raise UnreadableInstanceError(f"instance {instance_id}: its history is not whole after revision {after}")
     return HistoryPage(after=after, transitions=transitions, revision=revision)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pylon_workflows.core.instance import FINISHED, EventWait, Instance, Status
+from pylon_workflows.core.revisions import numbered
 from pylon_workflows.core.transitions import InstanceStarted, Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError
@@ -62,13 +63,18 @@ _STATUS_WORDS = {status: status.value for status in Status}
 _STATUSES = {status.value: status for status in Status}
 
 
-def appended_rows(instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool) -> list[Row]:
-    """A row of EARLIER for each transition but the last, and of APPENDED for that: with the state they all lead to."""
+def appended_rows(
+    instance: Instance, transitions: Sequence[Transition], *, is_to_announce: bool, is_whole: bool = False
+) -> list[Row]:
+    """A row of EARLIER for each transition but the last, and of APPENDED for that: with the state they all lead to.
+
+    Where the history `is_whole` they follow its first transition, and there may be a gap in their revisions.
+    """
     instance_id = instance.origin.id
-    former = instance.revision - len(transitions)
+    former = 1 if is_whole else instance.revision - len(transitions)
     last = (former, *_state(instance, is_to_announce=is_to_announce))
     rows: list[Row] = [
-        (instance_id, revision, *encode(transition)) for revision, transition in enumerate(transitions, former + 1)
+        (instance_id, revision, *encode(transition)) for revision, transition in numbered(transitions, after=former)
     ]
     rows[-1] += last
     return rows

@@ -29,6 +29,7 @@ from pylon_workflows.store.rows import (
     summary_from,
 )
 from pylon_workflows.store.sqlite_published import SqlitePublished
+from pylon_workflows.store.sqlite_runs import SqliteRuns, delete_past_runs
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
 from pylon_workflows.store.sqlite_secrets import SqliteSecrets, keep_secret
 from pylon_workflows.store.sqlite_tokens import SqliteTokens
@@ -58,6 +59,7 @@ class SqliteStore:
         self.published = SqlitePublished(lambda: self._open_writer, self._states)
         self.tokens = SqliteTokens(lambda: self._open_writer, self._states)
         self.secrets = SqliteSecrets(lambda: self._open_writer, self._states)
+        self.runs = SqliteRuns(lambda: self._open_writer, self._histories, self._states)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -82,6 +84,7 @@ class SqliteStore:
             token_rows.save_token,
             token_rows.delete_token,
             keep_secret,
+            delete_past_runs,
         )
         epoch = Epoch()
         writer = GroupCommit(
@@ -175,7 +178,7 @@ class SqliteStore:
         """See `Store`."""
         taken_by: str | None
         if later:
-            rows = appended_rows(instance, later, is_to_announce=False)
+            rows = appended_rows(instance, later, is_to_announce=False, is_whole=True)
             whole = (created_row(begin(instance.origin)), rows)
             taken_by = await self._open_writer.submit(writes.create_whole, whole, rows=len(rows))
         else:

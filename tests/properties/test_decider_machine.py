@@ -45,9 +45,11 @@ from pylon_workflows.core.commands import (
 )
 from pylon_workflows.core.decider import decide
 from pylon_workflows.core.deciding.matching import matches
+from pylon_workflows.core.deleted_runs import deletion_before
 from pylon_workflows.core.evolution import begin, evolve, replay
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, Status, Terms
 from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.core.revisions import numbered
 from pylon_workflows.core.transitions import (
     ApprovalRequested,
     ApprovalTimedOut,
@@ -412,6 +414,13 @@ class DeciderMachine(RuleBasedStateMachine):
         restored = decode_history("wf_1", rows, revision=self.instance.revision)
         assert restored == self.history
         assert replay(restored) == self.instance
+        for index, transition in enumerate(self.history):
+            if isinstance(transition, RunContinued):  # what retention may make of it
+                deletion = deletion_before(replay(self.history[: index + 1]))
+                kept = [self.history[0], deletion, *self.history[index + 1 :]]
+                assert replay(kept) == self.instance
+                rows = [(number, *encode(each)) for number, each in numbered(kept)]
+                assert decode_history("wf_1", rows, revision=self.instance.revision) == kept
         for before, seen in self.versions:
             assert facts(before) == seen
             free = before.records.free_key("a")

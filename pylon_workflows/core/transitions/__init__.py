@@ -20,6 +20,7 @@ from pylon_workflows.core.transitions.groups import (
     MemberSucceeded,
 )
 from pylon_workflows.core.transitions.instances import (
+    EarlierRunsDeleted,
     InstanceBlocked,
     InstanceCancelled,
     InstanceCompleted,
@@ -74,6 +75,7 @@ Transition = (
     | ChildStarted
     | ChildFinished
     | RunContinued
+    | EarlierRunsDeleted
     | InstanceCompleted
     | InstanceFailed
     | InstanceCancelled
@@ -88,6 +90,7 @@ __all__ = [
     "AttemptFailed",
     "ChildFinished",
     "ChildStarted",
+    "EarlierRunsDeleted",
     "EventReceived",
     "EventTaken",
     "GroupFailed",

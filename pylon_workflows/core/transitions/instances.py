@@ -52,6 +52,31 @@ class RunContinued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRunsDeleted:
+    """Retention has deleted the runs before this one, all but the start; here is what they had come to.
+
+    It stands in the place of the `RunContinued` at the revision `replaces`, and nothing between that and the start is
+    there any more. `children_json` is `[[id, run, key, on_parent_close], ...]`, `inbox_json`
+    `[[event, revision, data], ...]`, `event_ids_json` a list of texts, `progress_json` `[percent, message]`.
+    """
+
+    at: datetime
+    replaces: int
+    run: int
+    input_json: bytes
+    version: str | None
+    policy: RetryPolicy
+    step_timeout: timedelta
+    started_at: datetime
+    vars_json: bytes
+    usage_json: bytes
+    progress_json: bytes | None
+    children_json: bytes
+    inbox_json: bytes
+    event_ids_json: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WokeUp:
     """The time had come: a sleep is over, a retry or a delayed start is due."""
 

@@ -6,6 +6,7 @@ from pylon_workflows.ports import Store
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.published_store_contract import PublishedStoreContract
+from tests.contracts.run_store_contract import RunStoreContract
 from tests.contracts.schedule_store_contract import ScheduleStoreContract
 from tests.contracts.secret_store_contract import SecretStoreContract
 from tests.contracts.store_contract import StoreContract
@@ -13,7 +14,12 @@ from tests.contracts.token_store_contract import TokenStoreContract
 
 
 class TestSqliteStore(
-    StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract, SecretStoreContract
+    StoreContract,
+    ScheduleStoreContract,
+    PublishedStoreContract,
+    TokenStoreContract,
+    SecretStoreContract,
+    RunStoreContract,
 ):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
@@ -24,7 +30,12 @@ class TestSqliteStore(
 
 
 class TestMemoryStore(
-    StoreContract, ScheduleStoreContract, PublishedStoreContract, TokenStoreContract, SecretStoreContract
+    StoreContract,
+    ScheduleStoreContract,
+    PublishedStoreContract,
+    TokenStoreContract,
+    SecretStoreContract,
+    RunStoreContract,
 ):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()
