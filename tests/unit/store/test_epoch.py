@@ -15,6 +15,7 @@ from pylon_workflows.store.codec import from_microseconds
 from pylon_workflows.store.epoch import Epoch, Mark
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.published_store_contract import EVENT, accept
+from tests.contracts.run_store_contract import LATER, deleted
 from tests.contracts.schedule_store_contract import DAILY
 from tests.contracts.store_contract import BEGINNING, RUN_STARTED, after, completed, new_instance, sleeping, succeeded
 from tests.faults.faulty_disk import FaultyDisk
@@ -27,13 +28,14 @@ def path(tmp_path):
 
 @pytest.fixture
 async def former(path):
-    """A store whose file another has opened since: its instances are one running and one finished."""
+    """A store whose file another has opened since: its instances are running, finished, and in a later run."""
     store = SqliteStore(path)
     await store.open()
     await store.create(new_instance("running"))
     await store.create(new_instance("finished"))
     done = after(new_instance("finished"), completed())
     await store.append(done, [completed()], is_to_announce=True)
+    await store.create(after(new_instance("old"), *LATER), later=LATER)
     yield store
     await store.close()
 
@@ -66,6 +68,7 @@ WRITES = {
     "save_schedule": lambda store: store.schedules.save(DAILY),
     "tick_schedule": lambda store: store.schedules.tick(DAILY, Tick(DAILY.next_at, None), new_instance("late")),
     "delete_schedule": lambda store: store.schedules.delete("daily"),
+    "delete_past_runs": lambda store: deleted(store, 20, id="old"),
     "accept_published": lambda store: accept(store, EVENT),
     "claim_published": lambda store: store.published.claim(1, new_instance("running"), []),
     "start_published": lambda store: store.published.start(1, new_instance("late")),
