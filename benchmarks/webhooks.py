@@ -41,11 +41,12 @@ _STARTED_AT_ONCE = 500
 
 
 class Taken(NamedTuple):
-    """Milliseconds."""
+    """Milliseconds; `cpu` is the server's CPU time for a delivery and its part of the bare POSTs."""
 
     resumed: list[float]
     acknowledged: list[float]
     bare: list[float]
+    cpu: float
 
 
 def run(options: Options) -> Report:
@@ -75,6 +76,7 @@ def run(options: Options) -> Report:
             *_figures("delivery to resumed step", taken.resumed, at_most=WANTED_P99_MS),
             *_figures("delivery acknowledged (committed)", taken.acknowledged),
             *_figures("a bare POST to the same server", taken.bare),
+            Figure(name="the server's CPU time for a delivery and its turn", value=taken.cpu, unit="ms"),
         ],
     )
 
@@ -117,16 +119,18 @@ async def _deliver(server: str, runner: str, waiting: int, seconds: float) -> Ta
         await connections.post("/bare", b"", b'{"order":1}')
         bare.append((time.monotonic_ns() - began) / 1e6)
 
-    async with connections, asyncio.TaskGroup() as tasks:
-        await connections.post("/bare", b"", b"{}")  # until the server is there
-        began = time.monotonic()
-        for number, order in enumerate(orders):
-            await asyncio.sleep(max(0.0, began + number / PER_S - time.monotonic()))
-            tasks.create_task(one(_id(order)))
-            if number % (PER_S // BARE_PER_S) == 0:
-                tasks.create_task(one_bare())
-    resumed = await _resumed(runner, count)
-    return Taken([(resumed[order] - at) / 1e6 for order, at in sent.items()], acknowledged, bare)
+    async with connections:
+        cpu_began = int(await connections.post("/cpu", b"", b""))  # answered as soon as the server is there
+        async with asyncio.TaskGroup() as tasks:
+            began = time.monotonic()
+            for number, order in enumerate(orders):
+                await asyncio.sleep(max(0.0, began + number / PER_S - time.monotonic()))
+                tasks.create_task(one(_id(order)))
+                if number % (PER_S // BARE_PER_S) == 0:
+                    tasks.create_task(one_bare())
+        resumed = await _resumed(runner, count)
+        cpu = (int(await connections.post("/cpu", b"", b"")) - cpu_began) / count / 1e6
+    return Taken([(resumed[order] - at) / 1e6 for order, at in sent.items()], acknowledged, bare, cpu)
 
 
 async def _resumed(runner: str, count: int) -> dict[str, int]:
