@@ -78,7 +78,8 @@ class ServeOptions:
         checked_hosts(self.allowed_hosts)
         checked_origins(self.cors_origins)
         self.edge_limits(1)
-        is_open = self.token is not None or bool(self.hooks) or has_tokens(Path(self.database))
+        has_hooks = bool(self.hooks) or self.settings.hooks_url is not None
+        is_open = self.token is not None or has_hooks or has_tokens(Path(self.database))
         if not is_loopback(self.host) and not is_open:
             raise InvalidInputError(
                 f"host: listening on {self.host} lets other machines in, so set a token (--token, or "

@@ -43,13 +43,19 @@ class AnswerErrors:
     """Turns every exception of the application inside into a problem, as `explain` says.
 
     `explain` answers None for an exception that it does not know: that one is logged and told without internals. With
-    `logs_refusals` an answer above 500 is logged too.
+    `logs_refusals` an answer above 500 is logged too. `shown` is the path as the log may have it.
     """
 
     def __init__(
-        self, app: ASGIApp, explain: Callable[[Exception], Problem | None], *, logs_refusals: bool = True
+        self,
+        app: ASGIApp,
+        explain: Callable[[Exception], Problem | None],
+        *,
+        logs_refusals: bool = True,
+        shown: Callable[[str], str] = str,
     ) -> None:
         self._app = app
+        self._shown = shown
         self._explain = explain
         self._logs_refusals = logs_refusals
 
@@ -70,9 +76,9 @@ class AnswerErrors:
         except Exception as error:
             problem = self._explain(error)
             if problem is None or problem.status == UNEXPECTED.status:
-                _logger.exception("%s %r failed", scope["method"], scope["path"])
+                _logger.exception("%s %r failed", scope["method"], self._shown(scope["path"]))
             elif problem.status > UNEXPECTED.status and self._logs_refusals:
-                _logger.warning("%s %r: %s", scope["method"], scope["path"], error)
+                _logger.warning("%s %r: %s", scope["method"], self._shown(scope["path"]), error)
             if has_begun:
                 raise
             response = (problem or UNEXPECTED).response()

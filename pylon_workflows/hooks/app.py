@@ -19,6 +19,7 @@ from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InboxFullError, UnknownWorkflowError
 from pylon_workflows.hooks.complaints import Complaints
 from pylon_workflows.hooks.delivering import deliver
+from pylon_workflows.hooks.hook_calls import hook_call_route, without_signature
 from pylon_workflows.hooks.interpretation import UNMAPPED, Challenge, Delivery, Interpreter, NotApplicableError
 from pylon_workflows.hooks.signatures.checks import refused
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
@@ -38,6 +39,7 @@ def create_hooks_app(
 ) -> Starlette:
     """The webhooks of the sources, as an ASGI application to mount at `/hooks`, apart from the API.
 
+    The URLs that instances have given out (`ctx.hook_url`) are under `/hook/`; with them alone `sources` may be empty.
     Each source is at `/<name>`, or at `/<name>/<id>` where it takes an id from the URL. A delivery is verified before
     anything of it is read; what it says is stored and acknowledged with 200, and so is one that was stored before, or
     that can be applied to nothing (`{"applied": false, "reason"}`). 401: the signature is not the source's. 413: the
@@ -49,8 +51,15 @@ def create_hooks_app(
     clock = SystemClock() if clock is None else clock
     doors = {name: _Door(engine, source, clock) for name, source in checked_sources(sources).items()}
     doorway = _Doorway(doors)
-    routes = [route("/{source}", POST=doorway.receive), route("/{source}/{id}", POST=doorway.receive)]
-    middleware = [Middleware(AnswerErrors, _explain), Middleware(LimitBody, limits or Limits())]
+    routes = [
+        route("/{source}", POST=doorway.receive),
+        route("/{source}/{id}", POST=doorway.receive),
+        hook_call_route(engine, clock),
+    ]
+    middleware = [
+        Middleware(AnswerErrors, _explain, shown=without_signature),
+        Middleware(LimitBody, limits or Limits()),
+    ]
     return assembled(routes, middleware)
 
 
@@ -76,7 +85,7 @@ class _Door:
         self._engine = engine
         self._source = source
         self._clock = clock
-        self._complaints = Complaints(source.name, clock)
+        self._complaints = Complaints(f"webhook source {source.name}", clock)
         self._interpreter = Interpreter(source)
         self.wants_url_id = self._interpreter.wants_url_id
 

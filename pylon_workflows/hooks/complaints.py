@@ -10,10 +10,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Complaints:
-    """What is refused at one source."""
+    """What is refused at one door, which `door` names."""
 
-    def __init__(self, source: str, clock: Clock) -> None:
-        self._source = source
+    def __init__(self, door: str, clock: Clock) -> None:
+        self._door = door
         self._clock = clock
         self._next_at: float | None = None
         self._untold = 0
@@ -25,5 +25,5 @@ class Complaints:
             self._untold += 1
             return
         others = f" (and {self._untold} others since the last was told)" if self._untold else ""
-        _logger.warning("webhook source %s: a delivery was refused: %s%s", self._source, reason, others)
+        _logger.warning("%s: a delivery was refused: %s%s", self._door, reason, others)
         self._next_at, self._untold = now + _EVERY_S, 0
