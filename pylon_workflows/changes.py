@@ -188,6 +188,11 @@ class Changes:
                     self._live.drop(instance_id)
                 self._parking.forget(instance_id)
 
+    async def reconsider(self, instance_id: str) -> None:
+        """See that its row says what its history does, and tell everybody of it as a restart would."""
+        await self.mend(instance_id)
+        await self._look_again(instance_id)
+
     async def _look_again(self, instance_id: str) -> None:
         """Tell of an instance as it is in the store, after a write of which nobody knows what became."""
         with self._live.use(instance_id) as live:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from pylon_workflows.call_places import CallPlaces
+from pylon_workflows.explain.shapes import Place
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.pace import LOOK_S, LOOKS, Pace
 from pylon_workflows.ports import Clock, RunnerWait
@@ -84,6 +85,11 @@ class Dispatcher:
         return not self._is_open or self._recoveries != self._health.recoveries or self._queue.is_crowded(name)
 
     @property
+    def turns_in_flight(self) -> int:
+        """How many instances are being driven."""
+        return len(self._driving)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is being driven or about to be."""
         return not (self._queue or self._driving or self._postponed or self._unread or self._to_read or self._reading)
@@ -131,6 +137,17 @@ class Dispatcher:
         if self._health.is_down(name):
             left_s = max(left_s, self._health.seconds_until_probe(name, now))
         return RunnerWait(reason=wait[0], since=wait[1], next_try_at=self._clock.now() + timedelta(seconds=left_s))
+
+    def place_of(self, instance_id: str, name: str) -> Place:
+        """Where a runnable instance is; `nowhere` is a fault: nothing that is under way would come to drive it."""
+        if instance_id in self._driving:
+            return "asked"
+        if instance_id in self._queue:
+            return "queued" if self._driving or self._alarm is not None else "nowhere"
+        if instance_id in self._postponed:
+            return "postponed" if self._alarm is not None else "nowhere"
+        is_to_be_read = self._reading is not None or not {None, name}.isdisjoint(self._to_read) or name in self._unread
+        return "stored" if is_to_be_read else "nowhere"
 
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.

@@ -11,11 +11,11 @@ from pylon_workflows.core.commands import Cancel, DecideApproval, DeliverEvent, 
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
 from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.histories import history_page, instance_as_of
 from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
+from pylon_workflows.live_engine import LiveEngine
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.published import (
     PublishedEvent,
@@ -28,13 +28,13 @@ from pylon_workflows.published import (
 )
 from pylon_workflows.schedule import Schedule, ScheduleOptions, new_schedule
 from pylon_workflows.start_options import StartOptions
-from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage, RunnerWait
+from pylon_workflows.summaries import MAX_HISTORY_PAGE, BulkReceipt, HistoryPage
 from pylon_workflows.tokens import Token
 from runner_protocol.messages import Action, parse_action
 from runner_protocol.strict_json import MAX_DEPTH, encode
 
 
-class LocalEngine(EngineParts):
+class LocalEngine(LiveEngine):
     """Implements `ports.Engine`. Without a runner nothing is driven: `apply` gives the answers."""
 
     def on_finished(self, callback: FinishedCallback) -> None:
@@ -270,9 +270,3 @@ class LocalEngine(EngineParts):
         """See `ports.Engine.has_tokens`."""
         self._check_running()
         return self._tokens.has_any
-
-    def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
-        """See `ports.Engine.waiting_for_runner`."""
-        if self._dispatcher is None or not instance.is_runnable:
-            return None
-        return self._dispatcher.runner_wait(instance.id, instance.name)

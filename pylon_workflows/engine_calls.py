@@ -11,6 +11,7 @@ from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import InvalidInputError, WorkflowCancelledError, WorkflowFailedError
 from pylon_workflows.filters import BulkTerms, FilterTerms
+from pylon_workflows.live_calls import LiveCalls
 from pylon_workflows.ownership import bulk_requests, owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
@@ -23,7 +24,7 @@ from pylon_workflows.token_calls import TokenCalls
 from runner_protocol.messages import Action
 
 
-class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls):
+class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls, LiveCalls):
     """The calls of a `WorkflowEngine`: each change goes the way that `access` knows, each read to what can be read."""
 
     def __init__(self, engine: LocalEngine, access: Access, settings: EngineSettings) -> None:

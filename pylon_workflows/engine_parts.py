@@ -20,6 +20,7 @@ from pylon_workflows.earlier_runs import EarlierRuns
 from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.families import Families
+from pylon_workflows.following import Following
 from pylon_workflows.hook_keys import HookKeys
 from pylon_workflows.known_tokens import KnownTokens
 from pylon_workflows.lifetime import Lifetime
@@ -36,8 +37,10 @@ from pylon_workflows.starts import Starts
 from pylon_workflows.tasks import Tasks
 from pylon_workflows.timers import DueInstances, Timers
 from pylon_workflows.turns import Turns
+from pylon_workflows.updates import Updates
 from pylon_workflows.waiters import Waiters
 from pylon_workflows.watch import Check, Watch
+from pylon_workflows.watchdog import Watchdog
 
 T = TypeVar("T")
 
@@ -104,6 +107,16 @@ class EngineParts:
         self._tokens = KnownTokens(store.tokens)
         self._bulk = BulkChanges(store, self._changes, clock)
         self._watch = Watch(checks, clock, self.fail)
+        self._watchdog = Watchdog(
+            store,
+            clock,
+            self._dispatcher,
+            is_put_off=self._timers.is_put_off,
+            is_settling=self._families.is_settling,
+            reconsider=self._changes.reconsider,
+        )
+        self._updates = Updates()
+        self._following = Following(store, self._updates)
         self._tasks = Tasks(clock)
         self._lifetime = Lifetime()
         self._check_running = self._lifetime.check
@@ -176,7 +189,7 @@ class EngineParts:
         self._lifetime.begin()
         parts = (
             self._timers, self._ticks, self._announcements, self._families, self._matcher, self._publishing,
-            self._retention, self._earlier_runs, self._changes.doubts, self._watch,
+            self._retention, self._earlier_runs, self._changes.doubts, self._watch, self._watchdog,
         )  # fmt: skip
         self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:
@@ -213,6 +226,7 @@ class EngineParts:
             await self._dispatcher.drain(0)
         await self._tasks.end()
         self._waiters.close(self._lifetime.failure)
+        self._updates.close(self._lifetime.failure)
         self._live.clear()
         await self._store.close()
 
@@ -224,6 +238,8 @@ class EngineParts:
     def _committed(self, instance: Instance) -> None:
         if instance.wait is not None:
             self._matcher.committed(instance)
+        if self._updates.is_watched:
+            self._updates.changed(instance.id)
         if self._dispatcher is not None:
             is_new = instance.revision == 1
             self._dispatcher.changed(instance.id, instance.name, is_runnable=instance.is_runnable, is_new=is_new)

@@ -42,9 +42,15 @@ class Families:
         self._settled = settled
         self._queue: asyncio.Queue[Instance] = asyncio.Queue()
         self._places = asyncio.Semaphore(_PLACES)
+        self._unsettled: set[str] = set()
+
+    def is_settling(self, instance_id: str) -> bool:
+        """Whether the family of one that has ended is still to be told, and somebody sees to it."""
+        return instance_id in self._unsettled
 
     def ended(self, instance: Instance) -> None:
         """An instance that has a family has finished, and that is committed."""
+        self._unsettled.add(instance.id)
         self._queue.put_nowait(instance)
 
     async def run(self) -> None:
@@ -58,8 +64,15 @@ class Families:
     def clear(self) -> None:
         """Forget what has come: whoever opens the store finds it there."""
         self._queue = asyncio.Queue()
+        self._unsettled.clear()
 
     async def _settle_at_last(self, instance: Instance) -> None:
+        try:
+            await self._try_to_settle(instance)
+        finally:
+            self._unsettled.discard(instance.id)
+
+    async def _try_to_settle(self, instance: Instance) -> None:
         is_told = False
         while True:
             try:

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import islice
 
 from pylon_workflows.core.instance import Instance, Status
@@ -23,10 +24,11 @@ class LiveInstance:
     """An instance as it was last committed, and what this process knows of it beside.
 
     `lock` is held while it is read from the store and while a change of it is decided and committed. `open_turn` is the
-    number of the turn that may answer now; closing it makes a late answer stale.
+    number of the turn that may answer now; closing it makes a late answer stale. `asked_at` is when the turn began, or
+    the last line of its answer was applied.
     """
 
-    __slots__ = ("asking", "instance", "lock", "open_turn", "records", "size", "turns", "users", "wave")
+    __slots__ = ("asked_at", "asking", "instance", "lock", "open_turn", "records", "size", "turns", "users", "wave")
 
     def __init__(self) -> None:
         self.instance: Instance | None = None
@@ -37,6 +39,7 @@ class LiveInstance:
         self.turns = 0
         self.open_turn: int | None = None
         self.asking: asyncio.Task[None] | None = None
+        self.asked_at: datetime | None = None
         self.wave: Wave | None = None
 
     @property
@@ -167,6 +170,11 @@ class LiveInstances:
         """Forget all, none of which is in use."""
         self._entries.clear()
         self._bytes = 0
+
+    def asked_at(self, instance_id: str) -> datetime | None:
+        """Since when the open turn of an instance waits for the next line of its answer; None while there is none."""
+        live = self._entries.get(instance_id)
+        return None if live is None or live.open_turn is None else live.asked_at
 
     def __len__(self) -> int:
         return len(self._entries)

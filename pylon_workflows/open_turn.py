@@ -97,7 +97,7 @@ class OpenTurn:
         self._number = live.begin_turn()
         instance = live.loaded
         self.instance_id, self.name, self.version = instance.id, instance.name, instance.version
-        self.began_at = self._since = parts.clock.now()
+        self.began_at = self._since = live.asked_at = parts.clock.now()
         self.has_answer = self.has_applied = self.was_late = False
         self.deferred: Deferral | None = None
 
@@ -170,7 +170,8 @@ class OpenTurn:
                     is_last = decide_all(of_what, decision)
                     if decision.transitions:
                         await parts.changes.commit(live, decision)
-                        self._since, self.has_applied = decision.at, True
+                        self._since = live.asked_at = decision.at
+                        self.has_applied = True
                         parts.health.goes_on(self.instance_id)
                     return not is_last
             except TakenIdError as error:

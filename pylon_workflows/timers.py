@@ -75,6 +75,11 @@ class Timers:
         self._nap: asyncio.Task[None] | None = None
         self._is_asked_again = False
         self._skipped: dict[str, float] = {}
+        self._has_trouble = False
+
+    def is_put_off(self, id: str) -> bool:
+        """Whether what is overdue is tried again later, and the log has said why."""
+        return self._has_trouble or id in self._skipped
 
     def notice(self, due_at: datetime) -> None:
         """Something has become due at that time."""
@@ -85,7 +90,7 @@ class Timers:
 
     async def run(self) -> None:
         """Wake what is due, for ever."""
-        has_trouble = False
+        self._has_trouble = False
         while True:
             self._is_asked_again, self._next = False, None
             try:
@@ -95,12 +100,12 @@ class Timers:
                 self._next = await self._agenda.next_due(after=min(looked_at, self._clock.now()))
             except StoreError as error:
                 # Once an outage; of a full disk the store has told.
-                is_told = has_trouble or isinstance(error, StorageFullError)
+                is_told = self._has_trouble or isinstance(error, StorageFullError)
                 _log.log(logging.DEBUG if is_told else logging.WARNING, "timers could not be read: %s", error)
-                has_trouble = True
+                self._has_trouble = True
                 await self._clock.sleep(_STORE_TROUBLE_NAP_S)
                 continue
-            has_trouble = False
+            self._has_trouble = False
             await self._sleep_until_next()
 
     async def _wake_all_due(self) -> datetime:

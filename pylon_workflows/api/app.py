@@ -66,6 +66,7 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     refusals.BadSignatureError: Answer(401),
     refusals.UnknownSourceError: Answer(404),
     refusals.BodyTooSlowError: Answer(408),
+    refusals.TooManyStreamsError: Answer(429, retry_after_s=5),
     refusals.UnsupportedEncodingError: Answer(415),
 }
 """An error is answered as the nearest of its classes says."""
@@ -92,6 +93,7 @@ def create_app(
     Raises:
         InvalidInputError: a token that cannot stand in a header, a host or an origin that is none.
     """
+    limits = limits or Limits()
     origins = checked_origins(cors_origins)
     middleware = [Middleware(AnswerErrors, explain)]
     if origins:
@@ -102,9 +104,9 @@ def create_app(
         middleware.append(Middleware(AnswerPreflights, origins))
     middleware += [
         Middleware(Authorize, engine, token=token, authorize=authorize, cors_origins=origins),
-        Middleware(LimitBody, limits or Limits()),
+        Middleware(LimitBody, limits),
     ]
-    return assembled(public_routes(Handlers(engine)), middleware)
+    return assembled(public_routes(Handlers(engine, max_streams=limits.max_streams)), middleware)
 
 
 def public_routes(handlers: Handlers) -> list[Route]:
@@ -123,11 +125,14 @@ def public_routes(handlers: Handlers) -> list[Route]:
         route("/schedules/{id}/resume", POST=handlers.resume_schedule),
         route("/cancel", POST=handlers.cancel_many),
         route("/resume", POST=handlers.resume_many),
+        route("/stream", GET=handlers.stream_all),
         route("/healthz", GET=handlers.health),
         route("/openapi.json", GET=handlers.describe),
         route("/{id}", GET=handlers.get, DELETE=handlers.delete),
         route("/{id}/history", GET=handlers.history),
         route("/{id}/export", GET=handlers.export),
+        route("/{id}/explain", GET=handlers.explain),
+        route("/{id}/stream", GET=handlers.stream),
         route("/{id}/event", POST=handlers.send_event),
         route("/{id}/approvals/{key:path}", POST=handlers.decide_approval),
         route("/{id}/cancel", POST=handlers.cancel),

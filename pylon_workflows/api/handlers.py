@@ -12,24 +12,32 @@ from starlette.responses import Response
 from pylon_workflows.api import openapi, views
 from pylon_workflows.api.bodies import one_header, read_body
 from pylon_workflows.api.bulk_shapes import BulkRequest
+from pylon_workflows.api.event_stream import Streams
 from pylon_workflows.api.exporting import export_response
+from pylon_workflows.api.limits import MAX_STREAMS
+from pylon_workflows.api.live_handlers import LiveHandlers
 from pylon_workflows.api.publish_handlers import PublishHandlers
 from pylon_workflows.api.queries import bulk_terms, limit_of, list_query, next_page, revision_of
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.schedule_handlers import ScheduleHandlers
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
+from pylon_workflows.api.scopes import check_scope
 from pylon_workflows.definitions import WorkflowDefinition
-from pylon_workflows.errors import HistoryLimitError, InvalidInputError
+from pylon_workflows.errors import HistoryLimitError, InvalidInputError, WorkflowError
 from pylon_workflows.ids import check_possible_id
-from pylon_workflows.ports import MAX_HISTORY_PAGE
+from pylon_workflows.ports import MAX_HISTORY_PAGE, Engine
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
 _WRITTEN_ON_THE_LOOP = 500
 
 
-class Handlers(ScheduleHandlers, PublishHandlers):
+class Handlers(ScheduleHandlers, PublishHandlers, LiveHandlers):
     """The operations of the API on one engine."""
+
+    def __init__(self, engine: Engine, *, max_streams: int = MAX_STREAMS) -> None:
+        super().__init__(engine)
+        self._streams = Streams(max_streams)
 
     async def list_definitions(self, _request: Request) -> Response:
         """All definitions, by name."""
@@ -60,6 +68,8 @@ class Handlers(ScheduleHandlers, PublishHandlers):
         body = await read_body(request, StartRequest)
         if None not in (header, body.idempotency_key) and header != body.idempotency_key:
             raise InvalidInputError("idempotency_key: differs from the header Idempotency-Key; send one of them")
+        if body.wait_s is not None:
+            check_scope(request.scope, "read")  # the answer shows what the instance was given and has done
         started = await self._engine.start_or_find(
             body.name,
             body.input,
@@ -70,7 +80,18 @@ class Handlers(ScheduleHandlers, PublishHandlers):
             at=body.at,
             parent_id=body.parent_id,
         )
-        return json_response(encode_parsed({"id": started.id}), 201 if started.is_new else 200)
+        text = encode_parsed({"id": started.id})
+        if body.wait_s is not None:
+            text = text[:-1] + b',"instance":' + await self._finished(started.id, body.wait_s) + b"}"
+        return json_response(text, 201 if started.is_new else 200)
+
+    async def _finished(self, instance_id: str, timeout_s: float) -> bytes:
+        """The instance if it finishes in time, else null: that it was started is said in any case."""
+        try:
+            instance = await self._engine.wait(instance_id, timeout_s)
+        except (TimeoutError, WorkflowError):
+            return b"null"
+        return await _written(views.instance_json, instance, len(instance.records))
 
     async def list_instances(self, request: Request) -> Response:
         """A page of instances, newest first; the header Link names the next one, if there is one."""
@@ -156,7 +177,9 @@ class Handlers(ScheduleHandlers, PublishHandlers):
         """Whether the engine takes work, and as what."""
         if (refusal := self._engine.refusal) is not None:
             raise refusal
-        return json_response(encode_parsed({"status": "ok", "role": self._engine.role}))
+        unexplained = self._engine.unexplained_instances
+        health = {"status": "ok", "role": self._engine.role, "unexplained_instances": unexplained}
+        return json_response(encode_parsed(health))
 
     async def describe(self, request: Request) -> Response:
         """This API as an OpenAPI document."""

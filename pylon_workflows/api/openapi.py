@@ -10,7 +10,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pylon_workflows.api import bulk_shapes, history_shapes, publish_shapes, schedule_shapes, schemas
+from pylon_workflows.api import (
+    bulk_shapes,
+    explanation_view,
+    history_shapes,
+    publish_shapes,
+    schedule_shapes,
+    schemas,
+)
 from pylon_workflows.api.scopes import scope_of
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE
 
@@ -118,6 +125,25 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/{id}/export", "get"): Operation(
         summary="An instance as one document, which `pylon-workflows import` and the test kit read",
         answers={200: history_shapes.ExportAnswer},
+    ),
+    ("/{id}/explain", "get"): Operation(
+        summary="Why an instance is where it is, and what would let it go on",
+        answers={200: explanation_view.ExplanationAnswer},
+    ),
+    ("/{id}/stream", "get"): Operation(
+        summary="What has happened to an instance and happens next, as server-sent events, until it has finished",
+        answers={200: None, 204: None},
+        query={"after": {"type": "integer", "minimum": 0, "description": "a revision; what follows it is sent"}},
+        headers=("Last-Event-ID",),
+    ),
+    ("/stream", "get"): Operation(
+        summary="Instances as they change, of those that fit a list's filter, as server-sent events",
+        answers={200: None},
+        query={
+            **{name: term for name, term in _LIST_QUERY.items() if name not in ("limit", "after")},
+            "after": {"type": "integer", "minimum": 0, "description": "the id of the message after which to go on"},
+        },
+        headers=("Last-Event-ID",),
     ),
     ("/{id}/event", "post"): Operation(
         summary="Send an event, accepted once per event id",

@@ -37,7 +37,7 @@ def list_query(request: Request) -> ListQuery:
     after = one_parameter(request, "after")
     if after is not None:
         check_instance_id(after, "after")
-    return ListQuery(_filter(request), after, limit_of(request, most=MAX_PAGE, refusal=ListLimitError))
+    return ListQuery(filter_terms(request), after, limit_of(request, most=MAX_PAGE, refusal=ListLimitError))
 
 
 def next_page(request: Request, query: ListQuery, last_id: str) -> str:
@@ -91,7 +91,8 @@ def bulk_terms(body: BulkRequest) -> BulkTerms:
     )
 
 
-def _filter(request: Request) -> FilterTerms:
+def filter_terms(request: Request) -> FilterTerms:
+    """The filter of a list. Raises InvalidInputError and its kinds."""
     where = FilterTerms()
     word, name, parent_id = (one_parameter(request, each) for each in ("status", "name", "parent_id"))
     if word is not None:

@@ -17,6 +17,7 @@ CallerError
     ├── ForeignOriginError
     ├── UnknownHostError
     ├── BodyTooSlowError
+    ├── TooManyStreamsError
     └── UnsupportedEncodingError
 """
 
@@ -83,6 +84,10 @@ class UnknownHostError(RefusedRequestError, code="unknown-host"):
 
 class BodyTooSlowError(RefusedRequestError, code="body-timeout"):
     """The body did not arrive in time."""
+
+
+class TooManyStreamsError(RefusedRequestError, code="too-many-streams"):
+    """The application sends as many streams as it may."""
 
 
 class UnsupportedEncodingError(RefusedRequestError, code="unsupported-encoding"):

@@ -53,6 +53,9 @@ class StartRequest(Shape):
     delay: str | float | None = Field(None, description="begin after this duration: a text such as 24h, or seconds")
     at: Timestamp | None = Field(None, description="begin then; not with a delay")
     parent_id: str | None = Field(None, description="an instance to show it under; nothing follows from it")
+    wait_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] | None = Field(
+        None, description="answer when it has finished, or after so many seconds"
+    )
 
 
 class EventRequest(Shape):
@@ -204,9 +207,10 @@ class InstanceAnswer(SummaryAnswer):
 
 
 class StartAnswer(Shape):
-    """The instance that a start led to."""
+    """The instance that a start led to. With `wait_s` all of it, or null when it had not finished in time."""
 
     id: str
+    instance: InstanceAnswer | None = Field(None, description="only with wait_s")
 
 
 class EventAnswer(Shape):
@@ -240,6 +244,7 @@ class HealthAnswer(Shape):
 
     status: str
     role: Literal["owner", "standby"]
+    unexplained_instances: int | None = Field(description="that nothing would let go on: should be 0; null: not known")
 
 
 class ProblemAnswer(Shape):

@@ -12,7 +12,7 @@ SCOPES: Mapping[tuple[str, str], TokenScope] = {
     ("/", "GET"): "read",
     ("/definitions", "GET"): "read",
     ("/definitions", "POST"): "admin",
-    ("/start", "POST"): "start",
+    ("/start", "POST"): "start",  # and `read`, when the answer waits for the instance
     ("/events", "POST"): "event",  # and `start`, when the body says what to start
     ("/schedules", "GET"): "read",
     ("/schedules", "POST"): "admin",
@@ -22,11 +22,14 @@ SCOPES: Mapping[tuple[str, str], TokenScope] = {
     ("/schedules/{id}/resume", "POST"): "admin",
     ("/cancel", "POST"): "cancel",
     ("/resume", "POST"): "admin",
+    ("/stream", "GET"): "read",
     ("/openapi.json", "GET"): "read",
     ("/{id}", "GET"): "read",
     ("/{id}", "DELETE"): "admin",
     ("/{id}/history", "GET"): "read",
     ("/{id}/export", "GET"): "read",
+    ("/{id}/explain", "GET"): "read",
+    ("/{id}/stream", "GET"): "read",
     ("/{id}/event", "POST"): "event",
     ("/{id}/approvals/{key}", "POST"): "event",
     ("/{id}/cancel", "POST"): "cancel",

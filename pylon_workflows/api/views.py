@@ -77,7 +77,12 @@ def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> byte
 
 def summaries_json(summaries: Sequence[InstanceSummary]) -> bytes:
     """A list's items: instances without input, output and records."""
-    return _array(_object(_common(summary)) for summary in summaries)
+    return _array(map(summary_json, summaries))
+
+
+def summary_json(summary: InstanceSummary) -> bytes:
+    """One of a list's items."""
+    return _object(_common(summary))
 
 
 def bulk_json(receipt: BulkReceipt) -> bytes:

@@ -15,6 +15,7 @@ from pylon_workflows.cli.publishing import PUBLISH_COMMANDS
 from pylon_workflows.cli.schedules import schedule
 from pylon_workflows.cli.serving import demo, serve
 from pylon_workflows.cli.tokens import token
+from pylon_workflows.cli.why import why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +36,7 @@ for command in (
     restore,
     schedule,
     token,
+    why,
 ):
     main.add_command(command)
 main.add_command(doctor)

@@ -23,7 +23,7 @@ _COLUMNS = (*RESTORED, "idempotency_key")
 _SHOWN = ", ".join(TAGS if name == "tags" else name for name in _COLUMNS)
 _NEXT_ROW = f"SELECT key, {_SHOWN} FROM instances WHERE key > ? ORDER BY key LIMIT 1"
 _HISTORY = "SELECT revision, type, at, body, payload FROM history WHERE instance = ? ORDER BY revision"
-_STRAY = "SELECT count(*) FROM {table} WHERE instance NOT IN (SELECT key FROM instances)"
+_STRAY = "SELECT count(*) FROM {table} WHERE instance <> 0 AND instance NOT IN (SELECT key FROM instances)"
 
 _UNREADABLE = "see Parked instances in docs/operations.md"
 _DIFFERS = "`POST /{id}/advance` (`engine.advance`) writes its row anew from its history, which is what counts"

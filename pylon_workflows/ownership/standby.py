@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Unpack
 
@@ -16,14 +17,18 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     UnreadableInstanceError,
 )
+from pylon_workflows.explain.finding import explanation_of
+from pylon_workflows.explain.shapes import Driving, Explanation
 from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit
+from pylon_workflows.following import Following
 from pylon_workflows.histories import folded, history_of, history_page, instance_as_of
 from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
-from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, HistoryPage, InstanceSummary
+from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, ChangeLog, ChangePage, HistoryPage, InstanceSummary
 from pylon_workflows.schedule import Schedule, unknown_schedule
 from pylon_workflows.tokens import Token
+from pylon_workflows.updates import Updates
 from pylon_workflows.waiters import Waiters
 
 _log = logging.getLogger(__name__)
@@ -88,6 +93,15 @@ class FileReads(Protocol):
         """A number that differs from the one before when anybody has committed in between."""
         ...
 
+    @property
+    def change_log(self) -> ChangeLog:
+        """See `Store.change_log`."""
+        ...
+
+    async def revisions(self, instance_ids: Sequence[str]) -> Mapping[str, int]:
+        """The revisions of those of these instances that are there."""
+        ...
+
     async def ended(self, instance_ids: Sequence[str]) -> Sequence[str]:
         """Which of them have finished, or are not there any more."""
         ...
@@ -101,6 +115,9 @@ class Standby:
         self._reads = reads
         self._definitions = definitions
         self._waiters = Waiters(self._read)
+        self._updates = Updates(self._keep_watching)
+        self._following = Following(reads, self._updates)
+        self._revisions: Mapping[str, int] = {}
         self._watching: asyncio.Task[None] | None = None
         self._identity: Identity | None = None
 
@@ -127,6 +144,7 @@ class Standby:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         self._waiters.close()
+        self._updates.close()
         self._identity = None
         await self._reads.close()
 
@@ -198,23 +216,49 @@ class Standby:
 
     async def wait(self, instance_id: str, timeout_s: float | None) -> Instance:
         """The instance once it has finished. Raises UnknownInstanceError, TimeoutError."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch(), name="watch the file for instances that finish")
+        self._keep_watching()
         return await self._waiters.wait(instance_id, timeout_s)
+
+    async def explain(self, instance_id: str) -> Explanation:
+        """See `ports.Engine.explain`, as far as the file tells."""
+        instance = await self.get(instance_id)
+        return await explanation_of(self._reads, instance, datetime.now(UTC), Driving(place="elsewhere"))
+
+    async def next_history(self, instance_id: str, *, after: int, timeout_s: float) -> HistoryPage:
+        """See `ports.Engine.next_history`."""
+        return await self._following.next_history(instance_id, after=after, timeout_s=timeout_s)
+
+    async def next_changes(self, *, after: int | None, timeout_s: float) -> ChangePage:
+        """See `ports.Engine.next_changes`."""
+        return await self._following.next_changes(after=after, timeout_s=timeout_s)
+
+    def _keep_watching(self) -> None:
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="watch the file for what others commit")
 
     async def _watch(self) -> None:
         """Tell those who wait, as long as there are any; the file is read only when somebody has committed to it."""
         seen: int | None = None
         try:
-            while self._waiters.ids or seen is None:
+            while self._waiters.ids or self._updates.is_watched or seen is None:
                 with _logged(f"{self._path} cannot be read, it is tried again"):
                     if (version := await self._reads.data_version()) != seen:
                         for instance_id in await self._reads.ended(self._waiters.ids):
                             await self._tell(instance_id)
+                        await self._tell_of_changes()
                         seen = version
                 await asyncio.sleep(_WATCH_S)
         finally:
             self._watching = None
+
+    async def _tell_of_changes(self) -> None:
+        if not self._updates.is_watched:
+            return
+        former, self._revisions = self._revisions, await self._reads.revisions(self._updates.ids)
+        self._updates.changed(None)
+        for instance_id in self._updates.ids:
+            if instance_id not in former or self._revisions.get(instance_id) != former[instance_id]:
+                self._updates.changed(instance_id)
 
     async def _tell(self, instance_id: str) -> None:
         """Raises what may be better when it is read again."""

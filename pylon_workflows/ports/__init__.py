@@ -1,8 +1,10 @@
 """The seams of the engine. The docstrings are the contracts; `tests/contracts` holds every implementation to them."""
 
+from pylon_workflows.ports.change_log import ChangeLog, ChangePage
 from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
+from pylon_workflows.ports.live_rows import LiveRows, Piece
 from pylon_workflows.ports.published_store import Acceptance, PublishedStore, StartOutcome
 from pylon_workflows.ports.run_store import RunStore
 from pylon_workflows.ports.runner import Apply, Runner, Turn
@@ -32,12 +34,16 @@ __all__ = [
     "Acceptance",
     "Apply",
     "ApprovalReceipt",
+    "ChangeLog",
+    "ChangePage",
     "Clock",
     "Describer",
     "Engine",
     "EventReceipt",
     "HistoryPage",
     "InstanceSummary",
+    "LiveRows",
+    "Piece",
     "PublishReceipt",
     "PublishedStore",
     "Role",

@@ -6,7 +6,9 @@ from typing import Any, Literal, Protocol, Unpack
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import WorkflowError
+from pylon_workflows.explain.shapes import Explanation
 from pylon_workflows.filters import BulkTerms, FilterTerms
+from pylon_workflows.ports.change_log import ChangePage
 from pylon_workflows.published import PublishedStart, PublishReceipt
 from pylon_workflows.schedule import Schedule, ScheduleOptions
 from pylon_workflows.start_options import StartOptions
@@ -151,6 +153,34 @@ class Engine(Protocol):
         Raises:
             UnknownInstanceError
         """
+        ...
+
+    async def explain(self, instance_id: str) -> Explanation:
+        """Why the instance is where it is. Raises UnknownInstanceError."""
+        ...
+
+    async def wait(self, instance_id: str, timeout_s: float | None, /) -> Instance:
+        """The instance once it has finished. Raises UnknownInstanceError; TimeoutError."""
+        ...
+
+    async def next_history(self, instance_id: str, *, after: int, timeout_s: float) -> HistoryPage:
+        """Like `history_page`; where nothing follows yet, as soon as something does, or after so many seconds nothing.
+
+        Raises:
+            UnknownInstanceError, InvalidInputError.
+        """
+        ...
+
+    async def next_changes(self, *, after: int | None, timeout_s: float) -> ChangePage:
+        """See `ChangeLog.since`; where nothing follows yet, as soon as something does, or nothing in so many seconds.
+
+        Without `after` it tells at once where the log ends now.
+        """
+        ...
+
+    @property
+    def unexplained_instances(self) -> int | None:
+        """How many instances there are that nothing would ever let go on: a fault; None where another process knows."""
         ...
 
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:

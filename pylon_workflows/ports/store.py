@@ -9,6 +9,8 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
+from pylon_workflows.ports.change_log import ChangeLog
+from pylon_workflows.ports.live_rows import LiveRows
 from pylon_workflows.ports.published_store import PublishedStore
 from pylon_workflows.ports.run_store import RunStore
 from pylon_workflows.ports.schedule_store import ScheduleStore
@@ -88,6 +90,16 @@ class Store(Protocol):
     @property
     def runs(self) -> RunStore:
         """The runs of instances, of which the earlier ones are deleted in time."""
+        ...
+
+    @property
+    def change_log(self) -> ChangeLog:
+        """In which order instances have changed."""
+        ...
+
+    @property
+    def live_rows(self) -> LiveRows:
+        """The rows of what has not finished."""
         ...
 
     async def park(self, instance_id: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from pylon_workflows.schedule import Schedule
 from pylon_workflows.store import migrations, reads, schedule_rows, token_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
 from pylon_workflows.store.schedule_rows import schedules_from
+from pylon_workflows.store.sqlite_change_log import SqliteChangeLog
 from pylon_workflows.store.sqlite_secrets import read_secret
 from pylon_workflows.tokens import Token
 
@@ -20,6 +21,8 @@ _ENDED = """
 SELECT value FROM json_each(?)
 WHERE NOT EXISTS (SELECT 1 FROM instances WHERE id = value AND completed_at IS NULL)
 """
+
+_REVISIONS = "SELECT id, revision FROM instances WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class SqliteFileReads:
@@ -34,6 +37,7 @@ class SqliteFileReads:
         self._histories = reads.Reader(self._path)
         self._states = reads.Reader(self._path)
         self._lists = reads.Reader(self._path)
+        self.change_log = SqliteChangeLog(self._lists)
 
     async def open(self) -> None:
         """Connect to a file that the owner has brought up to date.
@@ -116,6 +120,10 @@ class SqliteFileReads:
         """A number that differs from the one before when anybody has committed in between."""
         ((version,),) = await self._states.rows("PRAGMA data_version")
         return int(version)
+
+    async def revisions(self, instance_ids: Sequence[str]) -> Mapping[str, int]:
+        """The revisions of those of these instances that are there."""
+        return dict(await self._states.rows(_REVISIONS, (json.dumps(list(instance_ids)),)))
 
     async def ended(self, instance_ids: Sequence[str]) -> Sequence[str]:
         """Which of them have finished, or are not there any more."""

@@ -15,6 +15,8 @@ from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, PARKED, HistoryPage, InstanceSummary, Write
 from pylon_workflows.published import WaitPlace
+from pylon_workflows.store.memory_change_log import MemoryChangeLog
+from pylon_workflows.store.memory_live_rows import MemoryLiveRows
 from pylon_workflows.store.memory_published import MemoryPublished
 from pylon_workflows.store.memory_runs import MemoryRuns
 from pylon_workflows.store.memory_schedules import MemorySchedules
@@ -65,6 +67,8 @@ class MemoryStore:
         self.tokens = MemoryTokens(self._check_open)
         self.secrets = MemorySecrets(self._check_open)
         self.runs = MemoryRuns(self._instances, self._check_open)
+        self.change_log = MemoryChangeLog(self._summary_of, self._check_open)
+        self.live_rows = MemoryLiveRows(self._summary_of, self._check_open)
 
     async def open(self) -> None:
         """See `Store`."""
@@ -93,6 +97,8 @@ class MemoryStore:
         stored = _Stored(self._last_key, origin.idempotency_key, [origin, *later], _summary(instance))
         stored.mirror(instance)
         self._instances[origin.id] = stored
+        self.change_log.note(origin.id, 1 + len(later))
+        self.live_rows.note(origin.id)
 
     def append(
         self,
@@ -117,6 +123,7 @@ class MemoryStore:
         found.history.extend(transitions)
         found.mirror(instance)
         found.is_unannounced = is_to_announce
+        self.change_log.note(instance.id, len(transitions))
         for new in starts:
             self._store_new(new)
         loop.call_soon(done.set_result, None)
@@ -161,8 +168,7 @@ class MemoryStore:
     async def summary(self, instance_id: str) -> InstanceSummary | None:
         """See `Store`."""
         self._check_open()
-        found = self._instances.get(instance_id)
-        return None if found is None else found.summary
+        return self._summary_of(instance_id)
 
     async def list(
         self, where: InstanceFilter = EVERY_INSTANCE, *, after: str | None = None, limit: int = MAX_PAGE
@@ -252,6 +258,10 @@ class MemoryStore:
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreError("the database is not open")
+
+    def _summary_of(self, instance_id: str) -> InstanceSummary | None:
+        found = self._instances.get(instance_id)
+        return None if found is None else found.summary
 
     def _key_of(self, instance_id: str) -> int:
         found = self._instances.get(instance_id)

@@ -28,6 +28,8 @@ from pylon_workflows.store.rows import (
     restored_row,
     summary_from,
 )
+from pylon_workflows.store.sqlite_change_log import SqliteChangeLog
+from pylon_workflows.store.sqlite_live_rows import SqliteLiveRows
 from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_runs import SqliteRuns, delete_past_runs
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
@@ -60,6 +62,8 @@ class SqliteStore:
         self.tokens = SqliteTokens(lambda: self._open_writer, self._states)
         self.secrets = SqliteSecrets(lambda: self._open_writer, self._states)
         self.runs = SqliteRuns(lambda: self._open_writer, self._histories, self._states)
+        self.change_log = SqliteChangeLog(self._lists)
+        self.live_rows = SqliteLiveRows(self._histories)
 
     async def open(self) -> None:
         """See `Store`."""

@@ -43,6 +43,13 @@ set, also to the value that it has (measured: a step costs a tenth less, a sleep
 
 _CHANGING = tuple(name for name in STATE if name not in _STEADY)
 
+_KEEP_LAST = """
+INSERT INTO history (rowid, instance, revision, type, at, body) SELECT ?1, 0, ?1, 'deleted', 0, '{}'
+WHERE ?1 > (SELECT coalesce(max(rowid), 0) FROM history)
+"""
+"""A row of no instance in the place of the newest one, where that was deleted: or else SQLite would give its number
+again, and who asks what has changed since then would miss it (`ports.ChangeLog`)."""
+
 _IN_LIST = "IN (SELECT value FROM json_each(?))"
 
 
@@ -200,6 +207,7 @@ def save_definition(connection: sqlite3.Connection, definitions: Sequence[Row]) 
 
 def delete(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]) -> Sequence[int]:
     """Delete the finished and the parked ones of each list, with all that is theirs; how many they were."""
+    ((last,),) = connection.execute("SELECT coalesce(max(rowid), 0) FROM history", ())
     counts = []
     for ids in instance_ids:
         among = (json.dumps(list(ids)),)
@@ -207,6 +215,8 @@ def delete(connection: sqlite3.Connection, instance_ids: Sequence[Sequence[str]]
         for table in ("history", "tags"):
             connection.execute(f"DELETE FROM {table} WHERE instance IN (SELECT key {finished})", among)
         counts.append(connection.execute(f"DELETE {finished}", among).rowcount)
+    connection.execute(_KEEP_LAST, (last,))
+    connection.execute("DELETE FROM history WHERE instance = 0 AND revision < ?", (last,))
     return counts
 
 

@@ -1,10 +1,11 @@
 """Whether an event is the one that is waited for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-_MISSING = object()
+MISSING = object()
+"""What stands for a value that is not there."""
 
 
 def matches(match: Mapping[str, Any], data_json: bytes) -> bool:
@@ -17,14 +18,24 @@ def matches(match: Mapping[str, Any], data_json: bytes) -> bool:
     return all(_is_same(_at(data, path), value) for path, value in match.items())
 
 
+def mismatches(match: Mapping[str, Any], data_json: bytes) -> Sequence[tuple[str, Any, Any]]:
+    """Where the data is not what `match` wants: the path, what is wanted, and what is there; MISSING where nothing is.
+
+    There are none exactly when it `matches`.
+    """
+    data = json.loads(data_json)
+    found = ((path, value, _at(data, path)) for path, value in match.items())
+    return [(path, value, there) for path, value, there in found if not _is_same(there, value)]
+
+
 def _at(value: Any, path: str) -> Any:
     for part in path.split("."):
         if isinstance(value, dict):
-            value = value.get(part, _MISSING)
+            value = value.get(part, MISSING)
         elif isinstance(value, list) and part.isascii() and part.isdigit() and len(part) <= 9:
-            value = value[int(part)] if int(part) < len(value) else _MISSING
+            value = value[int(part)] if int(part) < len(value) else MISSING
         else:
-            return _MISSING
+            return MISSING
     return value
 
 

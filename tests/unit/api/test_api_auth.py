@@ -84,7 +84,7 @@ class TestWithAToken:
 
     async def test_a_probe_needs_none(self, engine: StillEngine) -> None:
         answer = await ask(engine, [], token="s3cret", path="/healthz", peer=("10.0.0.7", 5))
-        assert (answer.status_code, answer.json()) == (200, {"status": "ok", "role": "owner"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
 
     @pytest.mark.parametrize("token", ["", "two words", "tab\t", "é", "line\n"])
     def test_a_token_that_no_header_can_carry_is_refused_at_once(self, engine: StillEngine, token: str) -> None:

@@ -186,6 +186,7 @@ def test_a_new_user_follows_the_readme(new_user: Story) -> None:
     [
         "docs/concepts.md",
         "docs/events.md",
+        "docs/live.md",
         "docs/protocol.md",
         "docs/security.md",
         "docs/testing.md",

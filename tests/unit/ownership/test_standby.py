@@ -284,7 +284,7 @@ async def test_without_an_owner_a_change_is_given_up_by_the_deadline_and_told_as
             assert (refused.status_code, refused.json()["code"]) == (503, "no-owner")
             assert refused.headers["retry-after"] == "1"
             assert str(path) not in refused.text
-            assert (await client.get("/healthz")).json() == {"status": "ok", "role": "standby"}
+            assert (await client.get("/healthz")).json()["role"] == "standby"
             assert (await client.get("/order-1")).status_code == 200
 
 

@@ -86,7 +86,7 @@ def test_a_write_finds_its_instances_by_their_ids(connection):
     writes.create(noting, [created_row(new_instance(idempotency_key="k"))])
     writes.mark_announced(noting, [["wf_1"]])
     writes.delete(noting, [["wf_1"]])
-    assert len(noting.noted) == 6
+    assert len(noting.noted) == 9
     for statement, parameters in noting.noted:
         for line in plan(connection, statement, parameters):
             assert not line.startswith("SCAN instances")

@@ -5,6 +5,8 @@ from pathlib import Path
 from pylon_workflows.ports import Store
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
+from tests.contracts.change_log_contract import ChangeLogContract
+from tests.contracts.live_rows_contract import LiveRowsContract
 from tests.contracts.published_store_contract import PublishedStoreContract
 from tests.contracts.run_store_contract import RunStoreContract
 from tests.contracts.schedule_store_contract import ScheduleStoreContract
@@ -20,6 +22,8 @@ class TestSqliteStore(
     TokenStoreContract,
     SecretStoreContract,
     RunStoreContract,
+    ChangeLogContract,
+    LiveRowsContract,
 ):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
@@ -36,6 +40,8 @@ class TestMemoryStore(
     TokenStoreContract,
     SecretStoreContract,
     RunStoreContract,
+    ChangeLogContract,
+    LiveRowsContract,
 ):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()

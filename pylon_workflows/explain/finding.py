@@ -1,0 +1,57 @@
+"""Finds the facts around an instance, in a store or in a file that another process writes."""
+
+from datetime import datetime
+from typing import Protocol
+
+from pylon_workflows.core.instance import ChildWait, Instance
+from pylon_workflows.core.transitions import EventReceived
+from pylon_workflows.errors import UnreadableInstanceError
+from pylon_workflows.explain.near_misses import closest
+from pylon_workflows.explain.reasons import explained
+from pylon_workflows.explain.shapes import Driving, Explanation, Facts
+from pylon_workflows.summaries import HistoryPage, InstanceSummary
+
+_RECENT = 50
+"""So many of the last transitions are read."""
+
+
+class Source(Protocol):
+    """Where instances are kept."""
+
+    async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
+        """See `Store.history_page`."""
+        ...
+
+    async def summary(self, instance_id: str) -> InstanceSummary | None:
+        """See `Store.summary`."""
+        ...
+
+
+async def explanation_of(source: Source, instance: Instance, now: datetime, driving: Driving) -> Explanation:
+    """Why the instance is where it is. Raises StoreError."""
+    recent = await _page(source, instance, instance.revision - _RECENT, _RECENT)
+    facts = Facts(
+        now=now,
+        driving=driving,
+        recent=() if recent is None else recent.transitions,
+        child=await source.summary(instance.wait.child_id) if isinstance(instance.wait, ChildWait) else None,
+        received_at=await _received_at(source, instance),
+    )
+    return explained(instance, facts)
+
+
+async def _received_at(source: Source, instance: Instance) -> dict[int, datetime]:
+    times = {}
+    for event in closest(instance):
+        page = await _page(source, instance, event.revision - 1, 1)
+        found = page.transitions[0] if page is not None and page.transitions else None
+        if isinstance(found, EventReceived):  # or else retention has deleted the run in which it came
+            times[event.revision] = found.at
+    return times
+
+
+async def _page(source: Source, instance: Instance, after: int, limit: int) -> HistoryPage | None:
+    try:
+        return await source.history_page(instance.id, after=max(0, after), limit=limit)
+    except UnreadableInstanceError:
+        return None
