@@ -88,13 +88,12 @@ async def test_only_who_is_watched_is_looked_for(path):
         reads.history_page = counted
         following = asyncio.create_task(standby.next_history("a", after=1, timeout_s=10))
         await wait_until(lambda: standby._access._standby._revisions == {"a": 1})
-        before = len(pages)
         changes = await standby.next_changes(after=None, timeout_s=10)
         for number in range(5):
             await owner.engine.apply("b", StepComplete(step_name=f"s{number}"))
             changes = await standby.next_changes(after=changes.after, timeout_s=10)
             assert [each.id for each in changes.instances] == ["b"]
-        assert len(pages) == before
+        assert len(pages) <= 2, "once by itself, and once when the watch begins"
         await owner.engine.apply("a", StepComplete(step_name="one"))
         await asyncio.wait_for(following, 5)
     await wait_until(lambda: standby._access._standby._watching is None)
