@@ -1,7 +1,7 @@
 """An engine on whose file orders come in, until it is killed: `python -m tests.faults.publishing DATABASE NAME`.
 
-Each order is an instance that waits with the order's key and completes with what is published under it. A third of all
-are started first, a third after the event, a third by an event of their own. A line of stdout names each order for which
+Each order is an instance that waits with the order's key and completes with what is published under it. A third are
+started first, a third after the event, a third by an event of their own. A line of stdout names each order for which
 everything has been acknowledged; the first one says that it begins. Between the commit of an event and the look for
 whoever waits for it some time passes. With `--torn` a claim is two transactions: what the harness must see.
 """
