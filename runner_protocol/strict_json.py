@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -70,6 +70,20 @@ def parse(body: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     return value
 
 
+def parse_objects(bodies: Sequence[bytes], *, max_depth: int = MAX_DEPTH) -> list[Any] | None:
+    """Read several objects at half the price; null unless all stand as `encode` writes them, and none is too deep."""
+    joined = b"[%b]" % b",".join(bodies)
+    if _brackets(joined) > max_depth + len(bodies) and max(map(_brackets, bodies)) > max_depth:
+        return None
+    try:
+        values = [from_json(body, allow_inf_nan=False) for body in bodies]
+    except (ValueError, RecursionError):
+        return None
+    # Each is a whole value, so where one ends is where its text ends: all are equal when all together are.
+    is_canonical = to_json(values) == joined and _NINETEEN_DIGITS not in joined.translate(_AS_DIGITS)
+    return values if is_canonical and set(map(type, values)) == {dict} else None
+
+
 def encode(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
     """Write a value as compact UTF-8 JSON, its keys in their order.
 
@@ -116,6 +130,10 @@ def check_depth(data: bytes, max_depth: int) -> None:
         depth += 1 if mark == _OPENING else -1
         if depth > max_depth:
             raise TooDeepJsonError(f"nested deeper than {max_depth}")
+
+
+def _brackets(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
 
 
 def _parse_canonical(data: bytes) -> Any:
