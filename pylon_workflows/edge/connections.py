@@ -21,7 +21,7 @@ _LINGER_S = 5.0
 """For the rest of a body that nobody reads, so that the caller can hear the answer before the connection ends."""
 
 _YOUNG_S = 1.0
-"""A body that has not taken longer is not the one to end when there are too many connections."""
+"""A head that has not taken longer is not slow: most come in one piece, as most bodies come with theirs."""
 
 _REPORT_S = 60.0
 
@@ -142,12 +142,20 @@ class Connections:
             connection.end_late(awaited)
 
     def _make_room(self) -> bool:
-        """End the one that is missed least: an idle one, or the one that is slowest with its request."""
+        """End the one that is missed least: one that is slow with its head, else one that is idle, else a late body.
+
+        The oldest of its kind, so that whoever is quick is gone with an answer before it is his turn.
+        """
         self._report()
-        for awaited in (Awaited.UNREAD_BODY, Awaited.NEXT_REQUEST, Awaited.HEAD, Awaited.BODY):
-            for connection, began_at in self._since[awaited].items():
-                if awaited is Awaited.BODY and self._now() - began_at < _YOUNG_S:
-                    break
+        for awaited, at_least_s in (
+            (Awaited.UNREAD_BODY, 0.0),
+            (Awaited.HEAD, _YOUNG_S),
+            (Awaited.NEXT_REQUEST, 0.0),
+            (Awaited.BODY, 0.0),
+            (Awaited.HEAD, 0.0),
+        ):
+            connection, began_at = next(iter(self._since[awaited].items()), (None, 0.0))
+            if connection is not None and self._now() - began_at >= at_least_s:
                 self._ended += 1
                 self.leave(connection)
                 connection.end_late(awaited)

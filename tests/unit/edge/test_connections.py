@@ -107,8 +107,8 @@ def test_the_slowest_makes_room_for_a_new_one() -> None:
     at_work, head, idle, unread = (
         world.caller(awaited) for awaited in (None, Awaited.HEAD, Awaited.NEXT_REQUEST, Awaited.UNREAD_BODY)
     )
-    for _ in range(3):
-        world.now += 0.1
+    for now in (0.8, 0.9, 1.0):
+        world.now = now
         world.caller(None)
     assert [caller.ended for caller in (unread, idle, head)] == [
         [Awaited.UNREAD_BODY],
@@ -120,6 +120,16 @@ def test_the_slowest_makes_room_for_a_new_one() -> None:
     assert len(world.connections) == 4
 
 
+def test_a_head_that_is_slow_goes_before_an_idle_connection_and_that_before_a_body() -> None:
+    world = World(most=3)
+    idle, body, head = (world.caller(awaited) for awaited in (Awaited.NEXT_REQUEST, Awaited.BODY, Awaited.HEAD))
+    world.now = 1.0
+    for caller, awaited in ((head, Awaited.HEAD), (idle, Awaited.NEXT_REQUEST), (body, Awaited.BODY)):
+        assert caller.ended == []
+        world.caller(None)
+        assert caller.ended == [awaited]
+
+
 def test_of_several_it_is_the_one_that_has_waited_longest() -> None:
     world = World(most=3)
     first, second, third = (world.caller() for _ in range(3))
@@ -129,14 +139,13 @@ def test_of_several_it_is_the_one_that_has_waited_longest() -> None:
     assert [caller.ended for caller in (first, second, third)] == [[], [Awaited.HEAD], []]
 
 
-def test_a_body_that_has_just_begun_is_left_alone() -> None:
-    world = World(most=1)
-    body = world.caller(Awaited.BODY)
-    world.now = 0.9
-    assert not world.connections.enter(Caller())
-    world.now = 1.0
-    assert world.connections.enter(Caller())
-    assert body.ended == [Awaited.BODY]
+def test_where_nobody_is_slow_a_body_that_did_not_come_with_its_head_makes_room() -> None:
+    world = World(most=2)
+    head, body = world.caller(), world.caller(Awaited.BODY)
+    world.caller(None)
+    assert (head.ended, body.ended) == ([], [Awaited.BODY])
+    world.caller(None)
+    assert head.ended == [Awaited.HEAD]
 
 
 def test_that_places_are_short_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
