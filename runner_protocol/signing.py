@@ -50,7 +50,11 @@ class SigningKeys:
 
     def sign(self, message_id: str, timestamp_s: int, body: bytes) -> str:
         """The value of `webhook-signature`."""
-        return b" ".join(_signatures(self._keys, b"%b.%d." % (message_id.encode(), timestamp_s), body)).decode()
+        return self.signed(message_id.encode(), b"%d" % timestamp_s, body).decode()
+
+    def signed(self, message_id: bytes, timestamp: bytes, body: bytes) -> bytes:
+        """The value of `webhook-signature`, of the other two headers' values as they are sent."""
+        return b" ".join(_signatures(self._keys, b"%b.%b." % (message_id, timestamp), body))
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, now_s: float) -> None:
         """Check a message by its headers, whose names are in lower case; each of the three is there once.

@@ -13,7 +13,7 @@ from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ports import Clock
 from runner_protocol.signing import HEADERS, SigningKeys, keys_from_environment
 
-_SIGNED_ON_THE_LOOP = 256 * 1024
+SIGNED_ON_THE_LOOP = 256 * 1024
 """Signatures of larger requests are computed beside the event loop."""
 
 _TOKEN = re.compile(r"[!-~]+")
@@ -75,19 +75,19 @@ class RequestSigner:
     def __init__(self, keys: SigningKeys, clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
-        self._prefix = secrets.token_hex(8)
+        self._prefix = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
-    async def headers(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    async def headers(self, body: bytes) -> Sequence[tuple[bytes, bytes]]:
         """The headers that go with a body."""
-        if len(body) > _SIGNED_ON_THE_LOOP:
-            return await asyncio.to_thread(self._headers, body)
-        return self._headers(body)
+        values = self.sign(body) if len(body) <= SIGNED_ON_THE_LOOP else await asyncio.to_thread(self.sign, body)
+        return tuple(zip(HEADERS, values, strict=True))
 
-    def _headers(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        message_id, timestamp_s = f"{self._prefix}-{next(self._numbers)}", int(self._clock.now().timestamp())
-        values = (message_id, str(timestamp_s), self._keys.sign(message_id, timestamp_s, body))
-        return tuple((name, value.encode()) for name, value in zip(HEADERS, values, strict=True))
+    def sign(self, body: bytes) -> tuple[bytes, bytes, bytes]:
+        """The values of the headers that go with a body."""
+        message_id = b"%b-%d" % (self._prefix, next(self._numbers))
+        timestamp = b"%d" % int(self._clock.now().timestamp())
+        return message_id, timestamp, self._keys.signed(message_id, timestamp, body)
 
 
 def _reason(error: OSError) -> str:

@@ -33,7 +33,7 @@ from pylon_workflows.runner.answers import (
     parse_retry_after,
     read_answer,
 )
-from pylon_workflows.runner.auth import RequestSigner, RunnerAuth, signing_keys, tls_context
+from pylon_workflows.runner.auth import SIGNED_ON_THE_LOOP, RequestSigner, RunnerAuth, signing_keys, tls_context
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description
 from pylon_workflows.runner.streams import AnswerStream
@@ -130,8 +130,10 @@ class HttpRunner:
         return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._head, encode_key(turn.idempotency_key), len(turn.body))
 
     async def _signed_head(self, turn: Turn, signer: RequestSigner) -> bytes:
-        lines = [b"%b: %b\r\n" % header for header in await signer.headers(turn.body)]
-        return b"%b%b\r\n" % (self._head_of(turn)[:-2], b"".join(lines))
+        body = turn.body
+        values = signer.sign(body) if len(body) <= SIGNED_ON_THE_LOOP else await asyncio.to_thread(signer.sign, body)
+        lines = b"webhook-id: %b\r\nwebhook-timestamp: %b\r\nwebhook-signature: %b\r\n\r\n" % values
+        return self._head_of(turn)[:-2] + lines
 
     def _translated(self, error: HttpClientError, timeout_s: float) -> RunnerError:
         name = self._address.name

@@ -186,10 +186,16 @@ class Processes:
         }[kit]
         return self.start(f"{kit}_runner", *command, "--port", port, *arguments)
 
-    def serve(self, runner: Process, *arguments: str, database: str = "workflows.db") -> Api:
+    def serve(
+        self,
+        runner: Process,
+        *arguments: str,
+        database: str = "workflows.db",
+        more: Mapping[str, str] | None = None,
+    ) -> Api:
         """Start `pylon-workflows serve` on a file of this folder; its API, once it listens."""
         command = (COMMAND, "serve", "--runner", runner.url(), "--db", str(self.folder / database), "--port", "0")
-        process = self.start("serve", *command, *arguments)
+        process = self.start("serve", *command, *arguments, more=more)
         return self.api(process.url(), process)
 
     def api(self, url: str, process: Process) -> Api:

@@ -12,8 +12,13 @@ from pylon_workflows import demo
 from pylon_workflows.cli import serving
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import DatabaseInUseError, InvalidInputError
+from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.server import ServeOptions
 from pylon_workflows.settings import EngineSettings
+from runner_protocol.signing import SECRETS_VARIABLE
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ANOTHER = "whsec_" + "QUJD" * 8
 
 
 @pytest.fixture
@@ -22,7 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[ServeOptions]:
     options: list[ServeOptions] = []
     monkeypatch.setattr(serving, "run_server", lambda given, announce: options.append(given))
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    for name in ("PYLON_WORKFLOW_TOKEN", "PYLON_WORKFLOW_RUNNER_URL"):
+    for name in ("PYLON_WORKFLOW_TOKEN", "PYLON_WORKFLOW_RUNNER_URL", "PYLON_WORKFLOW_HOOKS_URL", SECRETS_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     return options
 
@@ -73,6 +78,59 @@ def test_the_environment_names_runner_and_token(
         ("t", "http://127.0.0.1:2/run"),
         (None, "http://127.0.0.1:2/run"),
     ]
+
+
+def test_what_runners_are_shown_comes_from_variables_and_files(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = [str(tmp_path / name) for name in ("client.pem", "client.key", "ca.pem")]
+    for file in files:
+        Path(file).write_text("")
+    for name, value in (("NEW", SECRET), ("OLD", ANOTHER), ("TOKEN", "t0k3n")):
+        monkeypatch.setenv(f"MY_{name}", value)
+    result = run(
+        "serve", "--runner", "https://runner.example/run",
+        "--runner-secret-env", "MY_NEW", "--runner-secret-env", "MY_OLD",
+        "--runner-token-env", "MY_TOKEN", "--runner-cert", files[0], "--runner-key", files[1], "--runner-ca", files[2],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    pair = (files[0], files[1])
+    expected = RunnerAuth(secrets=[SECRET, ANOTHER], token="t0k3n", client_certificate=pair, ca=files[2])
+    assert told[0].runner_auth == expected
+
+
+def test_where_hook_urls_lead_may_come_from_the_environment(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("serve", "--hooks-url", "https://a.example/hooks", "--host", "0.0.0.0")
+    monkeypatch.setenv("PYLON_WORKFLOW_HOOKS_URL", "https://b.example/hooks")
+    run("serve")
+    monkeypatch.setenv("PYLON_WORKFLOW_HOOKS_URL", "")
+    run("serve")
+    urls = [options.settings.hooks_url for options in told]
+    assert urls == ["https://a.example/hooks", "https://b.example/hooks", None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--runner-secret-env", "MY_NOTHING"], "--runner-secret-env: the environment variable MY_NOTHING is not set"),
+        (["--runner-secret-env", "MY_BAD"], "secrets: number 1 is no secret"),
+        (["--runner-token-env", "MY_NOTHING"], "--runner-token-env: the environment variable MY_NOTHING is not set"),
+        (["--runner-cert", __file__], "--runner-cert and --runner-key belong together"),
+        (["--runner-ca", "nowhere.pem"], "nowhere.pem"),
+        (["--hooks-url", "shop.example/hooks"], "hooks_url: 'shop.example/hooks' should be like https://"),
+    ],
+)
+def test_what_is_no_secret_file_or_url_is_wrong_usage(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.delenv("MY_NOTHING", raising=False)
+    monkeypatch.setenv("MY_BAD", "changeme")
+    result = run("serve", *arguments)
+    assert (result.exit_code, told) == (2, [])
+    assert said in " ".join(result.stderr.split())
+    assert "changeme" not in result.stderr
 
 
 @pytest.mark.parametrize(
