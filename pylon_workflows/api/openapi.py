@@ -27,7 +27,10 @@ _IN_PATH = re.compile(r"{(\w+)}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path: what it takes, and the shape and description of each good answer."""
+    """One method of one path: what it takes, and the shape and description of each good answer.
+
+    `stream` describes the messages of an answer of server-sent events.
+    """
 
     summary: str
     answers: Mapping[int, type[BaseModel] | None]
@@ -35,6 +38,7 @@ class Operation:
     is_list: bool = False
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     headers: tuple[str, ...] = ()
+    stream: str | None = None
 
 
 _LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
@@ -132,13 +136,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("/{id}/stream", "get"): Operation(
         summary="What has happened to an instance and happens next, as server-sent events, until it has finished",
-        answers={200: None, 204: None},
+        answers={204: None},
+        stream="Messages whose ids are revisions and whose data are transitions, as the history has them",
         query={"after": {"type": "integer", "minimum": 0, "description": "a revision; what follows it is sent"}},
         headers=("Last-Event-ID",),
     ),
     ("/stream", "get"): Operation(
         summary="Instances as they change, of those that fit a list's filter, as server-sent events",
-        answers={200: None},
+        answers={},
+        stream="Messages whose ids are the numbers of changes and whose data are instances, as a list shows them",
         query={
             **{name: term for name, term in _LIST_QUERY.items() if name not in ("limit", "after")},
             "after": {"type": "integer", "minimum": 0, "description": "the id of the message after which to go on"},
@@ -210,6 +216,9 @@ def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
             },
         },
     }
+    if operation.stream is not None:
+        content = {"text/event-stream": {"schema": {"type": "string"}}}
+        described["responses"]["200"] = {"description": operation.stream, "content": content}
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:

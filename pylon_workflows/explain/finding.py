@@ -1,22 +1,43 @@
 """Finds the facts around an instance, in a store or in a file that another process writes."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
-from pylon_workflows.core.instance import ChildWait, Instance
+from pylon_workflows.core.instance import ChildWait, EventWait, Instance
 from pylon_workflows.core.transitions import EventReceived
-from pylon_workflows.errors import UnreadableInstanceError
+from pylon_workflows.errors import CorruptDatabaseError, UnreadableInstanceError
 from pylon_workflows.explain.near_misses import closest
 from pylon_workflows.explain.reasons import explained
-from pylon_workflows.explain.shapes import Driving, Explanation, Facts
+from pylon_workflows.explain.shapes import Driving, Explanation, Facts, KeptEvent
+from pylon_workflows.published import PublishedEvent
 from pylon_workflows.summaries import HistoryPage, InstanceSummary
 
 _RECENT = 50
 """So many of the last transitions are read."""
+_KEPT = 20
+
+
+class Published(Protocol):
+    """Where published events are kept."""
+
+    async def kept(self, correlation: str, *, limit: int) -> Sequence[int]:
+        """See `PublishedStore.kept`."""
+        ...
+
+    async def get(self, key: int) -> PublishedEvent | None:
+        """See `PublishedStore.get`."""
+        ...
 
 
 class Source(Protocol):
     """Where instances are kept."""
+
+    @property
+    def published(self) -> Published:
+        """See `Store.published`."""
+        ...
 
     async def history_page(self, instance_id: str, *, after: int, limit: int) -> HistoryPage | None:
         """See `Store.history_page`."""
@@ -35,9 +56,25 @@ async def explanation_of(source: Source, instance: Instance, now: datetime, driv
         driving=driving,
         recent=() if recent is None else recent.transitions,
         child=await source.summary(instance.wait.child_id) if isinstance(instance.wait, ChildWait) else None,
+        kept=await _kept(source.published, instance),
         received_at=await _received_at(source, instance),
     )
     return explained(instance, facts)
+
+
+async def _kept(published: Published, instance: Instance) -> list[KeptEvent]:
+    """The oldest events that are kept under the key with which the instance waits, whatever their names."""
+    wait = instance.wait
+    if not isinstance(wait, EventWait) or wait.correlation is None:
+        return []
+    found = []
+    for key in await published.kept(wait.correlation, limit=_KEPT):
+        with suppress(CorruptDatabaseError):  # the matcher tells of it
+            if (event := await published.get(key)) is not None:
+                found.append(
+                    KeptEvent(event=event.correlation.event, received_at=event.received_at, data_json=event.data_json)
+                )
+    return found
 
 
 async def _received_at(source: Source, instance: Instance) -> dict[int, datetime]:

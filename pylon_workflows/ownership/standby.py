@@ -17,7 +17,7 @@ from pylon_workflows.errors import (
     UnknownInstanceError,
     UnreadableInstanceError,
 )
-from pylon_workflows.explain.finding import explanation_of
+from pylon_workflows.explain.finding import Published, explanation_of
 from pylon_workflows.explain.shapes import Driving, Explanation
 from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit
 from pylon_workflows.following import Following
@@ -91,6 +91,11 @@ class FileReads(Protocol):
 
     async def data_version(self) -> int:
         """A number that differs from the one before when anybody has committed in between."""
+        ...
+
+    @property
+    def published(self) -> Published:
+        """See `Store.published`."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
@@ -14,6 +15,7 @@ from pylon_workflows.store import migrations, reads, schedule_rows, token_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
 from pylon_workflows.store.schedule_rows import schedules_from
 from pylon_workflows.store.sqlite_change_log import SqliteChangeLog
+from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_secrets import read_secret
 from pylon_workflows.tokens import Token
 
@@ -23,6 +25,10 @@ WHERE NOT EXISTS (SELECT 1 FROM instances WHERE id = value AND completed_at IS N
 """
 
 _REVISIONS = "SELECT id, revision FROM instances WHERE id IN (SELECT value FROM json_each(?))"
+
+
+def _no_writer() -> NoReturn:
+    raise StoreError("this process does not write")
 
 
 class SqliteFileReads:
@@ -38,6 +44,7 @@ class SqliteFileReads:
         self._states = reads.Reader(self._path)
         self._lists = reads.Reader(self._path)
         self.change_log = SqliteChangeLog(self._lists)
+        self.published = SqlitePublished(_no_writer, self._states)
 
     async def open(self) -> None:
         """Connect to a file that the owner has brought up to date.

@@ -96,6 +96,15 @@ class TestStartsThatWait:
     async def test_without_it_the_answer_is_as_ever(self, client: httpx.AsyncClient) -> None:
         assert (await client.post("/start", json={"name": "onboarding", "id": "a"})).json() == {"id": "a"}
 
+    async def test_who_may_only_start_is_shown_nothing_of_the_instance(self, engine: StillEngine) -> None:
+        token = await engine.create_token(["start"])
+        transport = httpx.ASGITransport(create_app(engine))
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            refused = await client.post("/start", json={"name": "onboarding", "id": "a", "wait_s": 0})
+            assert (refused.status_code, refused.json()["code"]) == (403, "missing-scope")
+            assert (await client.post("/start", json={"name": "onboarding", "id": "a"})).status_code == 201
+
     @pytest.mark.parametrize("wait_s", [-1, 60.5, "5", True, 1e999])
     async def test_another_time_is_refused_and_nothing_is_started(
         self, client: httpx.AsyncClient, wait_s: object

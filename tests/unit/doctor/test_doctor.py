@@ -545,6 +545,15 @@ def test_rows_of_no_instance_are_told(database):
     assert (stray.text, about_all.facts["stray_rows"]) == ("2 rows belong to no instance", 2)
 
 
+async def test_what_keeps_the_number_of_a_deleted_change_belongs_to_the_file(database):
+    async with WorkflowEngine(runner=None, database=database) as engine:
+        await engine.delete("completed")
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM history WHERE instance = 0").fetchone() == (1,)
+    (found,) = histories(examine(database, is_verifying=True))
+    assert (found.text, found.verdict) == ("2 instances are what their histories add up to", Verdict.HEALTHY)
+
+
 async def test_a_row_that_differs_is_written_anew_by_an_advance(database):
     changed(database, "UPDATE instances SET run = 7, version = 'x' WHERE id = 'completed'")
     engine = WorkflowEngine(runner=None, database=database)

@@ -133,6 +133,26 @@ async def test_events_that_nearly_fit_are_told_the_likeliest_first():
         assert "'payed' has another name than 'paid'" in str(found)
 
 
+async def test_published_events_of_the_same_key_are_told_too():
+    wait = WaitEvent(event="paid", match={"n": 1}, correlation="order:7")
+    async with engine_that(wait) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        await engine.publish("payed", {"n": 1}, correlation="order:7")
+        await engine.publish("paid", {"n": 2}, correlation="order:7")
+        await engine.publish("paid", {"n": 1}, correlation="order:8")
+        await engine.send_event("a", "pay")
+        found = await explained(engine)
+        assert [(miss.event, miss.received_at, miss.where, miss.why) for miss in found.near_misses] == [
+            (
+                "paid", at(0), "kept",
+                "has the correlation 'order:7', but does not match: n is 2 and should be 1",
+            ),
+            ("payed", at(0), "kept", "has the correlation 'order:7', but has another name than 'paid'"),
+            ("pay", at(0), "inbox", "has another name than 'paid'"),
+        ]  # fmt: skip
+
+
 async def test_of_many_near_misses_ten_are_told_and_long_values_are_cut():
     async with engine_that(WaitEvent(event="paid", match={"text": "x" * 100})) as engine:
         await engine.start("order", id="a")

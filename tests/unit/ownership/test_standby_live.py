@@ -39,8 +39,10 @@ async def test_an_owner_that_does_not_answer_is_told_as_that_and_the_file_as_far
         assert (found.reason, found.summary) == (
             Reason.ELSEWHERE, "is driven by the process that owns the file, which does not answer",
         )  # fmt: skip
-        await owner.engine.apply("a", WaitEvent(event="paid"))
-        assert (await standby.explain("a")).reason is Reason.EVENT
+        await owner.engine.apply("a", WaitEvent(event="paid", correlation="k"))
+        await standby.publish("payed", correlation="k")
+        found = await standby.explain("a")
+        assert (found.reason, found.near_misses[0].event) == (Reason.EVENT, "payed")
 
 
 async def test_what_happens_at_the_owner_is_followed_in_the_file(path):
