@@ -1,8 +1,8 @@
 """A program that keeps many connections of which each sends a byte a second, for `test_slow_connections`.
 
 `python slow_callers.py HOST PORT COUNT` reads lines: `on` connects all, `off` closes all; it says so when it has. Half
-of them are slow with a head, half with a body. One that is ended is counted and made anew soon after. `end` ends it, and
-it prints how many were ended.
+of them are slow with a head, half with a body. One that is ended is counted and made anew soon after. `end` ends it,
+and it prints how many were ended.
 """
 
 import asyncio

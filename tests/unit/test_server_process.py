@@ -203,6 +203,66 @@ def test_another_host_than_loopback_wants_a_token(host: str) -> None:
     ServeOptions(host=host, token="t")
 
 
+def test_with_a_token_in_the_file_another_host_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "workflows.db"
+
+    async def changed(verb: str, *arguments: Any) -> Any:
+        async with WorkflowEngine(runner=None, database=path) as engine:
+            return await getattr(engine, verb)(*arguments)
+
+    text = server.asyncio.run(changed("create_token", ["read"]))
+    answers: list[int] = []
+
+    def visit(url: str) -> None:
+        for token in (text, "pw_other"):
+            request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"})
+            try:
+                with urllib.request.urlopen(request, timeout=10) as response:
+                    answers.append(response.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    answers.append(error.code)
+
+    visitor = Visitor(lambda url: visit(url.replace("0.0.0.0", "127.0.0.1")))
+    serve(options(tmp_path, host="0.0.0.0"), visitor)
+    assert (visitor.failure, answers) == (None, [200, 401])
+    server.asyncio.run(changed("revoke_token", text))
+    with pytest.raises(InvalidInputError, match="token create --db"):
+        options(tmp_path, host="0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"allowed_hosts": ["https://a"]}, "allowed_hosts"),
+        ({"cors_origins": ["*"]}, "cors_origins"),
+        ({"head_timeout_s": 0}, "head_timeout_s"),
+        ({"max_connections": 0}, "max_connections"),
+    ],
+)
+def test_options_of_the_edge_that_make_no_sense_are_refused_at_once(wrong: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{field}: "):
+        ServeOptions(**wrong)
+
+
+def test_the_edge_does_as_it_is_told(tmp_path: Path) -> None:
+    answers: list[bytes] = []
+
+    def visit(url: str) -> None:
+        host, port = url.removeprefix("http://").partition("/")[0].split(":")
+        heads = (b"GE", b"GET /api/workflows HTTP/1.1\r\nhost: other\r\nconnection: close\r\n\r\n")
+        for head in heads:
+            with socket.create_connection((host, int(port)), timeout=10) as caller:
+                caller.sendall(head)
+                answers.append(b"".join(iter(lambda: caller.recv(65536), b"")))
+
+    visitor = Visitor(visit)
+    serve(options(tmp_path, head_timeout_s=0.1, allowed_hosts=["localhost", "127.0.0.1"]), visitor)
+    assert visitor.failure is None
+    assert [(b"head-timeout" in answers[0]), (b"unknown-host" in answers[1])] == [True, True]
+    assert [answer.split(b" ")[1] for answer in answers] == [b"408", b"421"]
+
+
 def test_a_file_that_another_engine_owns_is_refused(tmp_path: Path) -> None:
     refusals: list[StoreError] = []
 

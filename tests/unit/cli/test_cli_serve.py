@@ -36,6 +36,8 @@ def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> 
     result = run(
         "serve", "--runner", "http://127.0.0.1:1/run", "--db", "x.db", "--host", "0.0.0.0", "--port", "0",
         "--workflow", "onboarding", "--workflow", "billing:5", "--workflow", "a:b:3", "--token", "t",
+        "--allowed-host", "a.example", "--allowed-host", "*.b.example", "--cors-origin", "https://c.example",
+        "--head-timeout", "3", "--max-connections", "70",
         "--synchronous", "normal", "--loop", "asyncio", "--access-log", "--no-discovery",
         "--runner-for", "mail=http://127.0.0.1:2/run?a=http://b", "--runner-for", "a=b@2=https://x.example",
     )  # fmt: skip
@@ -47,6 +49,10 @@ def test_serve_passes_on_what_it_is_told(run: Run, told: list[ServeOptions]) -> 
             host="0.0.0.0",
             port=0,
             token="t",
+            allowed_hosts=("a.example", "*.b.example"),
+            cors_origins=("https://c.example",),
+            head_timeout_s=3.0,
+            max_connections=70,
             workflows=[
                 WorkflowDefinition("onboarding"),
                 WorkflowDefinition("billing", max_retries=5),
@@ -147,6 +153,10 @@ def test_what_is_no_secret_file_or_url_is_wrong_usage(
         (["--runner-for", "orders=ftp://x"], "orders=http"),
         (["--runner-for", "orders=http://a", "--runner-for", "orders=http://b"], "two URLs"),
         (["--port", "65536"], "--port"),
+        (["--allowed-host", "http://a"], "allowed_hosts"),
+        (["--cors-origin", "*"], "cors_origins"),
+        (["--head-timeout", "0"], "--head-timeout"),
+        (["--max-connections", "0"], "--max-connections"),
         (["--synchronous", "off"], "--synchronous"),
     ],
 )
