@@ -37,6 +37,9 @@ _PLACES = 64
 """So many correlation keys are looked at at a time. What comes under one key is looked at one after the other, whatever
 its names: so an event that is to start an instance has done so when a later one finds the id taken."""
 
+_FRESH_BYTES = 4_000_000
+"""So much of the events that have just been committed is not read again."""
+
 _PAGE = 100
 _STORE_TROUBLE_PAUSE_S = 1.0
 _PUT_OFF_S = 60.0
@@ -74,6 +77,8 @@ class Matcher:
         self._put_off: set[str] = set()
         self._unknown: set[str] = set()
         self._unreadable: set[int] = set()
+        self._fresh: dict[int, PublishedEvent] = {}
+        self._fresh_bytes = 0
         self._places = asyncio.Semaphore(_PLACES)
         self._is_behind = False
 
@@ -82,8 +87,11 @@ class Matcher:
         """Whether everything that it was told of has been looked at, and all that was left from before."""
         return not self._looks and not self._is_behind
 
-    def published(self, key: int, correlation: Correlation) -> None:
-        """An event has been committed."""
+    def published(self, key: int, correlation: Correlation, fresh: PublishedEvent | None = None) -> None:
+        """An event has been committed; `fresh` is what was."""
+        if fresh is not None and self._fresh_bytes + fresh.size <= _FRESH_BYTES:
+            self._fresh_bytes += fresh.size
+            self._fresh[key] = fresh
         self._look(correlation.key, _Look(event=key))
 
     def committed(self, instance: Instance) -> None:
@@ -99,6 +107,7 @@ class Matcher:
     def clear(self) -> None:
         """Forget what it was told: whoever opens the store finds it there."""
         self._looks, self._new, self._put_off = {}, asyncio.Queue(), set()
+        self._fresh, self._fresh_bytes = {}, 0
         self._is_behind = True
 
     async def run(self) -> None:
@@ -171,7 +180,9 @@ class Matcher:
 
     async def _match(self, key: str, look: _Look) -> None:
         if look.event is not None:
-            await self._match_event(look.event)
+            fresh = self._fresh.pop(look.event, None)
+            self._fresh_bytes -= 0 if fresh is None else fresh.size
+            await self._match_event(look.event, fresh)
         elif look.wait is not None:
             event, instance_id = look.wait
             await self._match_wait(Correlation(key, event), instance_id)
@@ -187,12 +198,12 @@ class Matcher:
                     return
             after = keys[-1]
 
-    async def _match_event(self, key: int, *, may_start: bool = True) -> bool:
+    async def _match_event(self, key: int, fresh: PublishedEvent | None = None, *, may_start: bool = True) -> bool:
         """Give an event to the oldest wait that it fits, or let it start what it is to start, or leave it kept.
 
-        It is never enough: what comes after it is looked at, too.
+        `fresh` is the event, where it is known still. It is never enough: what comes after it is looked at, too.
         """
-        published = await self._readable(key)
+        published = fresh or await self._readable(key)
         if published is None:
             return False
         after = None

@@ -71,6 +71,11 @@ class PublishedEvent:
     received_at: datetime
 
     @property
+    def size(self) -> int:
+        """How many bytes it has, by estimate."""
+        return 1_000 + len(self.data_json) + (0 if self.start is None else len(self.start.input_json))
+
+    @property
     def delivery_id(self) -> str:
         """The id of the event for the instance that gets it; no id that a sender gives to `send_event` is alike."""
         return f"{DELIVERY_PREFIX}{self.source}:{self.event_id}"

@@ -51,7 +51,8 @@ class Publishing:
                 self._matcher.doubt(published.correlation)
             raise
         if acceptance.key is not None:
-            self._matcher.published(acceptance.key, published.correlation)
+            fresh = None if acceptance.is_duplicate else published  # what is kept may say something else
+            self._matcher.published(acceptance.key, published.correlation, fresh)
         return PublishReceipt(is_duplicate=acceptance.is_duplicate)
 
     async def run(self) -> None:

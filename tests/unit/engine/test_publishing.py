@@ -207,6 +207,28 @@ async def test_a_repeat_is_a_duplicate_whatever_has_become_of_the_first(world):
     assert await world.got("wf_2") == [3]
 
 
+async def test_a_repeat_that_says_something_else_changes_nothing(world):
+    world.engine._engine._matcher._places = places = asyncio.Semaphore(0)
+    await world.engine.start("order", id="wf_1")
+    for data in ("first", "second"):
+        await world.engine.publish("paid", data, correlation=KEY, event_id="evt_1")
+    await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY))
+    places.release()
+    await world.settled()
+    assert await world.got("wf_1") == ["first"]
+
+
+async def test_a_burst_of_large_events_is_read_again_and_nothing_is_lost(world, monkeypatch):
+    monkeypatch.setattr("pylon_workflows.matcher._FRESH_BYTES", 10_000)
+    for n in range(20):
+        await world.waiting(f"wf_{n}")
+    await asyncio.gather(*(world.engine.publish("paid", [n, "x" * 1_500], correlation=KEY) for n in range(20)))
+    await world.settled()
+    assert [(await world.got(f"wf_{n}"))[0][0] for n in range(20)] == list(range(20))
+    assert world.engine._engine._matcher._fresh == {}
+    assert world.engine._engine._matcher._fresh_bytes == 0
+
+
 async def test_events_without_an_id_are_nobodys_duplicates(world):
     assert [await world.publish("same") for _ in range(3)] == [False] * 3
     for number in range(3):
