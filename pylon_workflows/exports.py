@@ -8,14 +8,12 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.evolution import replay
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.revisions import numbered
 from pylon_workflows.core.transitions import EarlierRunsDeleted, InstanceStarted, Transition
 from pylon_workflows.errors import InvalidInputError
-from pylon_workflows.ids import check_instance_id
-from pylon_workflows.tags import checked_tags
+from pylon_workflows.possible_transitions import check_transition
 from pylon_workflows.transition_json import HistoryFormatError, exact_time, transition_from, transition_json
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, encode_parsed, parse
 
@@ -70,9 +68,6 @@ def read_export(document: bytes | str) -> tuple[Instance, Sequence[Transition]]:
         instance = replay(history)
     except Exception as error:  # whatever a history may say that none says, the fold has not foreseen
         raise InvalidInputError(f"history: does not add up: {error!r}") from error
-    check_instance_id(instance.id)
-    checked_text(instance.name, "name")
-    checked_tags(instance.tags)
     return instance, history
 
 
@@ -95,7 +90,8 @@ def _transitions(history: list[Any]) -> Iterator[Transition]:
     for place, value in enumerate(history, 1):
         try:
             revision, transition = transition_from(value)
-        except HistoryFormatError as error:
+            check_transition(transition)
+        except (HistoryFormatError, InvalidInputError) as error:
             raise InvalidInputError(f"history.{place}.{error}") from None
         if isinstance(transition, EarlierRunsDeleted) and expected <= transition.replaces:
             expected = transition.replaces

@@ -40,6 +40,12 @@ def changed(number, **changes):
     return document(history=history)
 
 
+def of(type, /, **changes):
+    """The document with the first transition of this type changed; its place begins the error."""
+    number = next(number for number, each in enumerate(json.loads(document())["history"]) if each["type"] == type)
+    return changed(number, **changes)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -54,10 +60,22 @@ def changed(number, **changes):
         (document(history=json.loads(document())["history"][1:]), "history.1.revision: should be 1, not 2"),
         (document(history=[1]), "history.1.should be an object"),
         (changed(0, type="instance_begun"), "history.1.type: 'instance_begun' is no transition"),
-        (changed(0, id="a b"), "id: 'a b' must be"),
+        (changed(0, id="a b"), "history.1.id: 'a b' must be"),
         (changed(0, id=7), "history.1.id: should be a text"),
-        (changed(0, name=""), "name: must have 1 to 128"),
-        (changed(0, tags={"a": 1}), "tags.a: must be a text"),
+        (changed(0, name=""), "history.1.name: must have 1 to 128"),
+        (changed(0, tags={"a": 1}), "history.1.tags.a: must be a text"),
+        (changed(0, parent_id='x","input":"forged'), "history.1.parent_id:"),
+        (changed(0, seed='x"'), "history.1.seed: should be 32 hex digits"),
+        (changed(0, version=""), "history.1.version: must have 1 to 128"),
+        (changed(0, idempotency_key="k" * 129), "history.1.idempotency_key: must have 1 to 128"),
+        (changed(0, step_timeout_s=0), "history.1.step_timeout_s: must be more than 0"),
+        (of("step_succeeded", kind="child"), "kind: 'child' is what another action records"),
+        (of("step_succeeded", notes=[1]), "notes: should be an object of"),
+        (of("step_succeeded", notes={"cost": 1}), "notes: should be an object of"),
+        (of("step_succeeded", notes={"usage": {"cost_usd": "NaN"}}), "notes.usage.cost_usd: String should match"),
+        (of("step_succeeded", notes={"usage": {"cost_usd": "1e400"}}), "notes.usage.cost_usd: String should match"),
+        (of("step_succeeded", notes={"usage": {"input_tokens": -1}}), "notes.usage.input_tokens: Input should be"),
+        (of("step_succeeded", notes={"noted": "7"}), "notes.noted: Input should be"),
         (changed(0, at="yesterday"), "history.1.at: should be an RFC 3339 time"),
         (changed(0, step_timeout_s=-1), "history.1.step_timeout_s: should be seconds"),
         (changed(0, policy={"max_retries": 3}), "history.1.policy.initial_backoff_s: is missing"),
@@ -69,7 +87,8 @@ def changed(number, **changes):
 def test_what_is_no_such_document_is_refused_with_its_place(content, words):
     with pytest.raises(InvalidInputError) as refused:
         read_export(content)
-    assert str(refused.value).startswith(words)
+    said = str(refused.value)
+    assert said.startswith(words) or (said.startswith("history.") and said.split(".", 2)[2].startswith(words))
 
 
 def test_a_history_that_does_not_add_up_is_refused():
