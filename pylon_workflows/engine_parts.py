@@ -170,6 +170,11 @@ class EngineParts:
         return "owner"
 
     @property
+    def is_driving(self) -> bool:
+        """Whether a turn is in flight, or what came of one is being committed and told."""
+        return self._dispatcher is not None and self._dispatcher.turns_in_flight > 0
+
+    @property
     def is_matching(self) -> bool:
         """Whether something may still come of what has been published by now, or of a wait that has begun."""
         return not self._matcher.is_idle

@@ -171,7 +171,7 @@ class WorkflowTester:
         """Let code run until all that is due has been done, and whatever is not done waits for time or for the test."""
 
         async def is_still() -> bool:
-            if self._is_matching:
+            if self._is_matching or self.engine._engine.is_driving:
                 return False
             now = self.clock.now()
             if await self.store.due(now=now, limit=1) or await self.store.schedules.due(now=now, limit=1):
