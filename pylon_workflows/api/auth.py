@@ -5,20 +5,24 @@ import hashlib
 import hmac
 import inspect
 import re
+import time
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pylon_workflows.api.origins import check_is_local, check_origin, values_of
 from pylon_workflows.api.refusals import MissingTokenError, NotAllowedError
 from pylon_workflows.api.scopes import grant, is_open
-from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.errors import InvalidInputError, WorkflowError
 from pylon_workflows.ports import Engine
-from pylon_workflows.tokens import EVERY_SCOPE, checked_scopes, presented
+from pylon_workflows.tokens import EVERY_SCOPE, Token, checked_scopes, presented
 from pylon_workflows.tokens import Scope as TokenScope
+
+LOOK_AGAIN_S = 5.0
+"""How often a stream looks whether the token that opened it still counts, when it has something to send."""
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -62,16 +66,18 @@ class Authorize:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check an HTTP request, then run the application."""
         if scope["type"] == "http":
-            scope = grant(scope, await self._granted(scope))
+            given = values_of(scope, b"authorization")
+            token = await self._stored(_credentials(given))
+            if token is not None:
+                scope, send = grant(scope, token.scopes), self._while_it_counts(token, send)
+            else:
+                scope = grant(scope, await self._granted(scope, given))
         await self._app(scope, receive, send)
 
-    async def _granted(self, scope: Scope) -> frozenset[TokenScope]:
-        given = values_of(scope, b"authorization")
-        credentials = _credentials(given)
-        if credentials is not None:
-            granted = await self._granted_to(credentials)
-            if granted is not None:
-                return granted
+    async def _granted(self, scope: Scope, given: Collection[bytes]) -> frozenset[TokenScope]:
+        """What callers may do who show none of the file's tokens."""
+        if self._token is not None and hmac.compare_digest(_hash_of(_credentials(given) or b""), self._token):
+            return EVERY_SCOPE
         if self._token is None and self._authorize is None and not await self._engine.has_tokens():
             check_is_local(scope)
             return EVERY_SCOPE
@@ -83,11 +89,9 @@ class Authorize:
             raise _refusal("this API wants a token, as the header Authorization: Bearer ...")
         raise _refusal("the Authorization header does not carry a token of this API", error="invalid_token")
 
-    async def _granted_to(self, credentials: bytes) -> frozenset[TokenScope] | None:
-        """What a token may do; None for one that does not count here."""
-        if self._token is not None and hmac.compare_digest(_hash_of(credentials), self._token):
-            return EVERY_SCOPE
-        shown = presented(credentials.decode("latin-1"))
+    async def _stored(self, credentials: bytes | None) -> Token | None:
+        """The token of the file that these are; None for everything else."""
+        shown = None if credentials is None else presented(credentials.decode("latin-1"))
         if shown is None:
             return None
         token = await self._engine.find_token(shown.id)
@@ -95,7 +99,32 @@ class Authorize:
             return None
         if token.has_expired(datetime.now(UTC)):
             raise _refusal(f"the token {token.id} has expired: ask for another", error="invalid_token")
-        return token.scopes
+        return token
+
+    def _while_it_counts(self, token: Token, send: Send) -> Send:
+        """A `send` that ends a stream of events, which may last for long, once its token counts no more."""
+        is_stream, is_over, looked_at = False, False, time.monotonic()
+
+        async def watched(message: Message) -> None:
+            nonlocal is_stream, is_over, looked_at
+            if message["type"] == "http.response.start":
+                is_stream = any(value.startswith(b"text/event-stream") for _, value in message.get("headers", ()))
+            elif is_stream and not is_over and time.monotonic() - looked_at >= LOOK_AGAIN_S:
+                looked_at = time.monotonic()
+                if not await self._counts(token):
+                    is_over = True
+                    await send({"type": "http.response.body", "body": b""})
+            if not is_over:
+                await send(message)
+
+        return watched
+
+    async def _counts(self, token: Token) -> bool:
+        try:
+            known = await self._engine.find_token(token.id)
+        except WorkflowError:
+            return False
+        return known is not None and not known.has_expired(datetime.now(UTC))
 
     async def _asked(self, authorize: HostAuthorize, scope: Scope) -> frozenset[TokenScope]:
         """What the host application grants. It may know the caller by a cookie, which any page makes a browser send."""

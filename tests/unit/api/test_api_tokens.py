@@ -1,20 +1,24 @@
 """Tokens of the engine's file: what each may do, route by route."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from listening import reading
 from starlette.applications import Starlette
 from starlette.routing import Route
 from still_engine import StillEngine, TroubledEngine
 
+from pylon_workflows.api import auth, live_handlers
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.api.scopes import OPEN, SCOPES, scope_of
 from pylon_workflows.errors import EngineNotRunningError, NoOwnerError
 from pylon_workflows.tokens import SCOPES as ALL_SCOPES
+from runner_protocol.messages import StepComplete
 
 OPERATIONS_OF_API = sorted((path, method.upper()) for path, method in OPERATIONS)
 OUTSIDE = ("203.0.113.9", 5)
@@ -108,6 +112,29 @@ async def test_a_token_that_was_revoked_counts_no_more_at_once(engine: StillEngi
     one, other = [await engine.create_token(["read"]) for _ in range(2)]
     await engine.revoke_token(one)
     assert [(await outside.get("/", headers=bearing(text))).status_code for text in (one, other)] == [401, 200]
+
+
+@pytest.mark.parametrize("kind", ["revoked", "expired"])
+async def test_a_stream_ends_when_its_token_counts_no_more(
+    engine: StillEngine, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(auth, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(live_handlers, "_QUIET_S", 0.0)
+    text = await engine.create_token(["read"])
+    await engine.start_or_find("onboarding", id="a")
+    async with reading(create_app(engine), "/a/stream", authorization=f"Bearer {text}") as reader:
+        await reader.read(1)
+        await engine.apply("a", StepComplete(step_name="one"))
+        await reader.read(2)
+        assert not reader.is_over
+        if kind == "revoked":
+            await engine.revoke_token(text)
+        else:
+            [token] = await engine.tokens()
+            engine._engine._tokens._tokens[token.id] = replace(token, expires_at=token.created_at)
+        await engine.apply("a", StepComplete(step_name="secret"))
+        await reader.until(lambda reader: reader.is_over)
+        assert b"secret" not in reader.body
 
 
 async def test_a_token_that_has_expired_lets_nobody_in_and_is_no_open_door(
