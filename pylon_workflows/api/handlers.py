@@ -22,6 +22,7 @@ from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.schedule_handlers import ScheduleHandlers
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.api.scopes import check_scope
+from pylon_workflows.api.shared_changes import SharedChanges
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import HistoryLimitError, InvalidInputError, WorkflowError
 from pylon_workflows.ids import check_possible_id
@@ -38,6 +39,7 @@ class Handlers(ScheduleHandlers, PublishHandlers, LiveHandlers):
     def __init__(self, engine: Engine, *, max_streams: int = MAX_STREAMS) -> None:
         super().__init__(engine)
         self._streams = Streams(max_streams)
+        self._changes = SharedChanges(engine)
 
     async def list_definitions(self, _request: Request) -> Response:
         """All definitions, by name."""

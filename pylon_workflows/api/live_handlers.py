@@ -8,18 +8,18 @@ from itertools import islice
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pylon_workflows.api import views
 from pylon_workflows.api.bodies import one_header
 from pylon_workflows.api.event_stream import HEARTBEAT_S, EventStream, Streams, heartbeat, message
 from pylon_workflows.api.explanation_view import explanation_json
 from pylon_workflows.api.queries import filter_terms, revision_of
 from pylon_workflows.api.responses import json_response
+from pylon_workflows.api.shared_changes import SharedChanges
 from pylon_workflows.core.revisions import numbered
 from pylon_workflows.core.transitions import InstanceCancelled, InstanceCompleted, InstanceFailed, Transition
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.ids import check_possible_id
-from pylon_workflows.ports import ChangePage, Engine, HistoryPage
+from pylon_workflows.ports import Engine, HistoryPage
 from pylon_workflows.transition_json import transition_json
 from runner_protocol.strict_json import encode_parsed
 
@@ -35,6 +35,7 @@ class LiveHandlers:
 
     _engine: Engine
     _streams: Streams
+    _changes: SharedChanges
 
     async def explain(self, request: Request) -> Response:
         """Why an instance is where it is."""
@@ -58,8 +59,10 @@ class LiveHandlers:
         """Instances as they change, of those that fit a list's filter."""
         where = InstanceFilter(**filter_terms(request))
         after = _cursor(request)
-        page = await self._engine.next_changes(after=after, timeout_s=0)
-        return EventStream(_changes(self._engine, where, after, page), self._streams)
+        last = (await self._engine.next_changes(after=None, timeout_s=0)).after
+        is_reset = after is not None and after > last
+        begin = last if after is None or is_reset else after
+        return EventStream(_changes(self._changes, where, begin, is_reset=is_reset), self._streams)
 
 
 def _cursor(request: Request) -> int | None:
@@ -98,21 +101,20 @@ def _end(page: HistoryPage) -> str | None:
     return _ENDS.get(type(transitions[-1])) if transitions else None
 
 
-async def _changes(engine: Engine, where: InstanceFilter, after: int | None, page: ChangePage) -> AsyncIterator[bytes]:
-    is_reset = after is not None and page.after < after
-    name = "reset" if is_reset else "ready"
-    yield message(b"{}", event=name, id=page.after if after is None or is_reset else after)
-    loop = asyncio.get_running_loop()
+async def _changes(
+    changes: SharedChanges, where: InstanceFilter, begin: int, *, is_reset: bool
+) -> AsyncIterator[bytes]:
+    yield message(b"{}", event="reset" if is_reset else "ready", id=begin)
+    loop, after = asyncio.get_running_loop(), begin
     sent_at = loop.time()
     while True:
-        fitting = [summary for summary in page.instances if where.fits(summary)]
-        if fitting:
-            texts = [views.summary_json(summary) for summary in fitting]
-            yield b"".join([*map(message, texts[:-1]), message(texts[-1], id=page.after)])
+        told = await changes.next(after=after, timeout_s=HEARTBEAT_S)
+        is_quiet, after = told.page.is_complete, told.page.after
+        if messages := told.messages(where):
+            yield messages
             sent_at = loop.time()
         elif loop.time() - sent_at >= HEARTBEAT_S:
-            yield heartbeat(page.after)
+            yield heartbeat(after)
             sent_at = loop.time()
-        if page.is_complete:
+        if is_quiet and not changes.has(after):
             await asyncio.sleep(_QUIET_S)
-        page = await engine.next_changes(after=page.after, timeout_s=HEARTBEAT_S)

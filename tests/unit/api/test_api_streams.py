@@ -1,6 +1,7 @@
 """Live updates: what happens comes to who reads, in order and durable, and who was cut off goes on where it stopped."""
 
 import signal
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -164,6 +165,29 @@ class TestAllInstances:
             assert (number, event) == (1, "reset")
             await engine.start_or_find("onboarding", id="b")
             assert (await reader.read(2))[1][2]["id"] == "b"
+
+    async def test_what_many_read_is_read_from_the_store_once(
+        self, app: ASGIApp, engine: StillEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        ask = engine.next_changes
+
+        async def counted(**options: Any) -> Any:
+            asked.append(options["after"])
+            return await ask(**options)
+
+        monkeypatch.setattr(engine, "next_changes", counted)
+        async with AsyncExitStack() as stack:
+            target = ("/stream", "/stream?name=onboarding")
+            readers = [await stack.enter_async_context(reading(app, target[number % 2])) for number in range(20)]
+            for reader in readers:
+                await reader.read(1)
+            asked.clear()
+            for number in range(5):
+                await engine.start_or_find("onboarding", id=f"a{number}")
+                for reader in readers:
+                    assert (await reader.read(number + 2))[-1][2]["id"] == f"a{number}"
+            assert [after for after in asked if after is not None] == [1, 2, 3, 4, 5]
 
 
 class TestEnds:

@@ -1,0 +1,90 @@
+"""What has changed, read and written out once for all who are told of it at the same time."""
+
+import asyncio
+from collections import OrderedDict
+from functools import cached_property
+
+from pylon_workflows.api import views
+from pylon_workflows.api.event_stream import message
+from pylon_workflows.filters import InstanceFilter
+from pylon_workflows.ports import ChangePage, Engine
+
+_MOST_KEPT = 2_000
+"""Instances of the last pages, for who is a little behind."""
+
+
+class Told:
+    """A page of changes, as the messages that tell of it."""
+
+    def __init__(self, page: ChangePage) -> None:
+        self.page = page
+
+    def messages(self, where: InstanceFilter) -> bytes:
+        """Those of the instances that fit. Only the last one has an id: who is cut off before it is told again."""
+        if where.is_empty:
+            return self._all
+        fitting = [text for text, summary in zip(self._texts, self.page.instances, strict=True) if where.fits(summary)]
+        return self._written(fitting)
+
+    @cached_property
+    def _texts(self) -> list[bytes]:
+        return [views.summary_json(summary) for summary in self.page.instances]
+
+    @cached_property
+    def _all(self) -> bytes:
+        return self._written(self._texts)
+
+    def _written(self, texts: list[bytes]) -> bytes:
+        if not texts:
+            return b""
+        return b"".join([*map(message, texts[:-1]), message(texts[-1], id=self.page.after)])
+
+
+class _Asked:
+    def __init__(self, task: asyncio.Task[Told]) -> None:
+        self.task = task
+        self.count = 0
+
+
+class SharedChanges:
+    """Asks an engine for what is next, once for all who ask after the same change.
+
+    A page is what has changed between two numbers, so whoever comes to the first later may be given the same one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._asked: dict[int, _Asked] = {}
+        self._told: OrderedDict[int, Told] = OrderedDict()
+        self._kept = 0
+
+    def has(self, after: int) -> bool:
+        """Whether what follows is known already."""
+        return after in self._told
+
+    async def next(self, *, after: int, timeout_s: float) -> Told:
+        """See `ports.Engine.next_changes`; the first who asks says how long to wait."""
+        if (told := self._told.get(after)) is not None:
+            return told
+        asked = self._asked.get(after)
+        if asked is None or asked.task.done():
+            asked = self._asked[after] = _Asked(asyncio.create_task(self._ask(after, timeout_s)))
+        asked.count += 1
+        try:
+            return await asyncio.shield(asked.task)
+        finally:
+            asked.count -= 1
+            if not asked.count:
+                asked.task.cancel()
+                if self._asked.get(after) is asked:
+                    del self._asked[after]
+
+    async def _ask(self, after: int, timeout_s: float) -> Told:
+        told = Told(await self._engine.next_changes(after=after, timeout_s=timeout_s))
+        if told.page.after > after:
+            self._told[after] = told
+            self._kept += len(told.page.instances)
+            while self._kept > _MOST_KEPT:
+                _, oldest = self._told.popitem(last=False)
+                self._kept -= len(oldest.page.instances)
+        return told
