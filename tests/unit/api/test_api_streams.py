@@ -187,7 +187,7 @@ class TestAllInstances:
                 await engine.start_or_find("onboarding", id=f"a{number}")
                 for reader in readers:
                     assert (await reader.read(number + 2))[-1][2]["id"] == f"a{number}"
-            assert [after for after in asked if after is not None] == [1, 2, 3, 4, 5]
+            assert asked in ([1, 2, 3, 4], [1, 2, 3, 4, 5])  # what follows the last may not have been asked for yet
 
 
 class TestEnds:
