@@ -18,6 +18,7 @@ from tests.contracts.published_store_contract import EVENT, accept
 from tests.contracts.run_store_contract import LATER, deleted
 from tests.contracts.schedule_store_contract import DAILY
 from tests.contracts.store_contract import BEGINNING, RUN_STARTED, after, completed, new_instance, sleeping, succeeded
+from tests.contracts.token_store_contract import SENDER
 from tests.faults.faulty_disk import FaultyDisk
 
 
@@ -73,6 +74,9 @@ WRITES = {
     "claim_published": lambda store: store.published.claim(1, new_instance("running"), []),
     "start_published": lambda store: store.published.start(1, new_instance("late")),
     "expire_published": lambda store: store.published.expire(now=BEGINNING, limit=1),
+    "save_token": lambda store: store.tokens.save(SENDER),
+    "delete_token": lambda store: store.tokens.delete("abcdefghijk1"),
+    "keep_secret": lambda store: store.secrets.keep("hooks", b"x" * 32),
     "forget_published": lambda store: store.published.forget(now=BEGINNING, limit=1),
 }
 
