@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import signal
 import socket
 import threading
@@ -20,10 +21,12 @@ from pylon_workflows.api.origins import checked_hosts, checked_origins, is_loopb
 from pylon_workflows.api.problems import Problem
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.edge import open_files
+from pylon_workflows.edge.access_log import ShownPaths
 from pylon_workflows.edge.connections import Connections, EdgeLimits
 from pylon_workflows.edge.protocol import GuardedConfig
 from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.hooks import HookSource, create_hooks_app
+from pylon_workflows.hooks.hook_calls import without_signature
 from pylon_workflows.ports import Engine
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
@@ -34,6 +37,7 @@ PREFIX = "/api/workflows"
 HOOKS_PREFIX = "/hooks"
 DEFAULT_PORT = 8765
 _CLOSE_CONNECTIONS_WITHIN_S = 5
+_SHOWN_PATHS = ShownPaths(without_signature)
 _LATER_THAN_THE_API_S = 5.0
 """The API answers 408 to a body that is too slow; where it does not read, its connection ends after this."""
 
@@ -178,6 +182,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
         cors_origins=options.cors_origins,
         hooks=options.hooks,
     )
+    logging.getLogger("uvicorn.access").addFilter(_SHOWN_PATHS)
     config = GuardedConfig(
         app,
         connections,

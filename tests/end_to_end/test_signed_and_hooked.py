@@ -31,7 +31,7 @@ def test_a_signed_runner_hands_out_a_url_and_a_call_of_it_ends_the_wait(processe
     runner = a_runner(processes, kit, OLD)
     api = processes.serve(
         runner, "--runner-secret-env", "NEW_SECRET", "--runner-secret-env", "OLD_SECRET",
-        "--hooks-url", "https://shop.example/hooks", more={"NEW_SECRET": NEW, "OLD_SECRET": OLD},
+        "--access-log", "--hooks-url", "https://shop.example/hooks", more={"NEW_SECRET": NEW, "OLD_SECRET": OLD},
     )  # fmt: skip
     instance_id = api.start("conformance.calls", HANDS_OUT)
     instance = api.until(instance_id, "waiting_for_event")
@@ -40,9 +40,15 @@ def test_a_signed_runner_hands_out_a_url_and_a_call_of_it_ends_the_wait(processe
     here = f"{api.url.removesuffix('/api/workflows')}{urlsplit(url).path}"
     assert httpx.post(here[:-1] + "x", json={}, trust_env=False).status_code == 401
     for _ in range(2):
-        answer = httpx.post(here, json={"paid": True}, headers={"webhook-id": "msg_1"}, trust_env=False)
+        answer = httpx.post(
+            f"{here}?from=canary", json={"paid": True}, headers={"webhook-id": "msg_1"}, trust_env=False
+        )
         assert (answer.status_code, answer.json()["applied"]) == (200, True)
     assert api.until(instance_id, "completed")["output"][1] == {"paid": True}
+    said = api.process.said()
+    assert f"/hooks/hook/{instance_id}/psp/... HTTP" in said
+    for secret in (url.rpartition("/")[2], "canary", OLD, NEW):
+        assert secret not in said
 
 
 def test_a_runner_that_refuses_is_asked_until_the_secrets_are_sorted_out(processes: Processes) -> None:
