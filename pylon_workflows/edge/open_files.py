@@ -1,12 +1,15 @@
 """How many files and connections this process may have open at a time."""
 
 import logging
-import resource
+import sys
+
+if sys.platform != "win32":
+    import resource
 
 _log = logging.getLogger(__name__)
 
-_OF_USE = 65_536
-"""More than this is no use to one server, and some systems refuse a soft limit without end."""
+_OF_USE = (65_536, 10_240, 4_096)
+"""More than the first is no use to one server. Some systems (macOS) name no limit, and refuse what is beyond it."""
 
 MOST_CONNECTIONS = 10_000
 ACCEPTED_AT_ONCE = 256
@@ -18,16 +21,21 @@ _OTHERS = 128
 
 def raise_limit() -> int:
     """Let this process open as many files as it may, as far as that is of use, and tell how many."""
+    if sys.platform == "win32":
+        return _OF_USE[-1]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OF_USE if hard == resource.RLIM_INFINITY else min(hard, _OF_USE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return _OF_USE if soft == resource.RLIM_INFINITY else soft
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError) as error:
-        _log.warning("the limit of open files stays at %d: %s", soft, error)
-        return soft
-    return wanted
+    if soft == resource.RLIM_INFINITY:
+        return _OF_USE[0]
+    for wanted in _OF_USE if hard == resource.RLIM_INFINITY else (min(hard, _OF_USE[0]),):
+        if soft >= wanted:
+            break
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (ValueError, OSError) as error:
+            _log.warning("the limit of open files cannot be raised from %d to %d: %s", soft, wanted, error)
+        else:
+            return wanted
+    return soft
 
 
 def connections_within(limit: int, *, for_runners: int) -> int:

@@ -46,7 +46,17 @@ def test_a_system_that_refuses_leaves_it_as_it_was(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert open_files.raise_limit() == 256
-    assert "stays at 256" in caplog.text
+    assert "cannot be raised from 256 to 1024" in caplog.text
+
+
+def test_a_system_that_names_no_limit_and_has_one_gets_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] > 20_000:
+            raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert open_files.raise_limit() == 10_240
 
 
 def test_a_real_process_gets_what_it_may() -> None:
