@@ -50,7 +50,8 @@ async def confirmed(
 ) -> dict[str, bool]:
     """Resume it. A webhook may come before anything waits for it, and twice: its id makes the second one harmless.
 
-    A real one is verified first: whoever can call this confirms any user.
+    A real one is verified first, as `create_hooks_app` does it (docs/webhooks.md): whoever can call this confirms any
+    user.
     """
     data = {"via": confirmation.via}
     receipt = await engine.send_event(

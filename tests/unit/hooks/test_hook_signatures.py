@@ -6,6 +6,7 @@ from hook_signing import AT, BODY, OTHER_SECRET, SCHEMES, SECRET, Headers, is_ac
 from pylon_workflows.api.refusals import BadSignatureError
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.hooks import GitHub, HmacSignature, Slack, StandardWebhooks, Stripe
+from runner_protocol.signing import SigningKeys
 
 every_scheme = pytest.mark.parametrize("name", SCHEMES)
 
@@ -177,6 +178,15 @@ class TestSeveralSignatures:
         value = stripe(SECRET, BODY, AT)[0][1]
         for changed in (b"t=%d,%b" % (AT, value), value.partition(b",")[2]):
             assert not is_accepted(Stripe(SECRET), [(b"stripe-signature", changed)], BODY)
+
+
+def test_what_our_own_calls_are_signed_with_is_the_same_scheme() -> None:
+    """The kits verify with code of their own, for they stand alone; either takes what the other has signed."""
+    keys = SigningKeys([f"whsec_{SECRET}"])
+    ours = standard(SECRET, BODY, AT)
+    keys.check(ours, BODY, now_s=AT)
+    signed = [*ours[:2], (b"webhook-signature", keys.sign("msg_1", AT, BODY).encode())]
+    assert is_accepted(StandardWebhooks(SECRET), signed, BODY)
 
 
 def test_svix_headers_are_the_same_scheme_under_other_names() -> None:
