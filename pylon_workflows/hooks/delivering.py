@@ -37,7 +37,10 @@ async def _deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
             event_id=_event_id(f"{source}:", delivery.id),
         )
         return receipt.is_duplicate
-    start = delivery.start and PublishedStart(delivery.start.workflow, delivery.data, id=delivery.start.id)
+    start: PublishedStart | None = None
+    if delivery.start is not None:
+        wanted = delivery.start
+        start = PublishedStart(wanted.workflow, delivery.data, id=wanted.id, tags=wanted.tags)
     published = await engine.publish(
         delivery.event,
         delivery.data,

@@ -1,5 +1,6 @@
 """What a verified delivery means: which event it is, for whom, with which data."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pylon_workflows.canonical_json import CanonicalJson
@@ -27,6 +28,7 @@ class StartWanted(NamedTuple):
 
     workflow: str
     id: str | None
+    tags: Mapping[str, str]
 
 
 class Delivery(NamedTuple):
@@ -58,15 +60,16 @@ class Interpreter:
         self._data = () if source.data is None else checked_path(source.data, "data")
         self._instance = None if source.instance is None else Template(source.instance, "instance")
         self._correlation = None if source.correlation is None else Template(source.correlation, "correlation")
-        self._start = source.start
-        self._start_id = (
-            None if source.start is None or source.start.id is None else Template(source.start.id, "start.id")
-        )
+        self._start = start = source.start
+        self._start_id = None if start is None or start.id is None else Template(start.id, "start.id")
+        tags = {} if start is None else start.tags
+        self._start_tags = {tag: Template(text, f"start.tags.{tag}") for tag, text in tags.items()}
 
     @property
     def wants_url_id(self) -> bool:
         """Whether the URL has to have an id after the source's name."""
-        templates = (self._delivery, self._event, self._instance, self._correlation, self._start_id)
+        templates = [self._delivery, self._event, self._instance, self._correlation, self._start_id]
+        templates += self._start_tags.values()
         return any(template.wants_url_id for template in templates if template is not None)
 
     def read(self, body: bytes, headers: RawHeaders, url_id: str | None) -> Delivery | Challenge:
@@ -102,7 +105,11 @@ class Interpreter:
         start = self._start
         if start is None or (start.events and event not in start.events):
             return None
-        return StartWanted(start.workflow, None if self._start_id is None else self._start_id.fill(arrived))
+        return StartWanted(
+            workflow=start.workflow,
+            id=None if self._start_id is None else self._start_id.fill(arrived),
+            tags={tag: template.fill(arrived) for tag, template in self._start_tags.items()},
+        )
 
 
 def _challenge(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.hooks.signatures.verifier import BodyFormat, Habits, HasKeys, KnowsHabits, Verifier
 from pylon_workflows.hooks.templates import Template, checked_path
+from pylon_workflows.tags import checked_tags
 
 RESERVED_NAMES = frozenset({"hook", "published"})
 """What stands where a source would, in a URL and in the ids of events."""
@@ -19,8 +20,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 class HookStart:
     """What a delivery starts when no instance waits for it: a workflow, whose input is the event's data.
 
-    `id` is a template of the instance's id, made up where there is none. `events` are the names of those that start
-    one, as the source gives them on; every event where there are none.
+    `id` is a template of the instance's id, made up where there is none; `tags` are the instance's, each a template.
+    `events` are the names of those that start one, as the source gives them on; every event where there are none.
 
     Raises:
         InvalidInputError
@@ -29,11 +30,15 @@ class HookStart:
     workflow: str
     id: str | None = None
     events: Sequence[str] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checked_text(self.workflow, "start.workflow")
         if self.id is not None:
             Template(self.id, "start.id")
+        checked_tags(dict.fromkeys(self.tags, ""))
+        for tag, template in self.tags.items():
+            Template(template, f"start.tags.{tag}")
         for name in _names(self.events or (), "start.events"):
             checked_text(name, "start.events")
 

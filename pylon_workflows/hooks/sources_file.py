@@ -34,6 +34,7 @@ class _Start(_Table):
     workflow: str
     id: str | None = None
     events: list[str] | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class _Source(_Table):
@@ -156,7 +157,7 @@ def _source(name: str, table: _AnySource, environment: Mapping[str, str]) -> Hoo
     try:
         verifier = table.verifier(_secrets(table.secret_env, environment))
         if table.start is not None:
-            start = HookStart(workflow=table.start.workflow, id=table.start.id, events=table.start.events)
+            start = HookStart(**dict(table.start))
     except InvalidInputError as error:
         raise InvalidInputError(f"source {name!r:.60}: {error}") from None
     return HookSource(

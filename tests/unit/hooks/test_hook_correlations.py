@@ -17,7 +17,7 @@ STARTING = HookSource(
     Stripe(SECRET),
     correlation="order:{data.order}",
     events={"order.created": "created", "paid": "paid"},
-    start=HookStart(workflow="order", id="order-{data.order}", events=["created"]),
+    start=HookStart(workflow="order", id="order-{data.order}", events=["created"], tags={"order": "no {data.order}"}),
 )
 
 
@@ -84,7 +84,7 @@ async def test_it_starts_a_workflow_when_nobody_waits_and_once_only(
         while not await engine.list():  # noqa: ASYNC110 -- it tells nobody
             await asyncio.sleep(0)
     [started] = await engine.list()
-    assert started.id == "order-7"
+    assert (started.id, started.tags) == ("order-7", {"order": "no 7"})
     instance = await engine.get("order-7")
     assert instance.input == {"id": "evt_1", "type": "order.created", "data": {"order": 7}}
 

@@ -53,7 +53,13 @@ def test_what_the_scheme_does_not_say_the_source_must() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"workflow": ""}, {"workflow": "order", "id": "{"}, {"workflow": "o", "events": "p"}]
+    "options",
+    [
+        {"workflow": ""},
+        {"workflow": "order", "id": "{"},
+        {"workflow": "o", "events": "p"},
+        {"workflow": "o", "tags": {"a": "{"}},
+    ],
 )
 def test_a_start_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=r"^start\."):

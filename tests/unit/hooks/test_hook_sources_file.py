@@ -16,7 +16,7 @@ secret_env = "ONE"
 tolerance_s = 600
 correlation = "order:{data.order_id}"
 data = "data"
-start = { workflow = "order", id = "order-{data.order_id}", events = ["created"] }
+start = { workflow = "order", id = "order-{data.order_id}", events = ["created"], tags = { order = "{data.order_id}" } }
 
 [sources.stripe]
 scheme = "stripe"
@@ -63,7 +63,7 @@ def test_everything_that_a_source_can_say_can_stand_in_the_file(tmp_path: Path) 
     standard, stripe, github, slack, bank = load(tmp_path, EVERYTHING)
     assert (standard.name, standard.correlation, standard.data) == ("standard", "order:{data.order_id}", "data")
     assert (standard.start.workflow, standard.start.id) == ("order", "order-{data.order_id}")
-    assert list(standard.start.events) == ["created"]
+    assert (list(standard.start.events), standard.start.tags) == (["created"], {"order": "{data.order_id}"})
     assert is_accepted(standard.verifier, SCHEMES["standard webhooks"].sign(SECRET, BODY, AT), BODY, AT + 599)
     assert stripe.event_names() == {"payment_intent.succeeded": "paid", "charge.refunded": "refunded"}
     assert is_accepted(stripe.verifier, SCHEMES["stripe"].sign(OTHER_SECRET, BODY, AT), BODY)
