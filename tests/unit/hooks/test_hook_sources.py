@@ -59,10 +59,11 @@ def test_what_the_scheme_does_not_say_the_source_must() -> None:
         {"workflow": "order", "id": "{"},
         {"workflow": "o", "events": "p"},
         {"workflow": "o", "tags": {"a": "{"}},
+        {"workflow": "o", "tags": {"a b": "{id}"}},
     ],
 )
 def test_a_start_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match=r"^start\."):
+    with pytest.raises(InvalidInputError, match=r"^(start\.|tags: )"):
         HookStart(**options)
 
 
