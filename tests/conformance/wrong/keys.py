@@ -211,6 +211,7 @@ class ComparesDurations(Turn):
     "actions-say-what-they-come-after",
     "an-uncaught-failure-of-a-child-fails-the-workflow",
     "groups-and-waits-called-together-take-turns",
+    "a-call-of-a-hook-is-an-event",
 )
 class KeysEventsLikeSteps(Turn):
     """Leaves `event:` out of the key."""

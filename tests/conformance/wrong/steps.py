@@ -70,6 +70,13 @@ from . import fails
     "notes-go-with-the-next-action",
     "notes-of-a-failed-attempt-are-sent-with-it",
     "the-next-run-begins-with-its-input",
+    "a-call-of-a-hook-is-an-event",
+    "a-hook-url-is-signed",
+    "a-hook-url-is-the-same-in-each-turn",
+    "a-signature-is-good-for-five-minutes",
+    "an-unsigned-request-is-refused",
+    "one-signature-of-several-is-enough",
+    "without-hooks-there-is-no-hook-url",
 )
 class WarmsUp(Turn):
     """Is not ready for the first turn."""
@@ -194,6 +201,9 @@ class RunsToTheNextPause(Turn):
     "the-outputs-of-a-group-reach-the-code",
     "variables-are-the-runs-and-the-codes-own",
     "what-was-skipped-moves-no-time",
+    "a-call-of-a-hook-is-an-event",
+    "a-hook-url-is-signed",
+    "a-hook-url-is-the-same-in-each-turn",
 )
 class CompletesWithoutOutput(Turn):
     """Forgets what the function returned."""
@@ -228,6 +238,7 @@ class CompletesWithoutOutput(Turn):
     "the-kind-of-a-step-may-change",
     "variables-are-the-runs-and-the-codes-own",
     "what-was-skipped-moves-no-time",
+    "a-hook-url-is-the-same-in-each-turn",
 )
 class RunsRecordedSteps(Turn):
     """Runs a recorded step again and takes what it returns now."""

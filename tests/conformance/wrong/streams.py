@@ -52,6 +52,10 @@ from . import fails
     "turns-at-once-do-not-mix",
     "turns-of-different-instances-do-not-mix",
     "unknown-request-fields-are-ignored",
+    "a-hook-url-is-the-same-in-each-turn",
+    "a-signature-is-good-for-five-minutes",
+    "an-unsigned-request-is-refused",
+    "one-signature-of-several-is-enough",
 )
 class StreamsWhateverIsAccepted(Front):
     """Does not look at what is accepted."""

@@ -44,6 +44,7 @@ class SleepsTwice(Turn):
     "timed-out-wait-returns-null",
     "turns-of-different-instances-do-not-mix",
     "a-wait-can-fail-when-it-times-out",
+    "a-call-of-a-hook-is-an-event",
 )
 class WrapsEventData(Turn):
     """Gives the code an envelope with the data in it."""
@@ -73,6 +74,7 @@ class WritesNoNull(Turn):
     "timed-out-wait-returns-null",
     "turns-of-different-instances-do-not-mix",
     "a-wait-can-fail-when-it-times-out",
+    "a-call-of-a-hook-is-an-event",
 )
 class LosesEventData(Turn):
     """Knows that an event came, but not what it said."""

@@ -26,6 +26,7 @@ class AnswersAnyMethod(Front):
 
 @fails(
     "malformed-json-is-4xx",
+    "a-refused-request-is-not-read",
 )
 class FailsOnMalformedJson(Front):
     """Answers an action to what it cannot read, so that a broken proxy fails workflows."""
@@ -212,6 +213,13 @@ class TrustsRecords(Front):
     "what-applies-nothing-carries-no-notes",
     "what-was-skipped-is-no-result-of-a-step",
     "what-was-skipped-moves-no-time",
+    "a-call-of-a-hook-is-an-event",
+    "a-hook-url-is-signed",
+    "a-hook-url-is-the-same-in-each-turn",
+    "a-signature-is-good-for-five-minutes",
+    "an-unsigned-request-is-refused",
+    "one-signature-of-several-is-enough",
+    "without-hooks-there-is-no-hook-url",
 )
 class RefusesUnknownFields(Front):
     """Refuses what a newer engine adds."""
@@ -354,6 +362,10 @@ class WritesNullForNan(Turn):
     "notes-go-with-a-failure-of-the-code",
     "the-next-run-begins-with-its-input",
     "variables-are-the-runs-and-the-codes-own",
+    "a-hook-url-is-signed",
+    "a-signature-is-good-for-five-minutes",
+    "one-signature-of-several-is-enough",
+    "without-hooks-there-is-no-hook-url",
 )
 class AnswersOnce(Front):
     """Takes a turn that is asked again for a mistake."""
