@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
 from pylon_workflows.store.rows import definitions_from
 from pylon_workflows.store.schedule_rows import schedules_from
+from pylon_workflows.store.token_rows import tokens_in
 
 _HEADER = b"SQLite format 3\x00"
 _HUGE = 1024 * 1024 * 1024
@@ -71,6 +73,7 @@ def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]
             if version == known:
                 yield _definitions(connection)
                 yield _schedules(connection)
+                yield _tokens(connection)
                 if is_verifying:
                     yield from verified(connection)
             elif is_verifying:
@@ -172,3 +175,25 @@ def _schedules(connection: sqlite3.Connection) -> Finding:
             facts=facts,
         )
     return Finding(about="schedules", text=f"{len(readable):,}", facts=facts)
+
+
+def _tokens(connection: sqlite3.Connection) -> Finding:
+    connection.text_factory = reads.any_text
+    readable, unreadable = tokens_in(connection)
+    now = datetime.now(UTC)
+    expired = [token.id for token in readable if token.has_expired(now)]
+    facts = {"ids": [token.id for token in readable], "expired": expired, "unreadable": unreadable}
+    if unreadable:
+        return Finding(
+            about="tokens",
+            text="; ".join(unreadable[:_MOST_ERRORS]),
+            advice="revoke them (`pylon-workflows token revoke`) and make others: they let nobody in",
+            verdict=Verdict.NEEDS_ACTION,
+            facts=facts,
+        )
+    if not readable:
+        return Finding(
+            about="tokens", text="none: without one of its own the API answers this machine alone", facts=facts
+        )
+    text = f"{len(readable):,}" + (f", of which {len(expired):,} have expired" if expired else "")
+    return Finding(about="tokens", text=text, facts=facts)

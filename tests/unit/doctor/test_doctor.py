@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from pylon_workflows.doctor import Verdict, examine, surroundings
 from pylon_workflows.doctor.surroundings import has_wal_reset_fault
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.store import migrations
+from pylon_workflows.store.token_rows import save_token, token_row
+from pylon_workflows.tokens import new_token
 from runner_protocol.messages import Complete, Diverged
 
 OWNER = """
@@ -126,6 +128,7 @@ def test_a_healthy_file_needs_nothing(database):
         "instances",
         "definitions",
         "schedules",
+        "tokens",
     ]
     assert found(report, "integrity").text == "integrity_check: ok"
     known = len(migrations.migrations())
@@ -138,6 +141,28 @@ def test_instances_are_counted_by_status_and_blocked_ones_come_with_advice(datab
     assert instances.facts == {"blocked": 1, "completed": 1, "pending": 1}
     assert instances.text == "3: 1 blocked, 1 completed, 1 pending"
     assert "list --status blocked" in instances.advice
+
+
+def test_tokens_are_counted_and_one_that_cannot_be_read_needs_action(database):
+    assert found(examined(database), "tokens").text.startswith("none: ")
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    made = [new_token(["read"], now=long_ago, expires_in=expires_in)[0] for expires_in in (None, timedelta(days=1))]
+    with closing(sqlite3.connect(database)) as connection:
+        save_token(connection, [token_row(token) for token in made])
+        connection.commit()
+    tokens = found(examined(database), "tokens")
+    assert (tokens.text, tokens.verdict) == ("2, of which 1 have expired", Verdict.HEALTHY)
+    assert tokens.facts["expired"] == [made[1].id]
+    assert made[0].hash.hex() not in str(tokens)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE tokens SET hash = 'x' WHERE id = ?", (made[0].id,))
+        connection.commit()
+    tokens = found(examined(database), "tokens")
+    assert (tokens.text, tokens.verdict) == (
+        f"the token '{made[0].id}' cannot be read: its hash is damaged",
+        Verdict.NEEDS_ACTION,
+    )
+    assert "token revoke" in tokens.advice
 
 
 def test_a_file_that_no_engine_has_open_tells_its_last_owner(database):
@@ -442,6 +467,7 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
         "instances",
         "definitions",
         "schedules",
+        "tokens",
     ]
     assert modes == [False, True]
 
@@ -462,7 +488,7 @@ def test_the_command_prints_a_line_for_each_finding_and_the_verdict(database, ru
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].split() == ["CHECK", "FOUND", "WHAT", "TO", "DO"]
-    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 11
+    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 12
     assert lines[-1] == f"{database}: healthy"
 
 
