@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 RUNNER ?= python
 DEV := $(VENV)/.dev-installed
 DEMO := $(VENV)/.demo-installed
+AUDIT_VENV := build/audit
+AUDIT := $(AUDIT_VENV)/.installed
 NODE_READY := $(shell command -v node >/dev/null 2>&1 && [ "$$(node -p 'parseInt(process.versions.node)')" -ge 20 ] && echo yes)
 KIT := runner_protocol/typescript
 NODE_PARTS := $(KIT) examples/onboarding tests/conformance/typescript
 
-.PHONY: demo test test-fast test-long lint types bench conformance typescript need-node schema clean
+.PHONY: demo test test-fast test-long lint types bench conformance typescript need-node schema build audit requirements clean
 
 demo: $(DEMO) ## Run the engine with a real runner through steps, a retry, a sleep and an event (RUNNER=typescript for the other kit)
 ifeq ($(RUNNER),typescript)
@@ -55,16 +57,38 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 
-$(DEV): pyproject.toml | $(BIN)/python
+# The pinned, hashed files go first; the project itself follows with what they hold, and fetches nothing.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL_ALL = $(PIP) install --require-hashes -r
+INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
+
+$(DEV): pyproject.toml requirements/dev.txt | $(BIN)/python
 	@echo "installing pylon-workflows and the tools of its tests into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast]" --group dev
+	@$(INSTALL_ALL) requirements/dev.txt
+	@$(INSTALL_PROJECT)
 	@touch $@ $(DEMO)
 
-$(DEMO): pyproject.toml | $(BIN)/python
+$(DEMO): pyproject.toml requirements/demo.txt | $(BIN)/python
 	@echo "installing pylon-workflows into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast]"
+	@$(INSTALL_ALL) requirements/demo.txt
+	@$(INSTALL_PROJECT)
 	@touch $@
+
+$(AUDIT): requirements/audit.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@touch $@
+
+build: $(AUDIT) ## The wheel, the source archive, and what the wheel needs as a CycloneDX document, in dist/
+	@rm -rf dist
+	@$(AUDIT_VENV)/bin/python -m build --no-isolation
+	@$(AUDIT_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.cdx.json requirements/demo.txt
+
+audit: $(AUDIT) ## Look the pinned packages up among the known vulnerabilities
+	@$(AUDIT_VENV)/bin/python tools/audit.py
+
+requirements: ## Pin the newest packages that pyproject.toml allows, with their hashes (needs uv)
+	@$(PYTHON) tools/lock_requirements.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,12 +1,13 @@
 """What surrounds the engine in the state machine: a loop, a store and a runner that do nothing unless told to."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Self
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
-from pylon_workflows.ports import Apply, ScheduleStore, Store, Turn, Write
+from pylon_workflows.ports import Apply, Store, Turn, Write
 from runner_protocol.messages import Action, Fail, TurnRequest, parse_request
 
 
@@ -20,6 +21,36 @@ class CountingLoop(asyncio.SelectorEventLoop):
     def call_soon(self, *args: Any, **options: Any) -> asyncio.Handle:
         self.calls += 1
         return super().call_soon(*args, **options)
+
+
+class StoppedParts(logging.Handler):
+    """What the log says of parts of an engine that have stopped with an error and are started again."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:  # no trouble of the store's, which these tests make
+            self.told.append(self.format(record))
+
+    def __enter__(self) -> Self:
+        logging.getLogger("pylon_workflows.tasks").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("pylon_workflows.tasks").removeHandler(self)
+
+
+class CountedStore:
+    """A store of one job beside the instances (schedules, published events...): never held back, but counted."""
+
+    def __init__(self, inner: Any, counted: Callable[[Any], Any]) -> None:
+        self._inner = inner
+        self._counted = counted
+
+    def __getattr__(self, name: str) -> Any:
+        return self._counted(getattr(self._inner, name))
 
 
 class HeldStore:
@@ -98,10 +129,6 @@ class HeldStore:
             done.exception()
         self.held = []
 
-    @property
-    def schedules(self) -> ScheduleStore:
-        return self.inner.schedules
-
     async def suspects(self) -> AsyncIterator[str]:
         async with aclosing(self.inner.suspects()) as found:
             following = self._counted(found.__anext__)
@@ -109,8 +136,9 @@ class HeldStore:
                 while True:
                     yield await following()
 
-    def __getattr__(self, read: str) -> Callable[..., Awaitable[Any]]:
-        return self._counted(getattr(self.inner, read))
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        return self._counted(found) if callable(found) else CountedStore(found, self._counted)
 
     def _counted(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*args: Any, **options: Any) -> Any:
