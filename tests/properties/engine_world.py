@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from inspect import isasyncgen
 from typing import Any, Self
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
@@ -129,25 +130,28 @@ class HeldStore:
             done.exception()
         self.held = []
 
-    async def suspects(self) -> AsyncIterator[str]:
-        async with aclosing(self.inner.suspects()) as found:
-            following = self._counted(found.__anext__)
-            with suppress(StopAsyncIteration):
-                while True:
-                    yield await following()
-
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, name)
         return self._counted(found) if callable(found) else CountedStore(found, self._counted)
 
-    def _counted(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def call(*args: Any, **options: Any) -> Any:
-            self._check_alive()
+    def _counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def answer(read: Awaitable[Any]) -> Any:
             self._begins()
             try:
-                return await method(*args, **options)
+                return await read
             finally:
                 self._ends()
+
+        async def walk(rows: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
+            async with aclosing(rows) as found:
+                with suppress(StopAsyncIteration):
+                    while True:
+                        yield await answer(found.__anext__())
+
+        def call(*args: Any, **options: Any) -> Any:
+            self._check_alive()
+            read = method(*args, **options)
+            return walk(read) if isasyncgen(read) else answer(read)
 
         return call
 
