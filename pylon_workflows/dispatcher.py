@@ -146,8 +146,8 @@ class Dispatcher:
             return "queued" if self._driving or self._alarm is not None else "nowhere"
         if instance_id in self._postponed:
             return "postponed" if self._alarm is not None else "nowhere"
-        is_to_be_read = self._reading is not None or not {None, name}.isdisjoint(self._to_read) or name in self._unread
-        return "stored" if is_to_be_read else "nowhere"
+        is_to_be_read = name in self._unread or not {None, name}.isdisjoint(self._to_read)
+        return "stored" if is_to_be_read or self._reading is not None or not self._is_open else "nowhere"
 
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, let what is being driven finish within `grace_s`, then cut it off.

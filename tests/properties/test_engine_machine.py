@@ -60,6 +60,7 @@ from pylon_workflows.errors import (
     TurnTimedOutError,
     UnknownInstanceError,
 )
+from pylon_workflows.explain.shapes import Reason
 from pylon_workflows.ports import InstanceSummary, Started
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.store.codec import decode_history, encode
@@ -762,7 +763,13 @@ class EngineMachine(RuleBasedStateMachine):
     def check_it_is_never_stuck(self, model: ModelInstance, instance: Any, is_changing: bool) -> None:
         """In flight, due at a time, waiting for something named, or blocked with a reason (P8)."""
         is_asked = model.id in self.runner.open
-        if model.is_finished or is_changing:
+        if is_changing:
+            return
+        is_in_doubt = self.clock.monotonic() < model.in_doubt_until
+        explanation = self.do(self.engine.explain(model.id))
+        assert is_in_doubt or explanation.reason is not Reason.UNEXPLAINED, str(explanation)
+        assert self.engine.unexplained_instances == 0
+        if model.is_finished:
             return
         if not model.is_runnable:
             assert instance.due_at or instance.waiting_for or instance.blocked_reason
