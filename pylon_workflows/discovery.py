@@ -96,7 +96,8 @@ class Discovery:
                 description = await source.describer.describe()
             except RunnerUnavailableError as error:
                 if source.failures == 0:  # once an outage; turns tell of it too
-                    _log.info("a runner does not say which workflows it has, it is asked again: %s", error)
+                    reason = str(error).partition("; the body begins ")[0]  # a log holds no bodies
+                    _log.info("a runner does not say which workflows it has, it is asked again: %s", reason)
                 source.failures += 1
                 return
             finally:

@@ -92,3 +92,24 @@ async def test_a_workflow_that_the_runner_does_not_have_is_named():
     history = await history_of(charge_then_ship, is_paid=False)
     with pytest.raises(ValueError, match="unknown workflow 'order'"):
         await replay_history(history, Runner([]))
+
+
+async def hands_out_a_url(ctx: Context, input):
+    url = await ctx.step("charge", lambda: ctx.hook_url("psp"))
+    return [url, await ctx.wait_for_hook("psp"), ctx.hook_url("psp") == url]
+
+
+async def test_code_that_hands_out_a_url_is_tested_and_replayed_without_an_outside():
+    runner = a_runner(hands_out_a_url)
+    async with WorkflowTester(runner, definitions=[WorkflowDefinition("order")]) as tester:
+        instance_id = await tester.start("order")
+        await tester.until_waiting(instance_id, "hook:psp")
+        await tester.engine.send_event(instance_id, "hook:psp", {"paid": True})
+        instance = await tester.finish(instance_id)
+        history = await tester.history(instance_id)
+    url, data, is_the_same = instance.output
+    assert url.startswith(f"https://hooks.test/hook/{instance_id}/psp/")
+    assert (data, is_the_same) == ({"paid": True}, True)
+    case = await replay_history(history[:-1], runner)  # its key is not the file's: the URL is another one
+    assert case.divergence is None
+    assert case.end is not None
