@@ -13,15 +13,15 @@ Reading is strict: whatever was not written by `encode` raises UnreadableInstanc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.core.revisions import last_revision
 from pylon_workflows.core.transitions import EarlierRunsDeleted, Transition
 from pylon_workflows.errors import InvalidInputError, UnreadableInstanceError
+from pylon_workflows.store.bodies import BodyField, body_writer, quoted
 from runner_protocol.durations import MAX_DURATION
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,12 +67,12 @@ def _count(value: int) -> int:
     return value
 
 
-def _policy_to_json(policy: RetryPolicy) -> dict[str, int]:
-    return {
-        "max_retries": policy.max_retries,
-        "initial_backoff": duration_to_microseconds(policy.initial_backoff),
-        "maximum_backoff": duration_to_microseconds(policy.maximum_backoff),
-    }
+def _policy_to_json(policy: RetryPolicy) -> str:
+    return (
+        f'{{"max_retries":{policy.max_retries},'
+        f'"initial_backoff":{duration_to_microseconds(policy.initial_backoff)},'
+        f'"maximum_backoff":{duration_to_microseconds(policy.maximum_backoff)}}}'
+    )
 
 
 def _policy_from_json(values: dict[str, Any]) -> RetryPolicy:
@@ -93,6 +93,14 @@ def _json_from_text(text: str) -> bytes:
     return value
 
 
+def _text_from_json(value: bytes) -> str:
+    return quoted(value.decode())
+
+
+def _boolean_to_json(value: bool) -> str:
+    return "true" if value else "false"
+
+
 class _Kind(NamedTuple):
     """How a field's type stands in the body: as `stored`, written by `write`, read by `read` (None: as it is)."""
 
@@ -102,10 +110,10 @@ class _Kind(NamedTuple):
 
 
 _KINDS: dict[type, _Kind] = {
-    str: _Kind(str),
-    bool: _Kind(bool),
+    str: _Kind(str, quoted),
+    bool: _Kind(bool, _boolean_to_json),
     int: _Kind(int, None, _count),
-    bytes: _Kind(str, bytes.decode, _json_from_text),
+    bytes: _Kind(str, _text_from_json, _json_from_text),
     datetime: _Kind(int, to_microseconds, from_microseconds),
     timedelta: _Kind(int, duration_to_microseconds, _duration),
     RetryPolicy: _Kind(dict, _policy_to_json, _policy_from_json),
@@ -116,19 +124,15 @@ _KINDS: dict[type, _Kind] = {
 class _Shape:
     """What a transition's class looks like, taken from its annotations once.
 
-    `required` and `defaulted` are the fields of the body: those that have to be there, and those that may be left out.
+    `required` are the fields of the body that have to be there.
     """
 
     transition: type[Any]
     payload: str | None
     takes_no_payload: bool
     required: tuple[str, ...]
-    read_required: Callable[[Any], tuple[Any, ...]]
-    defaulted: dict[str, _Kind]
-    defaults: tuple[Any, ...]
-    read_defaulted: Callable[[Any], tuple[Any, ...]]
+    write_body: Callable[[Any], str]
     allowed: dict[str, frozenset[type]]
-    writers: tuple[tuple[str, Callable[[Any], Any]], ...]
     readers: tuple[tuple[str, Callable[[Any], Any]], ...]
 
 
@@ -142,27 +146,17 @@ def _shape(transition: type[Any]) -> _Shape:
         types = get_args(hints[field.name]) or (hints[field.name],)
         kind = kinds[field.name] = next(_KINDS[each] for each in types if each is not type(None))
         allowed[field.name] = frozenset({kind.stored, *(each for each in types if each is type(None))})
-    required = tuple(field.name for field in in_body if field.default is MISSING)
-    defaulted = {field.name: kinds[field.name] for field in in_body if field.default is not MISSING}
     return _Shape(
         transition=transition,
         payload=payload,
         takes_no_payload=payload is None or type(None) in get_args(hints[payload]),
-        required=required,
-        read_required=_reader(required),
-        defaulted=defaulted,
-        defaults=tuple(field.default for field in in_body if field.default is not MISSING),
-        read_defaulted=_reader(tuple(defaulted)),
+        required=tuple(field.name for field in in_body if field.default is MISSING),
+        write_body=body_writer(
+            [BodyField(field, kinds[field.name].write, type(None) in allowed[field.name]) for field in in_body]
+        ),
         allowed=allowed,
-        writers=tuple((name, write) for name in required if (write := kinds[name].write) is not None),
         readers=tuple((name, kind.read) for name, kind in kinds.items() if kind.read is not None),
     )
-
-
-def _reader(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda transition: tuple(getattr(transition, name) for name in names)
 
 
 _SHAPES: dict[type[Any], _Shape] = {transition: _shape(transition) for transition in get_args(Transition)}
@@ -173,26 +167,14 @@ def encode(transition: Transition) -> Encoded:
     """The columns of a transition. Raises InvalidInputError for text that is no Unicode (a lone surrogate)."""
     kind = type(transition)
     shape = _SHAPES[kind]
-    values = dict(zip(shape.required, shape.read_required(transition), strict=True))
-    for name, write in shape.writers:
-        value = values[name]
-        if value is not None:
-            values[name] = write(value)
-    if (defaulted := shape.read_defaulted(transition)) != shape.defaults:
-        _add_defaulted(values, shape, defaulted)
+    body = shape.write_body(transition)
+    if not body.isascii():
+        try:
+            body.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(f"{kind.__name__}: holds text that is no Unicode: {error}") from error
     payload = None if shape.payload is None else getattr(transition, shape.payload)
-    try:
-        body = to_json(values).decode()
-    except PydanticSerializationError as error:
-        raise InvalidInputError(f"{kind.__name__}: holds text that is no Unicode: {error}") from error
     return Encoded(kind.__name__, to_microseconds(transition.at), body, payload)
-
-
-def _add_defaulted(values: dict[str, Any], shape: _Shape, defaulted: tuple[Any, ...]) -> None:
-    for name, default, value in zip(shape.defaulted, shape.defaults, defaulted, strict=True):
-        if value != default:
-            write = shape.defaulted[name].write
-            values[name] = value if value is None or write is None else write(value)
 
 
 def decode_history(

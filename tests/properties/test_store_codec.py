@@ -58,6 +58,13 @@ def test_every_transition_comes_back_equal(kind: type, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_a_body_is_compact_json_as_the_serializer_writes_it(kind: type, data: st.DataObject) -> None:
+    body = encode(data.draw(transitions_of(kind))).body
+    assert body.encode() == strict_json.encode_parsed(json.loads(body))
+
+
+@pytest.mark.parametrize("kind", get_args(Transition), ids=lambda kind: kind.__name__)
 @given(data=st.data(), revision=st.integers(1, 10**6))
 def test_every_transition_comes_back_equal_from_its_json(kind: type, data: st.DataObject, revision: int) -> None:
     transition = data.draw(transitions_of(kind))
