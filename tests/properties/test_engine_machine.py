@@ -42,6 +42,8 @@ from hypothesis.stateful import (
 
 from pylon_workflows import WorkflowDefinition, WorkflowEngine
 from pylon_workflows.core.evolution import replay
+from pylon_workflows.core.revisions import numbered
+from pylon_workflows.earlier_runs import EarlierRuns
 from pylon_workflows.errors import (
     ApprovalConflictError,
     EngineNotRunningError,
@@ -528,6 +530,14 @@ class EngineMachine(RuleBasedStateMachine):
             model.overdue_since = (model.overdue_since or self.clock.monotonic()) if is_due else None
         self.process()
 
+    @rule()
+    def earlier_runs_are_deleted(self) -> None:
+        """At any moment, and nothing is seen of it (docs/decisions/0027-earlier-runs.md)."""
+        ended_long_ago = timedelta(0)
+        retention = EarlierRuns(self.inner, self.clock, keep_for=ended_long_ago)
+        while self.do(retention.delete_some(ended_long_ago)):
+            pass
+
     @precondition(lambda self: not self.store.is_held)
     @rule()
     def writes_take_long(self) -> None:
@@ -798,7 +808,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.clock.monotonic() >= model.not_before, "Retry-After is obeyed (P10)"
 
     def through_json(self, model: ModelInstance, history: Any) -> Any:
-        rows = [(number, *encode(transition)) for number, transition in enumerate(history, start=1)]
+        rows = [(number, *encode(transition)) for number, transition in numbered(history)]
         return decode_history(model.id, rows, revision=model.revision)
 
     def expected(self, model: ModelInstance) -> Any:
