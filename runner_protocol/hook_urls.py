@@ -2,8 +2,12 @@
 
 import hmac
 import re
+from typing import Annotated
 from urllib.parse import quote
 
+from pydantic import Field
+
+from runner_protocol.actions import Message
 from runner_protocol.fields import MAX_NAME_LENGTH
 
 EVENT_PREFIX = "hook:"
@@ -12,6 +16,13 @@ MAX_HOOK_NAME_LENGTH = MAX_NAME_LENGTH - len(EVENT_PREFIX)
 
 _NO_NAME = re.compile(r"\.{1,2}")
 """Whoever follows a URL takes these for folders."""
+
+
+class HookGrant(Message):
+    """What the URLs of an instance's hooks are made of: where they lead, and the key that is its own."""
+
+    base_url: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1, repr=False)]
 
 
 def hook_event(name: str) -> str:

@@ -42,6 +42,7 @@ from runner_protocol.actions import (
 )
 from runner_protocol.description import DescribedWorkflow, Description
 from runner_protocol.fields import Key, Name, Timestamp
+from runner_protocol.hook_urls import HookGrant
 from runner_protocol.strict_json import (
     MAX_DEPTH,
     JsonError,
@@ -140,13 +141,6 @@ class ParentLink(Message):
 
     workflow_id: str
     key: str | None = None
-
-
-class HookGrant(Message):
-    """What the instance's hook URLs are made of (`hook_urls.py`): where they lead, and the key that is its own."""
-
-    base_url: Annotated[str, Field(min_length=1)]
-    key: Annotated[str, Field(min_length=1, repr=False)]
 
 
 class MemberRequest(Message):
