@@ -7,7 +7,6 @@ be written anew at any time: with what the history says, or, where that cannot b
 
 import logging
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import timedelta
 from typing import Protocol
 
@@ -50,7 +49,7 @@ class Parking:
     async def mend(self, instance: Instance) -> None:
         """Write the row of an instance, whose lock is held, anew where it does not say what its history does."""
         summary = await self._store.summary(instance.id)
-        if summary is not None and summary != _summary(instance):
+        if summary is not None and summary != InstanceSummary.of(instance):
             _log.error("%s: its row did not say what its history does, and is written anew", instance.id)
             await self._store.restore(instance)
             self._committed(instance)
@@ -109,7 +108,3 @@ async def shown(source: Summaries, instance_id: str, error: UnreadableInstanceEr
 
 def _reason(error: UnreadableInstanceError) -> str:
     return f"{PARKED}{str(error)[:_LONGEST_REASON]}"
-
-
-def _summary(instance: Instance) -> InstanceSummary:
-    return InstanceSummary(**{field.name: getattr(instance, field.name) for field in fields(InstanceSummary)})

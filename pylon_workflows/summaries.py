@@ -1,10 +1,10 @@
 """What an engine tells of its instances, but for the instances themselves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from pylon_workflows.core.instance import Status
+from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.revisions import last_revision
 from pylon_workflows.core.transitions import Transition
 
@@ -42,6 +42,11 @@ class InstanceSummary:
     completed_at: datetime | None
     parent_id: str | None
     tags: Mapping[str, str]
+
+    @staticmethod
+    def of(instance: Instance) -> "InstanceSummary":
+        """That of an instance."""
+        return InstanceSummary(**{field.name: getattr(instance, field.name) for field in fields(InstanceSummary)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

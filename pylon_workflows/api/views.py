@@ -1,6 +1,5 @@
 """Instances, lists, histories and definitions as JSON. What is stored as JSON goes out as the bytes it is (P31)."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -53,8 +52,6 @@ INSTANCE_MEMBERS = (
     "completed_at",
 )
 """An instance's members in the order in which they are written."""
-
-_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def instance_json(instance: Instance, *, wait: RunnerWait | None = None) -> bytes:

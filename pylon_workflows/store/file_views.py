@@ -9,7 +9,7 @@ from typing import TypeVar
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import StoreError
 from pylon_workflows.ids import unknown_instance
-from pylon_workflows.store.codec import check_revision, decode_rows
+from pylon_workflows.store.codec import decode_history
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.migrations import check, migrations
@@ -71,6 +71,4 @@ def history_in(connection: sqlite3.Connection, instance_id: str) -> Sequence[Tra
         found = None
     if found is None:
         raise unknown_instance(instance_id)
-    history = list(decode_rows(instance_id, connection.execute(ROWS_OF, (instance_id,))))
-    check_revision(instance_id, history, found[0])
-    return history
+    return decode_history(instance_id, connection.execute(ROWS_OF, (instance_id,)), revision=found[0])

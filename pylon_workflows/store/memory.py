@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -36,7 +36,7 @@ class _Stored:
     is_unannounced: bool = False
 
     def mirror(self, instance: Instance) -> None:
-        self.summary = _summary(instance)
+        self.summary = InstanceSummary.of(instance)
         self.wait = instance.wait if isinstance(instance.wait, EventWait) else None
 
     @property
@@ -94,7 +94,7 @@ class MemoryStore:
     def _store_new(self, instance: Instance, later: Sequence[Transition] = ()) -> None:
         origin = instance.origin
         self._last_key += 1
-        stored = _Stored(self._last_key, origin.idempotency_key, [origin, *later], _summary(instance))
+        stored = _Stored(self._last_key, origin.idempotency_key, [origin, *later], InstanceSummary.of(instance))
         stored.mirror(instance)
         self._instances[origin.id] = stored
         self.change_log.note(origin.id, 1 + len(later))
@@ -287,7 +287,3 @@ def _place(stored: _Stored) -> tuple[datetime, int]:
 
 def _first(limit: int, found: Iterable[_T]) -> list[_T]:
     return list(islice(found, limit))
-
-
-def _summary(instance: Instance) -> InstanceSummary:
-    return InstanceSummary(**{field.name: getattr(instance, field.name) for field in fields(InstanceSummary)})

@@ -20,7 +20,9 @@ export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   readonly input: Input;
   /** The version that this run started with. */
   readonly workflowVersion: string | null;
-  /** 1 until the first `continueAsNew`. */
+  /** The number of this run: 1 until the first `continueAsNew`. */
+  readonly run: number;
+  /** `run` under the name that it had in the first release. */
   readonly runNumber: number;
   readonly startedAt: Date;
   /** Who started this instance as a child. */
@@ -91,6 +93,7 @@ class Context {
   readonly name: string;
   readonly input: any;
   readonly workflowVersion: string | null;
+  readonly run: number;
   readonly runNumber: number;
   readonly startedAt: Date;
   readonly parent: WorkflowContext["parent"];
@@ -105,7 +108,7 @@ class Context {
     this.workflowName = this.name = request.workflow_name;
     this.input = request.input;
     this.workflowVersion = request.workflow_version;
-    this.runNumber = request.run;
+    this.run = this.runNumber = request.run;
     this.startedAt = new Date(request.started_at);
     this.parent = request.parent && { workflowId: request.parent.workflow_id, key: request.parent.key };
     this.hookUrl = (name) => hookUrl(request, name);

@@ -46,9 +46,9 @@ test("the context tells what it belongs to, and the helpers are on it too", asyn
       await step("a", () => 1);
       await ctx.sleep("1h");
       const event = await ctx.waitForEvent<string>("paid");
-      const { id, workflowId, name, workflowName, input, runNumber, workflowVersion, startedAt, currentStep } = ctx;
+      const { id, workflowId, name, workflowName, input, run, runNumber, workflowVersion, startedAt, currentStep } = ctx;
       const keys = ctx.completedSteps.map(({ key }) => key);
-      return { id, workflowId, name, workflowName, input, runNumber, workflowVersion, startedAt, before, currentStep, keys, event };
+      return { id, workflowId, name, workflowName, input, run, runNumber, workflowVersion, startedAt, before, currentStep, keys, event };
     }),
     { input: { user: "alice" }, events: { paid: ["yes"] } },
   );
@@ -60,6 +60,7 @@ test("the context tells what it belongs to, and the helpers are on it too", asyn
       name: "order",
       workflowName: "order",
       input: { user: "alice" },
+      run: 1,
       runNumber: 1,
       workflowVersion: null,
       startedAt: STARTED_AT,

@@ -97,14 +97,14 @@ const corpus: Record<string, [(began: Began) => WorkflowFunction<any, unknown>, 
       const { left } = ctx.input as { left: number };
       const total = ((ctx.vars["total"] as number | undefined) ?? 0) + (await step("count", (own) => (began(own), left)));
       ctx.set("total", total);
-      ctx.log.info(`run ${ctx.runNumber}`);
+      ctx.log.info(`run ${ctx.run}`);
       if (left === 2) await waitForEvent("go");
       try {
         if (left > 0) await ctx.continueAsNew({ left: left - 1 });
       } catch {
         return "swallowed";
       }
-      return [total, ctx.runNumber];
+      return [total, ctx.run];
     },
     { input: { left: 3 }, events: { go: [1] } },
   ],

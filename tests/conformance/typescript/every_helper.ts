@@ -27,7 +27,7 @@ const small = workflow<{ n: number }>("small", async (ctx) => {
 });
 
 const everything = workflow<{ n: number; url: string }>("everything", async (ctx) => {
-  if (ctx.runNumber === 2) return { ...ctx.input, stage: ctx.vars.stage, kept: !("gone" in ctx.vars) };
+  if (ctx.run === 2) return { ...ctx.input, stage: ctx.vars.stage, kept: !("gone" in ctx.vars) };
   const { n, url } = ctx.input;
   ctx.set({ stage: "first", gone: true });
   ctx.usage({ costUsd: "0.01", inputTokens: n });
