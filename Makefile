@@ -50,8 +50,9 @@ typescript: need-node ## Build the TypeScript kit and what uses it
 need-node:
 	@[ -n "$(NODE_READY)" ] || { echo "the TypeScript parts need Node 20 or later on the PATH"; exit 1; }
 
-schema: $(DEV) ## Write schema.json anew
+schema: $(DEV) ## Write schema.json and docs/openapi.json anew
 	@$(BIN)/python -m runner_protocol.schema --write
+	@$(BIN)/python tools/write_openapi.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0])'

@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict, Field
 
-from pylon_workflows.api.schemas import Shape
+from pylon_workflows.api.schemas import IdText, Shape
 from runner_protocol.fields import Name, Timestamp
 
 
@@ -16,10 +16,10 @@ class BulkRequest(Shape):
     tags: dict[str, str] | None = Field(None, description="all of them")
     started_after: Timestamp | None = None
     started_before: Timestamp | None = None
-    parent_id: str | None = None
+    parent_id: IdText | None = None
     all: bool = Field(False, description="every instance; with no other term")
     dry_run: bool = Field(False, description="count them only")
-    after: str | None = Field(None, description="the last answer's `after`")
+    after: IdText | None = Field(None, description="the last answer's `after`")
     limit: int = 100
 
 

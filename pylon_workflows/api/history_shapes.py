@@ -27,9 +27,14 @@ def _model(kind: type[Any], **more: Any) -> type[BaseModel]:
         if held is bytes:
             members[name] = (Any, Field(None, description="left out where there is none") if is_optional else ...)
         else:
-            has_default = field.default is not MISSING
-            members[name] = (shape | None if is_optional else shape, field.default if has_default else ...)
+            members[name] = (shape | None if is_optional else shape, _default(field.default))
     return create_model(kind.__name__, __base__=Shape, __doc__=kind.__doc__, **more, **members)
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return ... if value is MISSING else value
 
 
 _SHAPES: dict[Any, Any] = {datetime: Timestamp, timedelta: float}

@@ -41,6 +41,8 @@ class Operation:
     stream: str | None = None
 
 
+_ID = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}
+
 _LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     "status": {"type": "string", "description": "a status in any case, or `waiting`"},
     "name": {"type": "string", "description": "the workflow's name"},
@@ -51,9 +53,9 @@ _LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     },
     "started_after": {"type": "string", "format": "date-time", "description": "created then or later"},
     "started_before": {"type": "string", "format": "date-time", "description": "created before then"},
-    "parent_id": {"type": "string", "description": "the instance that started it"},
+    "parent_id": {**_ID, "description": "the instance that started it"},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": MAX_PAGE},
-    "after": {"type": "string", "description": "the id that ended the page before; the header Link has it"},
+    "after": {**_ID, "description": "the id that ended the page before; the header Link has it"},
 }
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
