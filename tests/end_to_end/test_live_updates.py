@@ -163,6 +163,9 @@ def test_every_worker_tells_of_what_any_of_them_has_committed(workers: Api) -> N
         for number in range(5):
             workers.event(instance_id, "paid", {"n": number})
         for stream in streams:
+            assert [stream.next()[2]["data"]["n"] for _ in range(5)] == [0, 1, 2, 3, 4]
+        workers.http.post(f"/{instance_id}/cancel")
+        for stream in streams:
             last, end = stream.next(), stream.next()
             assert (last[2]["type"], end[1], stream.next()) == ("instance_cancelled", "end", None)
         for stream in others:
