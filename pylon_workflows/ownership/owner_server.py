@@ -37,11 +37,15 @@ class _QuietConfig(uvicorn.Config):
 
 
 class _OwnersProtocol(HttpToolsProtocol):
-    """Serves this user and root, whoever else may have got hold of the socket, and logs no requests: standbys do."""
+    """Serves this user and root, whoever else may have got hold of the socket, and logs no requests: standbys do.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    While `is_open` says so: the event loop makes a connection some rounds after it has accepted it.
+    """
+
+    def __init__(self, *arguments: Any, is_open: Callable[[], bool]) -> None:
+        super().__init__(*arguments)
         self.access_log = False
+        self._is_open = is_open
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin, unless the peer is another user."""
@@ -49,6 +53,8 @@ class _OwnersProtocol(HttpToolsProtocol):
         uid = peer_uid(transport.get_extra_info("socket").fileno())
         if uid not in (os.geteuid(), 0):
             _log.warning("user %s was refused on the owner's socket, which is for user %s", uid, os.geteuid())
+            transport.abort()
+        elif not self._is_open():
             transport.abort()
 
 
@@ -59,12 +65,13 @@ class _Door:
         self._path = path
         self._new_protocol = new_protocol
         self._made: ListeningSocket | None = None
+        self.is_open = True
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
         made = listen_at(self._path)
-        self.close()
+        self._leave()
         self._made = made
         self._server = await asyncio.get_running_loop().create_unix_server(self._new_protocol, sock=made.listener)
 
@@ -81,7 +88,11 @@ class _Door:
         return os.path.lexists(self._path)
 
     def close(self) -> None:
-        """Take no more connections; those that there are go on."""
+        """Take no more connections, also none that has been accepted and not been made; those that there are go on."""
+        self.is_open = False
+        self._leave()
+
+    def _leave(self) -> None:
         if self._made is not None:
             remove(self._made)
         if self._server is not None:
@@ -102,7 +113,7 @@ async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
     )
     config.load()
     state = ServerState()
-    door = _Door(path, lambda: _OwnersProtocol(config, state, {}))
+    door = _Door(path, lambda: _OwnersProtocol(config, state, {}, is_open=lambda: door.is_open))
     await door.open()
     keeping = asyncio.create_task(door.keep(), name=f"keep the owner's socket: {path.name}")
     try:
