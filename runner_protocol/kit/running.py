@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,10 @@ logger = logging.getLogger("runner_protocol.kit")
 
 _GOODBYE_S = 5.0
 """So long a step may take to stop when nobody wants it any more; then it is left to itself."""
+
+_MAX_THREADS = 256
+"""So many bodies that block run at a time. An event loop's own threads are a handful on a small machine, and for all
+turns together: the steps of a gather would wait there until their time was over, or for ever behind some that hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class RunningSteps:
     """
 
     def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
         self._running: dict[HelperCall, _Run] = {}
         self._ended: deque[Ended] = deque()
         self._stirred: asyncio.Future[None] | None = None
@@ -60,7 +66,7 @@ class RunningSteps:
         attempt = StepAttempt.begin(scope.info, body, after=after)
         call.context.run(scope.enter)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(call_body(body.function, body.arguments), context=call.context)
+        task = loop.create_task(call_body(body.function, body.arguments, self._own_threads), context=call.context)
         run = self._running[call] = _Run(call, attempt, scope.notes, task)
         if (limit := body.policy.timeout) is not None:
             run.timer = loop.call_later(limit.total_seconds(), self._time_out, run)
@@ -90,8 +96,17 @@ class RunningSteps:
         """Cancel what still runs, and wait for it within bounds."""
         for call in list(self._running):
             self.cancel(call)
-        while self._running:
-            await self.next()
+        try:
+            while self._running:
+                await self.next()
+        finally:
+            if self._threads is not None:
+                self._threads.shutdown(wait=False)
+
+    def _own_threads(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="step")
+        return self._threads
 
     def _time_out(self, run: _Run) -> None:
         run.has_timed_out = True

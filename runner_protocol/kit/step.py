@@ -7,7 +7,8 @@ caller has gone, a body of that sort runs to its end and its result is dropped.
 import asyncio
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar
+from concurrent.futures import Executor
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -90,10 +91,15 @@ def current_step() -> StepInfo:
     return info
 
 
-async def call_body(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    """Call it once, in a task of its own: what it returned, or what it raised; it raises only what ends the task."""
+async def call_body(
+    function: Callable[..., Any], arguments: tuple[Any, ...], threads: Callable[[], Executor | None] = lambda: None
+) -> tuple[Any, BaseException | None]:
+    """Call it once, in a task of its own: what it returned, or what it raised; it raises only what ends the task.
+
+    `threads` gives those in which a body runs that may block; None are the event loop's own.
+    """
     try:
-        return await _call(function, arguments), None
+        return await _call(function, arguments, threads), None
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except asyncio.CancelledError as error:
@@ -105,12 +111,15 @@ async def call_body(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
         return None, error
 
 
-async def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+async def _call(
+    function: Callable[..., Any], arguments: tuple[Any, ...], threads: Callable[[], Executor | None]
+) -> Any:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return await function(*arguments)
     call = _ThreadCall(function, arguments)
     try:
-        output, error = await asyncio.to_thread(call.run)
+        loop = asyncio.get_running_loop()
+        output, error = await loop.run_in_executor(threads(), copy_context().run, call.run)
     except asyncio.CancelledError:
         call.give_up()
         raise

@@ -37,8 +37,9 @@ class Work(Facts):
     ) -> Coroutine[Any, Any, Any]:
         """Run `fn(*args)` once and remember what it returns (JSON); in later turns the remembered output is given.
 
-        An `async def` is awaited, any other function runs in a thread. A step runs at least once: see `current_step()`
-        for its idempotency key. Options (see StepOptions) belong to the step and never reach `fn`.
+        An `async def` is awaited, any other function runs in a thread, 256 of them at a time in a turn. A step runs
+        at least once: see `current_step()` for its idempotency key. Options (see StepOptions) belong to the step and
+        never reach `fn`.
 
         Raises:
             StepFailedError: when awaited, after the last attempt has failed.

@@ -72,6 +72,16 @@ async def test_blocking_steps_run_at_the_same_time_too() -> None:
     assert await Play(threads).run() == 2
 
 
+async def test_a_wide_gather_of_blocking_steps_is_no_queue_in_which_their_time_runs_out() -> None:
+    met = threading.Barrier(100, timeout=10)
+
+    @workflow("wide")
+    async def wide(ctx: Context, _: Any) -> Any:
+        return len(await asyncio.gather(*(ctx.step("a", met.wait, timeout=9, retries=0) for _ in range(100))))
+
+    assert (await answers(wide))[-1] == {"action": "complete", "output": 100}
+
+
 async def test_results_are_lines_in_the_order_in_which_they_come_and_are_handed_out_so() -> None:
     first_may_end = asyncio.Event()
     seen: list[str] = []
