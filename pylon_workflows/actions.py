@@ -16,6 +16,7 @@ from pylon_workflows.decision import Decision
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.errors import InvalidIdError, MalformedAnswerError, StoreError, UnknownWorkflowError
 from pylon_workflows.ids import check_instance_id, child_id, new_seed
+from runner_protocol.action_lines import Entry
 from runner_protocol.messages import Action, ContinueAsNew, StartChild
 from runner_protocol.strict_json import encode_parsed
 
@@ -35,7 +36,7 @@ class Actions:
         self._look_for = look_for
         self._max_input_bytes = max_input_bytes
 
-    async def look_up(self, actions: Sequence[Action]) -> None:
+    async def look_up(self, actions: Sequence[Entry]) -> None:
         """Look for the workflows of children, where they are unknown."""
         for action in actions:
             if type(action) is StartChild and action.workflow not in self._definitions:

@@ -17,7 +17,8 @@ from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.ports import Clock
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.turnstile import Turnstile
-from runner_protocol.messages import Action, Defer, StepComplete
+from runner_protocol.action_lines import ActionLines, Entry, PlainStep, as_action
+from runner_protocol.messages import Action, Defer
 
 T = TypeVar("T")
 
@@ -136,8 +137,9 @@ class OpenTurn:
         self.hear()
         if len(actions) > _FEW_ACTIONS:
             await self._parts.turnstile.pass_through()
-        await self._parts.actions.look_up(actions)
-        return await self.commit(self._applied, actions)
+        entries = actions.entries if isinstance(actions, ActionLines) else actions
+        await self._parts.actions.look_up(entries)
+        return await self.commit(self._applied, entries)
 
     async def fail(self, error: str) -> None:
         """Count what has gone wrong with the answer as a failed attempt."""
@@ -188,18 +190,16 @@ class OpenTurn:
                 self.was_late = not self.is_open
                 raise
 
-    def _applied(self, actions: Sequence[Action], decision: Decision) -> bool:
+    def _applied(self, entries: Sequence[Entry], decision: Decision) -> bool:
         """Add what follows from the next actions; whether the turn is over with them."""
         parts, since, goes_on = self._parts, self._since, self.has_applied
         index = 0
-        while index < len(actions):
-            action = actions[index]
-            if len(actions) > 1 and (
-                count := self._applied_together(actions, index, decision, since=since, goes_on=goes_on)
-            ):
+        while index < len(entries):
+            if count := self._applied_together(entries, index, decision, since=since, goes_on=goes_on):
                 index += count
                 since, goes_on = decision.at, True
                 continue
+            action = as_action(entries[index])
             index += 1
             if type(action) is Defer:  # an isinstance of a model costs a microsecond
                 self.deferred = Deferral(action.retry_after, "the runner puts it off", action.reason)
@@ -220,20 +220,20 @@ class OpenTurn:
         return False
 
     def _applied_together(
-        self, actions: Sequence[Action], first: int, decision: Decision, *, since: datetime, goes_on: bool
+        self, entries: Sequence[Entry], first: int, decision: Decision, *, since: datetime, goes_on: bool
     ) -> int:
         """Add what follows from plain steps in a row, all at once; how many of them those are."""
+        if type(entries[first]) is not PlainStep:
+            return 0
         limits = self._parts.limits
         room = max(0, limits.records - len(decision.after.records))
-        steps: list[StepComplete] = []
-        for action in islice(actions, first, first + room):
-            if type(action) is not StepComplete:
+        steps: list[PlainStep] = []
+        for entry in islice(entries, first, first + room):
+            if type(entry) is not PlainStep:
                 break
-            steps.append(action)
-        if len(steps) < 2:
-            return 0
+            steps.append(entry)
         return decision.add_steps(
-            ApplySteps(actions=steps, turn_started_at=since, goes_on=goes_on, max_bytes=limits.bytes)
+            ApplySteps(steps=steps, turn_started_at=since, goes_on=goes_on, max_bytes=limits.bytes)
         )
 
     def _failure(self, error: str, *, goes_on: bool) -> FailTurn:

@@ -25,7 +25,8 @@ def _operation(kind: str) -> str:
     return kind
 
 
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+MAX_COUNT = 2**53 - 1
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 OperationKind = Annotated[Name, AfterValidator(_operation)]
 
 

@@ -4,8 +4,6 @@ Types are strict (`"3"` is no number), unknown fields are ignored, so that eithe
 The actions are in `actions.py` and are imported from here.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -50,7 +48,6 @@ from runner_protocol.strict_json import (
     TooDeepJsonError,
     encode_parsed,
     parse,
-    parse_objects,
 )
 
 __all__ = [
@@ -60,7 +57,7 @@ __all__ = [
     "HookGrant", "LogLine", "MalformedMessageError", "Map", "Member", "MemberRequest", "Message", "NotJsonMessageError",
     "Parallel", "ParentLink", "Progress", "RecordKind", "RecordStatus", "Sleep", "StartChild", "StepComplete",
     "StepRecord", "StepSkip", "StepStart", "TurnRequest", "Usage", "WaitEvent", "encode_message", "parse_action",
-    "parse_actions", "parse_description", "parse_question", "parse_request", "read_action",
+    "parse_description", "parse_question", "parse_request", "read_action",
 ]  # fmt: skip
 
 PROTOCOL_VERSION = 2
@@ -68,7 +65,9 @@ ADVANCE, RUN_STEP, DESCRIBE = "advance", "run_step", "describe"
 """The modes of a request."""
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-_ANSWER_ENVELOPE, _REQUEST_ENVELOPE = 1, 3
+ANSWER_DEPTH = MAX_DEPTH + 1
+"""How deep an answer may nest, the action around a value counted."""
+_REQUEST_DEPTH = MAX_DEPTH + 3
 _SHOWN = 200
 
 
@@ -183,11 +182,8 @@ class TurnRequest(Message):
     member: MemberRequest | None = None
 
 
-_AnyAction = Annotated[Action, Field(discriminator="action")]
-_ACTION: TypeAdapter[Action] = TypeAdapter(_AnyAction)
-_ACTIONS: TypeAdapter[list[Action]] = TypeAdapter(list[_AnyAction])
+_ACTION: TypeAdapter[Action] = TypeAdapter(Annotated[Action, Field(discriminator="action")])
 _validate_action = partial(_ACTION.validator.validate_python, strict=True)
-_validate_actions = partial(_ACTIONS.validator.validate_python, strict=True)
 
 DESCRIBE_REQUEST = b'{"protocol":2,"mode":"describe"}'
 """The question that a runner answers with a Description."""
@@ -200,25 +196,7 @@ def parse_action(body: bytes) -> Action:
         NotJsonMessageError: it is no JSON at all.
         MalformedMessageError: it is no proper action (PROTOCOL.md section 4).
     """
-    return read_action(_parse(body, _ANSWER_ENVELOPE), body)
-
-
-def parse_actions(bodies: Sequence[bytes]) -> tuple[list[Action], MalformedMessageError | None]:
-    """Read the lines of an answer: their actions up to one that is none, and what is wrong with that.
-
-    It is what `parse_action` makes of each, at about two thirds of the price.
-    """
-    values = parse_objects(bodies, max_depth=MAX_DEPTH + _ANSWER_ENVELOPE)
-    if values is not None:
-        with suppress(ValidationError):  # of which one, is said below
-            return _validate_actions(values), None
-    actions: list[Action] = []
-    try:
-        for body in bodies:
-            actions.append(parse_action(body))  # noqa: PERF401  those before an error are kept
-    except MalformedMessageError as error:
-        return actions, error
-    return actions, None
+    return read_action(_parse(body, ANSWER_DEPTH), body)
 
 
 def read_action(value: object, body: bytes = b"") -> Action:
@@ -232,12 +210,12 @@ def read_action(value: object, body: bytes = b"") -> Action:
 
 def parse_request(body: bytes) -> TurnRequest:
     """Read the question of a turn. Raises MalformedMessageError."""
-    return _read(TurnRequest, _parse(body, _REQUEST_ENVELOPE), body)
+    return _read(TurnRequest, _parse(body, _REQUEST_DEPTH), body)
 
 
 def parse_question(body: bytes) -> TurnRequest | None:
     """Read whatever an engine asks; None asks for a Description. Raises MalformedMessageError."""
-    value = _parse(body, _REQUEST_ENVELOPE)
+    value = _parse(body, _REQUEST_DEPTH)
     if isinstance(value, dict) and value.get("mode") == DESCRIBE:
         return None
     return _read(TurnRequest, value, body)
@@ -245,7 +223,7 @@ def parse_question(body: bytes) -> TurnRequest | None:
 
 def parse_description(body: bytes) -> Description:
     """Read a runner's answer to `describe`. Raises NotJsonMessageError, MalformedMessageError."""
-    return _read(Description, _parse(body, _ANSWER_ENVELOPE), body)
+    return _read(Description, _parse(body, ANSWER_DEPTH), body)
 
 
 def _read(kind: type[MessageT], value: object, body: bytes) -> MessageT:
@@ -262,9 +240,9 @@ def encode_message(message: Message) -> bytes:
     return encode_parsed(fields if tag is None else {"action": tag, **fields})
 
 
-def _parse(body: bytes, envelope: int) -> Any:
+def _parse(body: bytes, max_depth: int) -> Any:
     try:
-        value = parse(body, max_depth=MAX_DEPTH + envelope)
+        value = parse(body, max_depth=max_depth)
     except NotJsonError as error:
         raise NotJsonMessageError(f"{error}{_beginning(body)}") from None
     except TooDeepJsonError:

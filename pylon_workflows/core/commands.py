@@ -7,7 +7,8 @@ from datetime import datetime
 from pylon_workflows.core.construction import quickly_made
 from pylon_workflows.core.instance import Terms
 from pylon_workflows.core.transitions import InstanceStarted
-from runner_protocol.messages import Action, StepComplete
+from runner_protocol.action_lines import PlainStep
+from runner_protocol.messages import Action
 
 MAX_UNREAD_EVENTS = 2_000
 
@@ -36,11 +37,11 @@ class ApplyAction:
 class ApplySteps:
     """Apply steps that one answer says have run, as an `ApplyAction` each would, at a fraction of the price.
 
-    It ends before the first that is to be judged alone: one without a key or with notes, one that does not fit, or
-    that comes when the run has `max_bytes`. For the first `turn_started_at` and `goes_on` say what they do there.
+    It ends before the first that does not fit, or that comes when the run has `max_bytes`: that is to be judged alone.
+    For the first of them `turn_started_at` and `goes_on` say what they do there.
     """
 
-    actions: Sequence[StepComplete]
+    steps: Sequence[PlainStep]
     turn_started_at: datetime
     max_bytes: int
     goes_on: bool = False

@@ -17,13 +17,12 @@ from pylon_workflows.ports import Apply
 from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, beginning, format_timeout
 from pylon_workflows.runner.deadline import Deadline
 from pylon_workflows.runner.lines import LineSplitter
+from runner_protocol.action_lines import ActionLines, Entry, parse_actions
 from runner_protocol.messages import (
     MAX_ANSWER_BYTES,
-    Action,
     MalformedMessageError,
     NotJsonMessageError,
     StepStart,
-    parse_actions,
 )
 
 BATCH_LINES = 32
@@ -90,29 +89,30 @@ class AnswerStream:
                 raise self._told(trouble, is_cut_off=is_cut_off)
         return True
 
-    def _parse(self, lines: Sequence[bytes]) -> tuple[list[Action], MalformedMessageError | None]:
+    def _parse(self, lines: Sequence[bytes]) -> tuple[ActionLines, MalformedMessageError | None]:
         """The actions of the lines, up to one that is none, and what is wrong with that."""
         actions, trouble = parse_actions(lines)
         self._count += len(actions) + (trouble is not None)
         return actions, trouble
 
     def _without_starts(
-        self, actions: list[Action], trouble: MalformedMessageError | None
-    ) -> tuple[list[Action], MalformedMessageError | None]:
+        self, actions: ActionLines, trouble: MalformedMessageError | None
+    ) -> tuple[ActionLines, MalformedMessageError | None]:
         """Note which steps begin and end; a `step_start` is for nobody else."""
-        if not self._deadline.steps and StepStart not in set(map(type, actions)):
+        if not self._deadline.steps and StepStart not in set(map(type, actions.entries)):
             return actions, trouble
-        others: list[Action] = []
-        for action in actions:
-            if type(action) is not StepStart:  # an isinstance of a model costs a microsecond
-                others.append(action)
-                if self._deadline.steps and (key := getattr(action, "key", None)) is not None:
+        others: list[Entry] = []
+        for entry in actions.entries:
+            if type(entry) is not StepStart:
+                others.append(entry)
+                if self._deadline.steps and (key := getattr(entry, "key", None)) is not None:
                     self._deadline.step_ended(key)
             elif self._deadline.steps < MAX_RUNNING_STEPS:
-                self._deadline.step_started(action.key, action.timeout / timedelta(seconds=1), self._now())
+                self._deadline.step_started(entry.key, entry.timeout / timedelta(seconds=1), self._now())
             else:
-                return others, MalformedMessageError(f"more than {MAX_RUNNING_STEPS} steps are said to run at once")
-        return others, trouble
+                trouble = MalformedMessageError(f"more than {MAX_RUNNING_STEPS} steps are said to run at once")
+                break
+        return ActionLines(others), trouble
 
     def _told(self, trouble: MalformedMessageError, *, is_cut_off: bool) -> RunnerError:
         if is_cut_off and isinstance(trouble, NotJsonMessageError):

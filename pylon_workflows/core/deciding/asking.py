@@ -54,11 +54,6 @@ def after(instance: Instance, action: Recording) -> int | None:
     return positions
 
 
-def has_notes(action: Noting) -> bool:
-    """Whether it carries anything beside its own business."""
-    return not action.__pydantic_fields_set__.isdisjoint(_NOTES)  # its property costs five times as much
-
-
 def notes_json(instance: Instance, action: Noting) -> bytes | None:
     """The notes that the action carries, cut to what is kept; null when it has none.
 
@@ -66,7 +61,7 @@ def notes_json(instance: Instance, action: Noting) -> bytes | None:
         VarsTooLargeError: all variables together would be. MalformedAnswerError: more notes have been applied already
             than the action counts.
     """
-    if not has_notes(action):
+    if action.__pydantic_fields_set__.isdisjoint(_NOTES):  # the property for it costs five times as much
         return None
     notes: dict[str, Any] = {}
     if action.vars:

@@ -13,12 +13,14 @@ _LONGEST_MS = 2**53 - 1
 def times(action: StepComplete | Fail, called_at: datetime, now: datetime) -> tuple[datetime, datetime, int]:
     """When the attempt began and ended, and how many milliseconds it took: as the runner says, else as we saw it."""
     started_at, completed_at = action.started_at or called_at, action.completed_at or now
-    return started_at, completed_at, rounded_ms(action.duration_ms, started_at, completed_at)
+    if action.duration_ms is not None:
+        return started_at, completed_at, rounded_ms(action.duration_ms)
+    return started_at, completed_at, max(0, milliseconds(completed_at - started_at))
 
 
-def rounded_ms(said: float | None, started_at: datetime, completed_at: datetime) -> int:
-    """How many whole milliseconds it took, as was said, else as the times tell."""
-    return max(0, milliseconds(completed_at - started_at)) if said is None else round(min(said, _LONGEST_MS))
+def rounded_ms(duration_ms: float) -> int:
+    """What a runner says that an attempt took, in whole milliseconds."""
+    return round(duration_ms) if duration_ms < _LONGEST_MS else _LONGEST_MS
 
 
 def backoff(instance: Instance, action: Fail, failures: int, jitter: float) -> timedelta | None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from pylon_workflows.core.commands import ApplySteps
-from pylon_workflows.core.deciding.asking import after, has_notes, notes_json, record_key
+from pylon_workflows.core.deciding.asking import after, notes_json, record_key
 from pylon_workflows.core.deciding.attempts import backoff, detail_json, rounded_ms, times
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import (
@@ -46,21 +46,12 @@ def completed(instance: Instance, action: StepComplete, turn_started_at: datetim
 def completed_together(instance: Instance, command: ApplySteps, now: datetime) -> list[StepSucceeded]:
     """Steps that have run, each decided as `completed` does upon what the ones before led to; see `ApplySteps`."""
     is_taken, position = instance.records.is_taken, instance.current_step
-    called_at, size = command.turn_started_at, instance.history_bytes
+    size = instance.history_bytes
     keys: set[str] = set()
     decided: list[StepSucceeded] = []
-    for action in command.actions:
-        fields = vars(action)  # a look-up each instead of a call, and there are a dozen
-        key, positions = fields["key"], fields["after"]
-        if key is None or key in keys or is_taken(key) or size >= command.max_bytes or has_notes(action):
+    for key, name, positions, started_at, completed_at, duration_ms, output_json in command.steps:
+        if key in keys or is_taken(key) or positions > position or size >= command.max_bytes:
             break
-        if positions is not None and positions > position:
-            break
-        name = fields["step_name"] or UNKNOWN_STEP
-        output_json = encode_parsed(fields["output"])
-        input_json = None if fields["input"] is None else encode_parsed(fields["input"])
-        started_at, completed_at = fields["started_at"] or called_at, fields["completed_at"] or now
-        duration_ms = rounded_ms(fields["duration_ms"], started_at, completed_at)
         decided.append(
             StepSucceeded(
                 at=now,
@@ -69,17 +60,14 @@ def completed_together(instance: Instance, command: ApplySteps, now: datetime) -
                 position=position,
                 started_at=started_at,
                 completed_at=completed_at,
-                duration_ms=duration_ms,
+                duration_ms=rounded_ms(duration_ms),
                 output_json=output_json,
-                kind=fields["kind"],
-                input_json=input_json,
                 after=positions,
             )
         )
         keys.add(key)
         position += 1
-        called_at = now
-        size += len(output_json) + len(name) + len(input_json or b"")
+        size += len(output_json) + len(name)
     return decided
 
 

@@ -12,24 +12,19 @@ from pylon_workflows.core.evolution import begin, evolve, evolve_all
 from pylon_workflows.core.records import Records
 from pylon_workflows.core.transitions import RunStarted, StepSucceeded
 from pylon_workflows.errors import MalformedAnswerError
-from runner_protocol.messages import StepComplete, Usage
+from runner_protocol.action_lines import PlainStep
 
 A_LOT = 10**9
 
-OUTPUTS = st.sampled_from([None, 1, "é", {"id": "ch_1"}, [1, [2]]])
-TIMES = st.none() | st.integers(-5, 20).map(at)
 STEPS = st.builds(
-    lambda notes, **fields: StepComplete(**fields, **notes),
-    key=st.sampled_from([*"bcdefghijklmnop", None]),
-    step_name=st.sampled_from(["a", "b#2", None]),
-    after=st.sampled_from([None, None, 0, 0, 0, 1, 5]),
-    output=OUTPUTS,
-    kind=st.sampled_from(["step", "http"]),
-    input=OUTPUTS,
-    duration_ms=st.none() | st.floats(0, 1e300),
-    started_at=TIMES,
-    completed_at=TIMES,
-    notes=st.sampled_from([{}] * 9 + [{"usage": Usage(input_tokens=1)}, {"noted": 0}]),
+    PlainStep,
+    key=st.sampled_from("abcdefghijklmnop"),
+    step_name=st.sampled_from(["a", "b#2"]),
+    after=st.sampled_from([0, 0, 0, 1, 5]),
+    output_json=st.sampled_from([b"null", b"1", b'{"id":"ch_1"}']),
+    duration_ms=st.integers(0, 10) | st.floats(0, 1e300),
+    started_at=st.integers(-5, 20).map(at),
+    completed_at=st.integers(-5, 20).map(at),
 )
 STATES = st.sampled_from(
     [
@@ -55,14 +50,14 @@ def a_step(key, position, after):
     )
 
 
-def one_by_one(instance, actions, *, goes_on=False, turn_began=1, max_bytes=A_LOT):
+def one_by_one(instance, steps, *, goes_on=False, turn_began=1, max_bytes=A_LOT):
     """What follows from each in turn, up to one that is refused or comes when the run is full; and the state then."""
     decided = []
-    for number, action in enumerate(actions):
+    for number, step in enumerate(steps):
         if (number or goes_on) and instance.history_bytes >= max_bytes:
             break
         began = at(turn_began) if number == 0 else at(10)
-        command = ApplyAction(action=action, turn_started_at=began, goes_on=goes_on or number > 0)
+        command = ApplyAction(action=step.action, turn_started_at=began, goes_on=goes_on or number > 0)
         try:
             transitions = decide(instance, command, at(10))
         except MalformedAnswerError:
@@ -73,24 +68,21 @@ def one_by_one(instance, actions, *, goes_on=False, turn_began=1, max_bytes=A_LO
     return decided, instance
 
 
-def together(instance, actions, *, goes_on=False, turn_began=1, max_bytes=A_LOT):
-    command = ApplySteps(actions=actions, turn_started_at=at(turn_began), goes_on=goes_on, max_bytes=max_bytes)
+def together(instance, steps, *, goes_on=False, turn_began=1, max_bytes=A_LOT):
+    command = ApplySteps(steps=steps, turn_started_at=at(turn_began), goes_on=goes_on, max_bytes=max_bytes)
     return decide(instance, command, at(10))
 
 
 @settings(max_examples=80)
-@drawn(state=STATES, actions=st.lists(STEPS, max_size=8), goes_on=st.booleans(), max_bytes=st.sampled_from([A_LOT, 9]))
-def test_steps_together_come_to_what_they_come_to_one_by_one(state, actions, goes_on, max_bytes):
-    decided = together(state, actions, goes_on=goes_on, max_bytes=max_bytes)
+@drawn(state=STATES, steps=st.lists(STEPS, max_size=8), goes_on=st.booleans(), max_bytes=st.sampled_from([A_LOT, 9]))
+def test_steps_together_come_to_what_they_come_to_one_by_one(state, steps, goes_on, max_bytes):
+    decided = together(state, steps, goes_on=goes_on, max_bytes=max_bytes)
     count = sum(isinstance(each, StepSucceeded) for each in decided)
-    alone, after = one_by_one(state, actions[:count], goes_on=goes_on, max_bytes=max_bytes)
+    alone, after = one_by_one(state, steps[:count], goes_on=goes_on, max_bytes=max_bytes)
     assert decided == alone
     assert evolve_all(state, decided) == after
-    if count < len(actions):
-        following = actions[count]
-        is_plain = following.key is not None and following.usage is None and following.noted is None
-        more, _ = one_by_one(state, actions[: count + 1], goes_on=goes_on, max_bytes=max_bytes)
-        assert not is_plain or more == alone, "it ended before a step that could have followed"
+    more, _ = one_by_one(state, steps[: count + 1], goes_on=goes_on, max_bytes=max_bytes)
+    assert more == alone, "it ended before a step that could have followed"
 
 
 @settings(max_examples=60)
@@ -116,16 +108,19 @@ def test_records_of_steps_added_together_are_those_added_one_by_one(before, step
     assert state.records.add_steps(added[:1]) == Records(expected[: len(before) + len(added[:1])])
 
 
+def plain(key):
+    return PlainStep(key, "s", 0, at(1), at(2), 1.0, b"null")
+
+
 def test_the_first_steps_of_an_instance_begin_its_run():
-    decided = together(pending(), [StepComplete(key="a"), StepComplete(key="b")], turn_began=3)
+    decided = together(pending(), [plain("a"), plain("b")], turn_began=3)
     assert [type(each).__name__ for each in decided] == ["RunStarted", "StepSucceeded", "StepSucceeded"]
     assert decided[0] == RunStarted(at=at(3))
-    assert [each.started_at for each in decided[1:]] == [at(3), at(10)]
 
 
 @pytest.mark.parametrize("late", [given(sleeping(0)), begin(instance_started(due_at=at(9)))], ids=["asleep", "delayed"])
 def test_steps_that_nobody_waits_for_decide_nothing(late):
-    assert together(late, [StepComplete(key="a"), StepComplete(key="b")]) == []
+    assert together(late, [plain("a"), plain("b")]) == []
 
 
 def test_steps_whose_positions_are_not_the_next_ones_are_not_added():

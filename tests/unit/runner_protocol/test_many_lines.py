@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from runner_protocol.action_lines import PlainStep, parse_actions
 from runner_protocol.fields import parse_timestamp
-from runner_protocol.messages import MalformedMessageError, parse_action, parse_actions
-from runner_protocol.strict_json import parse, parse_objects
+from runner_protocol.messages import MalformedMessageError, StepComplete, parse_action
+from runner_protocol.strict_json import encode, parse, parse_objects
 
 LINE = b'{"action":"step_complete","key":"a","after":0,"step_name":"a","output":%b}'
 DEEP = b"[" * 64 + b"]" * 64
@@ -56,7 +57,7 @@ def one_by_one(lines):
 @example([LINE % (b"[%b]" % DEEP), *GOOD * 20])
 def test_lines_together_are_what_they_are_alone(lines):
     actions, trouble = parse_actions(lines)
-    assert (actions, None if trouble is None else (type(trouble), str(trouble))) == one_by_one(lines)
+    assert (list(actions), None if trouble is None else (type(trouble), str(trouble))) == one_by_one(lines)
 
 
 @settings(max_examples=300)
@@ -99,3 +100,61 @@ def test_a_time_that_looks_like_a_kits_is_one_or_is_refused(changes):
             parse_timestamp(changed)
     else:
         assert parse_timestamp(changed) == expected
+
+
+def a_line(**changes):
+    fields = {
+        "action": "step_complete",
+        "key": "a",
+        "after": 0,
+        "step_name": "a",
+        "duration_ms": 12.5,
+        "started_at": TIME,
+        "completed_at": TIME,
+        "output": {"id": "ch_1"},
+    }
+    return encode({name: value for name, value in (fields | changes).items() if value is not ...})
+
+
+ODD_VALUES = st.sampled_from(
+    [
+        ...,
+        None,
+        "",
+        "x" * 128,
+        "x" * 129,
+        "x" * 512,
+        "x" * 513,
+        0,
+        1,
+        -1,
+        2**53 - 1,
+        2**53,
+        1.0,
+        -0.5,
+        True,
+        [],
+        {},
+        TIME,
+    ]
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from(["action", "key", "after", "step_name", "duration_ms", "started_at", "output", "kind"]), ODD_VALUES
+)
+def test_a_plain_step_is_the_message_that_it_would_be(field, value):
+    line = a_line(**{field: value})
+    actions, trouble = parse_actions([line])
+    assert (list(actions), None if trouble is None else (type(trouble), str(trouble))) == one_by_one([line])
+    if actions:
+        assert actions[0].model_fields_set == parse_action(line).model_fields_set
+
+
+def test_a_step_as_kits_write_it_is_kept_as_a_plain_one():
+    actions, _ = parse_actions([a_line(key="a"), a_line(key="b", vars={"n": 1}), a_line(key="c", output=None)])
+    assert [type(entry) for entry in actions.entries] == [PlainStep, StepComplete, PlainStep]
+    assert [type(action) for action in actions] == [StepComplete] * 3
+    assert [action.key for action in actions[1:]] == ["b", "c"]
+    assert actions.entries[0].output_json == b'{"id":"ch_1"}'
