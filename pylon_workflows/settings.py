@@ -33,16 +33,16 @@ class EngineSettings:
     """How an engine behaves.
 
     At most `max_in_flight` turns are asked at a time. With several workflows there are fewer, though at least 64, while
-    short turns make the event loop late. `shutdown_grace_s` is what turns in flight get to finish. A finished
-    instance is kept for `retain_finished_for`, and at most `max_history` of them. `max_queued` wait
-    in memory for a turn, the others in the file. `max_live_instances` and `max_live_bytes` bound what is kept in memory
-    beyond the instances being driven. An input, an event's data and the inbox have their limits. A published event that
-    nobody waits for is kept for `keep_published_for`; of one name and correlation key there are `max_kept_events`. A
-    run has limits too: with `max_records` records, or `max_history_bytes` of outputs, it is blocked. A standby looks
-    for the file's owner for `forward_timeout_s` before it says that there is none. With `has_discovery` runners are
-    asked which workflows they have. `hooks_url` is where the hooks app is reached from outside, such as
-    `https://app.example/hooks` (the environment's PYLON_WORKFLOW_HOOKS_URL unless given): what workflows make hook URLs
-    of.
+    short turns make the event loop late. `shutdown_grace_s` is what turns in flight get to finish. A finished instance
+    is kept for `retain_finished_for`, and so is a run after which another began; of finished instances at most
+    `max_history` are kept. `max_queued` wait in memory for a turn, the others in the file. `max_live_instances` and
+    `max_live_bytes` bound what is kept in memory beyond the instances being driven. An input, an event's data and the
+    inbox have their limits. A published event that nobody waits for is kept for `keep_published_for`; of one name and
+    correlation key there are `max_kept_events`. A run has limits too: with `max_records` records, or
+    `max_history_bytes` of outputs, it is blocked. A standby looks for the file's owner for `forward_timeout_s` before
+    it says that there is none. With `has_discovery` runners are asked which workflows they have. `hooks_url` is where
+    the hooks app is reached from outside, such as `https://app.example/hooks` (the environment's
+    PYLON_WORKFLOW_HOOKS_URL unless given): what workflows make hook URLs of.
 
     Raises:
         InvalidInputError: a number that makes no sense.

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 TYPESCRIPT = ROOT / "runner_protocol" / "typescript"
 MAX_LINES = 300
+LONGER = {"pylon_workflows/errors.py": 400}
+"""A class for each error that a caller can meet, below the tree of all of them: a list, and to be read in one place."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def module_sizes() -> bool:
     ).stdout.split()
     sizes = {name: len((ROOT / name).read_text().splitlines()) for name in files if (ROOT / name).exists()}
     shipped = {name: size for name, size in sizes.items() if name.startswith(("pylon_workflows/", "runner_protocol/"))}
-    too_long = {name: size for name, size in shipped.items() if size > MAX_LINES}
+    too_long = {name: size for name, size in shipped.items() if size > LONGER.get(name, MAX_LINES)}
     for name, size in sorted(too_long.items()):
         print(f"{name} has {size} lines; the limit is {MAX_LINES}")
     return not too_long and bool(shipped)
