@@ -51,6 +51,20 @@ def test_a_signed_runner_hands_out_a_url_and_a_call_of_it_ends_the_wait(processe
         assert secret not in said
 
 
+def test_a_worker_that_stands_by_takes_calls_too(processes: Processes) -> None:
+    runner = a_runner(processes, "python", "")
+    owner = processes.serve(runner, "--hooks-url", "https://shop.example/hooks")
+    standby = processes.serve(runner, "--hooks-url", "https://shop.example/hooks")
+    until(lambda: standby.http.get("/healthz").json()["role"] == "standby", "the second stands by")
+    instance_id = owner.start("conformance.calls", HANDS_OUT)
+    url = owner.until(instance_id, "waiting_for_event")["steps"][0]["output"]
+    here = f"{standby.url.removesuffix('/api/workflows')}{urlsplit(url).path}"
+    assert httpx.post(f"{here[:-1]}x", trust_env=False).status_code == 401
+    answers = [httpx.post(here, json=7, headers={"webhook-id": "m"}, trust_env=False).json() for _ in range(2)]
+    assert [answer["duplicate"] for answer in answers] == [False, True]
+    assert owner.until(instance_id, "completed")["output"][1] == 7
+
+
 def test_a_runner_that_refuses_is_asked_until_the_secrets_are_sorted_out(processes: Processes) -> None:
     api = processes.serve(
         a_runner(processes, "python", NEW), "--workflow", "conformance.calls:0", "--no-discovery", more={VARIABLE: OLD}

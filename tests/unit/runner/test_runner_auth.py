@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from pylon_workflows import (
+    EngineSettings,
     HttpRunner,
     InvalidInputError,
     LocalRunner,
     RunnerAuth,
     RunnerUnavailableError,
     WorkflowDefinition,
+    WorkflowEngine,
 )
 from pylon_workflows.testing import FakeClock, engine_in_memory, wait_until
 from runner_protocol import Context, Runner, workflow
@@ -252,3 +254,39 @@ async def test_a_runner_that_refuses_uses_up_no_retry_and_the_log_says_what_to_l
     assert len(told) == 1
     assert "401 Unauthorized (it does not accept who asks: compare the secrets, the token and the clocks" in told[0]
     assert "whsec" not in caplog.text
+
+
+async def test_it_is_for_all_runners_that_are_given_as_urls_and_no_others(tmp_path: Path) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    own: list[tuple[bytes, bytes]] = []
+    async with (
+        HostileRunner(Behaviour(recording(seen), "answered")) as server,
+        HostileRunner(Behaviour(recording(own), "answered")) as other,
+    ):
+        engine = WorkflowEngine(
+            runner=server.url,
+            runners={"mail": server.url + "/mail", "ship": HttpRunner(other.url, auth=RunnerAuth(token="t0k3n"))},
+            runner_auth=RunnerAuth(secrets=[SECRET]),
+            database=tmp_path / "w.db",
+            settings=EngineSettings(has_discovery=False, shutdown_grace_s=0),
+        )
+        for name in ("order", "mail", "ship"):
+            engine.register(WorkflowDefinition(name))
+        async with engine:
+            for name in ("order", "mail", "ship"):
+                await engine.wait(await engine.start(name), timeout=10)
+    assert len(seen) == 2
+    for head, body in seen:
+        sent = headers_of(head)
+        SigningKeys([SECRET]).check(sent, body, now_s=float(dict(sent)[b"webhook-timestamp"]))
+    (head, _) = own[0]
+    assert dict(headers_of(head))[b"authorization"] == b"Bearer t0k3n"
+    assert b"webhook-signature" not in dict(headers_of(head))
+
+
+def test_without_a_url_that_it_could_be_for_it_is_refused() -> None:
+    runner = LocalRunner(Runner([all_ways]))
+    with pytest.raises(InvalidInputError, match="runner_auth: is for runners that are given as URLs"):
+        WorkflowEngine(runner=runner, runner_auth=RunnerAuth(token="t"))
+    with pytest.raises(InvalidInputError, match="ca: is of no use with an http:// URL"):
+        WorkflowEngine(runner="http://127.0.0.1:9876/run", runner_auth=RunnerAuth(ca="ca.pem"))
