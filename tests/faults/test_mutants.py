@@ -44,6 +44,7 @@ def run_test(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_without_a_breakage_the_tests_pass(tree: Path) -> None:
     for test in sorted({mutant.test for mutant in MUTANTS}):
         done = run_test(tree, test)
@@ -51,6 +52,7 @@ def test_without_a_breakage_the_tests_pass(tree: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_breakage_is_caught_by_the_test_that_it_names(tree: Path, mutant: Mutant) -> None:
     path = tree / "pylon_workflows" / mutant.file
