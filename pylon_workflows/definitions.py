@@ -120,6 +120,11 @@ class Definitions:
         """What a runner has told of a workflow, if one has."""
         return self._told.get(name)
 
+    @property
+    def told_count(self) -> int:
+        """How many workflows runners have told of."""
+        return len(self._told)
+
     def max_in_flight(self, name: str) -> int | None:
         """How many instances of a workflow may have a turn at a time; None where no definition says."""
         found = self._find(name)

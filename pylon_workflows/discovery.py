@@ -21,6 +21,9 @@ REFRESH_S = 30.0
 LEAST_PAUSE_S = 1.0
 """A runner is asked no more often, however many unknown names are asked for."""
 
+MAX_TOLD = 10_000
+"""So many workflows are known of runners; a runner that tells of others each time would fill the file."""
+
 _FIRST_DELAY_S = 2.0
 _LONGEST_DELAY_S = 60.0
 _PIECE = re.compile(r"[0-9]+|[^0-9]+")
@@ -60,6 +63,7 @@ class Discovery:
         self._jitter = jitter
         self._sources = [_Source(describer) for describer in describers]
         self._refused: set[str] = set()
+        self._is_full = False
 
     @property
     def parts(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
@@ -127,6 +131,13 @@ class Discovery:
         are_all_heard = all(source.has_answered for source in self._sources)
         for name, definition in newest.items():
             known = self._definitions.told(name)
+            if known is None and self._definitions.told_count >= MAX_TOLD:
+                if not self._is_full:
+                    self._is_full = True
+                    _log.error(
+                        "runners tell of more than %d workflows: %r and further ones stay unknown", MAX_TOLD, name
+                    )
+                continue
             if known == definition or (
                 known is not None and not are_all_heard and is_newer(known.version, definition.version)
             ):
@@ -147,7 +158,7 @@ class Discovery:
         try:
             return WorkflowDefinition(described.name, **given, source="runner")
         except CallerError as error:
-            if described.name not in self._refused:
+            if described.name not in self._refused and len(self._refused) < MAX_TOLD:
                 self._refused.add(described.name)
                 _log.warning("a runner's workflow %r is not registered: %s", described.name, error)
             return None

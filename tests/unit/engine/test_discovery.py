@@ -319,3 +319,20 @@ async def asked_again(clock, runner):
         return runner.descriptions_asked > asks
 
     await wait_until(is_asked_again)
+
+
+async def test_a_runner_that_tells_of_other_workflows_each_time_does_not_fill_the_file(store, caplog, monkeypatch):
+    monkeypatch.setattr("pylon_workflows.discovery.MAX_TOLD", 3)
+    runner, clock = a_runner(tells(("a", "1"), ("b",))), FakeClock()
+    definitions, discovery = discovery_of(runner, store=store, clock=clock)
+    await discovery.look_for("a")
+    runner.description = tells(("c",), ("d",), ("e",), ("a", "2"))
+    clock.advance(LEAST_PAUSE_S)
+    await discovery.look_for("c")
+    clock.advance(LEAST_PAUSE_S)
+    await discovery.look_for("d")
+    assert [(each.name, each.version) for each in definitions] == [("a", "2"), ("b", None), ("c", None)]
+    assert len(await store.definitions()) == 3
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "runners tell of more than 3 workflows: 'd' and further ones stay unknown"
+    ]
