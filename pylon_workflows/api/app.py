@@ -106,7 +106,7 @@ def create_app(
         Middleware(Authorize, engine, token=token, authorize=authorize, cors_origins=origins),
         Middleware(LimitBody, limits),
     ]
-    return assembled(public_routes(Handlers(engine, max_streams=limits.max_streams)), middleware)
+    return assembled(public_routes(Handlers(engine, limits=limits)), middleware)
 
 
 def public_routes(handlers: Handlers) -> list[Route]:

@@ -23,8 +23,6 @@ HEARTBEAT_S = 15.0
 
 _RETRY = b"retry: 1000\n\n"
 _SEND_TIMEOUT_S = 30.0
-_LONGEST_S = 3600.0
-"""Then the reader connects anew, and is asked again whether it may."""
 _LOOK_S = 0.5
 _LAST_WORD_S = 1.0
 
@@ -41,10 +39,14 @@ def heartbeat(id: int | None = None) -> bytes:
 
 
 class Streams:
-    """Counts the streams of an application; there are at most so many."""
+    """Counts the streams of an application; there are at most so many, each for at most so long.
 
-    def __init__(self, most: int) -> None:
+    After that a reader connects anew, and is asked again who it is.
+    """
+
+    def __init__(self, most: int, longest_s: float) -> None:
         self._most = most
+        self.longest_s = longest_s
         self._count = 0
 
     @contextmanager
@@ -87,7 +89,7 @@ class EventStream(Response):
             stopping = asyncio.create_task(_until_stopping())
             tasks = (sending, leaving, stopping)
             try:
-                await asyncio.wait(tasks, timeout=_LONGEST_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=self._streams.longest_s, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 is_cut_short = not sending.done() and not leaving.done()
                 for task in tasks:

@@ -14,7 +14,7 @@ from pylon_workflows.api.bodies import one_header, read_body
 from pylon_workflows.api.bulk_shapes import BulkRequest
 from pylon_workflows.api.event_stream import Streams
 from pylon_workflows.api.exporting import export_response
-from pylon_workflows.api.limits import MAX_STREAMS
+from pylon_workflows.api.limits import Limits
 from pylon_workflows.api.live_handlers import LiveHandlers
 from pylon_workflows.api.publish_handlers import PublishHandlers
 from pylon_workflows.api.queries import bulk_terms, limit_of, list_query, next_page, revision_of
@@ -36,9 +36,10 @@ _WRITTEN_ON_THE_LOOP = 500
 class Handlers(ScheduleHandlers, PublishHandlers, LiveHandlers):
     """The operations of the API on one engine."""
 
-    def __init__(self, engine: Engine, *, max_streams: int = MAX_STREAMS) -> None:
+    def __init__(self, engine: Engine, *, limits: Limits | None = None) -> None:
         super().__init__(engine)
-        self._streams = Streams(max_streams)
+        limits = limits or Limits()
+        self._streams = Streams(limits.max_streams, limits.max_stream_s)
         self._changes = SharedChanges(engine)
 
     async def list_definitions(self, _request: Request) -> Response:

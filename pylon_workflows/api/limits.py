@@ -8,15 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pylon_workflows.api.refusals import BodyTooLargeError, BodyTooSlowError
 from pylon_workflows.errors import InvalidInputError
 
-MAX_STREAMS = 100
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a request may send. The engine has limits of its own for inputs and events (`EngineSettings`).
 
     A body of at most `max_body_bytes`, all of which has come `body_timeout_s` seconds after the first look for it. At
-    most `max_streams` callers are sent live updates at a time.
+    most `max_streams` callers are sent live updates at a time, each for `max_stream_s` seconds until it asks anew.
 
     Raises:
         InvalidInputError: a number that is not positive.
@@ -24,10 +22,11 @@ class Limits:
 
     max_body_bytes: int = 1024 * 1024
     body_timeout_s: float = 30.0
-    max_streams: int = MAX_STREAMS
+    max_streams: int = 100
+    max_stream_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "body_timeout_s", "max_streams"):
+        for name in ("max_body_bytes", "body_timeout_s", "max_streams", "max_stream_s"):
             if not getattr(self, name) > 0:
                 raise InvalidInputError(f"{name}: must be positive, not {getattr(self, name)}")
 

@@ -151,7 +151,8 @@ def _runnable(instance: Instance, facts: Facts) -> _Why:
             asked_at = driving.asked_at or since
             deadline = None if asked_at is None else asked_at + instance.terms.step_timeout
             when = "" if asked_at is None else f" since {format_timestamp(asked_at)}"
-            until = "" if deadline is None else f", which is waited for until {format_timestamp(deadline)}"
+            # A step of a stream may have asked for longer (PROTOCOL.md section 2): that only the runner's call knows.
+            until = "" if deadline is None else f", which is waited for until {format_timestamp(deadline)} at least"
             return _Why(Reason.IN_FLIGHT, f"{_asked(instance)}{when}", asked_at, (f"the runner's answer{until}",))
         case "queued" | "stored" | "postponed":
             where = " in the file" if driving.place == "stored" else ""

@@ -3,11 +3,11 @@
 import json
 import queue
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -123,14 +123,24 @@ def test_who_reads_through_a_kill_misses_nothing_and_hears_of_nothing_twice(proc
     assert api.process.stop() == 0
 
 
+SERVERS = {
+    "uvicorn": ("-m", "uvicorn", "--workers", "2", "--port", "{port}", "--app-dir", "{folder}", "live_app:app"),
+    "gunicorn": (
+        "-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", "127.0.0.1:{port}",
+        "--chdir", "{folder}", "live_app:app",
+    ),
+}  # fmt: skip
+
+
 @pytest.fixture
-def workers(processes: Processes) -> Api:
+def workers(processes: Processes, request: pytest.FixtureRequest) -> Api:
     (processes.folder / "live_app.py").write_text(APP)
-    command = ("-m", "uvicorn", "--app-dir", str(processes.folder), "live_app:app", "--workers", "2", "--port", "0")
-    process = processes.start(
-        "uvicorn", sys.executable, *command, more={"DATABASE": str(Path(processes.folder) / "orders.db")}
-    )
-    api = processes.api(f"{process.url()}/api/workflows", process)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = getattr(request, "param", "uvicorn")
+    command = [word.format(port=port, folder=processes.folder) for word in SERVERS[server]]
+    process = processes.start(server, sys.executable, *command, more={"DATABASE": str(processes.folder / "orders.db")})
+    api = processes.api(f"http://127.0.0.1:{port}/api/workflows", process)
 
     def role() -> bool:
         try:
@@ -176,6 +186,7 @@ def test_every_worker_tells_of_what_any_of_them_has_committed(workers: Api) -> N
             stream.close()
 
 
+@pytest.mark.parametrize("workers", SERVERS, indirect=True)
 def test_open_streams_hold_up_no_shutdown(workers: Api) -> None:
     instance_id = workers.start("order", {})
     streams = [Stream(f"{workers.url}/{instance_id}/stream", None) for _ in range(6)]
@@ -192,4 +203,5 @@ def test_open_streams_hold_up_no_shutdown(workers: Api) -> None:
         for stream in streams:
             stream.close()
     assert "Traceback" not in workers.process.said()
-    assert "ERROR" not in workers.process.said()
+    assert "[ERROR]" not in workers.process.said()
+    assert "ERROR:" not in workers.process.said()

@@ -239,9 +239,6 @@ class TestEnds:
             server.should_exit = True
             await reader.until(lambda reader: reader.is_over)
 
-    async def test_a_stream_ends_after_an_hour_for_its_reader_to_be_asked_who_it_is(
-        self, app: ASGIApp, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(event_stream, "_LONGEST_S", 0.02)
-        async with reading(app, "/stream") as reader:
+    async def test_a_stream_ends_after_an_hour_for_its_reader_to_be_asked_who_it_is(self, engine: StillEngine) -> None:
+        async with reading(create_app(engine, limits=Limits(max_stream_s=0.02)), "/stream") as reader:
             await reader.until(lambda reader: reader.is_over)
