@@ -8,12 +8,15 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.transitions import (
     ChildFinished,
     ChildStarted,
+    EarlierRunsDeleted,
     GroupStarted,
     InstanceStarted,
     RunContinued,
@@ -26,6 +29,7 @@ from pylon_workflows.ids import check_instance_id
 from pylon_workflows.tags import checked_tags
 from runner_protocol.messages import Action, MalformedMessageError, UsageTotal, read_action
 
+_Number = Annotated[int, Field(ge=1)]
 _SEED = re.compile(r"[0-9a-f]{32}")
 _NOTES = frozenset({"vars", "unset", "usage", "progress", "logs", "noted"})
 
@@ -37,6 +41,9 @@ def check_transition(transition: Transition) -> None:
             _check_start(transition)
         case RunContinued():
             _check_timeout(transition.step_timeout)
+        case EarlierRunsDeleted():
+            _check_timeout(transition.step_timeout)
+            _check_past(transition)
         case GroupStarted():
             _check_group(transition)
         case StepSucceeded():
@@ -75,6 +82,33 @@ def _check_start(started: InstanceStarted) -> None:
 def _check_timeout(step_timeout: timedelta) -> None:
     if not step_timeout:
         raise InvalidInputError("step_timeout_s: must be more than 0")
+
+
+class _Past(BaseModel):
+    """What earlier runs have led to, as `EarlierRunsDeleted` has it."""
+
+    model_config = ConfigDict(strict=True)
+    vars: dict[str, Any]
+    usage: UsageTotal
+    progress: tuple[float | None, str | None] | None
+    children: list[tuple[str, _Number, str, Literal["cancel", "abandon"]]]
+    inbox: list[tuple[str, _Number, Any]]
+    event_ids: list[str]
+
+
+def _check_past(deleted: EarlierRunsDeleted) -> None:
+    members = {field: getattr(deleted, f"{field}_json") or b"null" for field in _Past.model_fields}
+    try:
+        past = _Past.model_validate_json(
+            b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items())
+        )
+    except ValidationError as error:
+        place = error.errors(include_url=False)[0]["loc"][0]
+        raise InvalidInputError(f"{place}: should be what the earlier runs have led to") from None
+    for child_id, *_ in past.children:
+        check_instance_id(child_id, "children")
+    if deleted.run < 2:
+        raise InvalidInputError(f"run: {deleted.run} has none before it")
 
 
 def _check_group(started: GroupStarted) -> None:

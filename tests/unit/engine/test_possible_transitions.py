@@ -30,6 +30,11 @@ GROUP = {"kind": "map", "key": "g", "name": "g", "fail_fast": True, "max_in_flig
 RUN = {"input": 1, "version": None, "policy": {"max_retries": 1, "initial_backoff_s": 1, "maximum_backoff_s": 2}}
 FAILED = {"key": "s", "name": "s", "position": 0, "failures": 1, "error": "e", "duration_ms": 0}
 CHILD = {"key": "c", "name": "c", "workflow": "w", "is_awaited": True, "on_parent_close": "cancel", "position": None}
+PAST = RUN | {
+    "step_timeout_s": 1, "replaces": 9, "run": 3, "started_at": AT, "vars": {"a": 1}, "usage": {"cost_usd": "0.1"},
+    "progress": [5.0, None], "children": [["c", 1, "child:c", "cancel"]], "inbox": [["paid", 3, None]],
+    "event_ids": ["e"],
+}  # fmt: skip
 END = {"key": "c", "child_id": "c", "position": 0, "started_at": AT, "status": "completed", "error": None, "output": 1}
 
 
@@ -43,6 +48,15 @@ END = {"key": "c", "child_id": "c", "position": 0, "started_at": AT, "status": "
         ("group_started", GROUP | {"kind": "complete"}, "kind: 'complete' with these members is no group"),
         ("group_started", GROUP | {"notes": {"usage": {"cost_usd": "NaN"}}}, "notes.usage.cost_usd: String should"),
         ("run_continued", RUN | {"step_timeout_s": 0}, "step_timeout_s: must be more than 0"),
+        ("earlier_runs_deleted", PAST | {"step_timeout_s": 0}, "step_timeout_s: must be more than 0"),
+        ("earlier_runs_deleted", PAST | {"run": 1}, "run: 1 has none before it"),
+        ("earlier_runs_deleted", PAST | {"vars": []}, "vars: should be what the earlier runs have led to"),
+        ("earlier_runs_deleted", PAST | {"usage": {"cost_usd": "-1"}}, "usage: should be what"),
+        ("earlier_runs_deleted", PAST | {"progress": "all"}, "progress: should be what"),
+        ("earlier_runs_deleted", PAST | {"children": [["c", 1, "child:c", "keep"]]}, "children: should be what"),
+        ("earlier_runs_deleted", PAST | {"children": [["../x", 1, "child:c", "cancel"]]}, "children: '../x' must be"),
+        ("earlier_runs_deleted", PAST | {"inbox": [["paid", "3", None]]}, "inbox: should be what"),
+        ("earlier_runs_deleted", PAST | {"event_ids": [1]}, "event_ids: should be what"),
         ("step_failed", FAILED | {"started_at": AT, "completed_at": AT, "kind": "map"}, "kind: 'map' is none of"),
         ("child_started", CHILD | {"child_id": "../x"}, "child_id: '../x' must be"),
         ("child_finished", END | {"usage": {"cost_usd": "-1"}}, "usage: should be what a child has cost"),
@@ -53,6 +67,12 @@ def test_what_no_engine_writes_is_refused(kind, fields, words):
     with pytest.raises(InvalidInputError) as refused:
         check_transition(transition)
     assert str(refused.value).startswith(words)
+
+
+def test_what_stands_for_earlier_runs_is_possible():
+    for changes in ({}, {"progress": None, "children": [], "inbox": [], "event_ids": []}):
+        _, transition = transition_from({"revision": 9, "type": "earlier_runs_deleted", "at": AT, **PAST, **changes})
+        check_transition(transition)
 
 
 async def test_what_an_engine_writes_is_possible():
