@@ -161,7 +161,7 @@ def _describe(error: BaseException) -> ErrorDetail:
 def _text(error: BaseException) -> str:
     try:
         return str(error) or type(error).__name__
-    except Exception:
+    except (Exception, SystemExit):
         return f"{type(error).__name__}, whose text cannot be shown"
 
 

@@ -47,7 +47,7 @@ class Policy:
             return False
         try:
             return self.retry_if is None or bool(self.retry_if(error))
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("a retry_if has failed; the step is tried again")
             return True
 
@@ -57,7 +57,7 @@ class Policy:
             return error.delay
         try:
             return None if self.backoff is None else read_delay(self.backoff(attempt))
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("a backoff has failed; the definition's counts")
             return None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import timedelta
 
@@ -95,6 +96,11 @@ class _DataFailsError(Exception):
         raise ValueError("closed")
 
 
+class _ExitsError(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+
 class _Unreadable(dict):
     def items(self):
         raise RuntimeError("dictionary changed size during iteration")
@@ -105,6 +111,7 @@ class _Unreadable(dict):
     [
         (_CodeFailsError("declined"), None, "declined"),
         (_DataFailsError("declined"), None, "declined"),
+        (_ExitsError(), None, "_ExitsError, whose text cannot be shown"),
         (None, _Unreadable(a=1), "the output of step 's' cannot be read"),
     ],
 )
@@ -116,7 +123,7 @@ async def test_an_odd_error_or_output_fails_its_step_at_once_and_is_no_timeout(e
 
     @workflow("w")
     async def odd(ctx, input):
-        await ctx.step("s", body, retries=0)
+        await ctx.step("s", body, retries=0, retry_if=lambda error: sys.exit(4))
 
     instance = await finished(LocalRunner(Runner([odd])), "w", step_timeout=timedelta(minutes=1))
     assert (instance.status, instance.steps[0].key) == (Status.FAILED, "s")
