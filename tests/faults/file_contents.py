@@ -102,7 +102,7 @@ def read_file(database: Path, *, and_write: bool = False) -> FileContents:
     with closing(sqlite3.connect(database)) as connection:
         contents.damage += [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
         contents.order = connection.execute(_ORDER, (_WRITTEN_AFTERWARDS,)).fetchall()
-        orphans = "SELECT count(*) FROM history WHERE instance NOT IN (SELECT key FROM instances)"
+        orphans = "SELECT count(*) FROM history WHERE instance <> 0 AND instance NOT IN (SELECT key FROM instances)"
         if count := connection.execute(orphans).fetchone()[0]:
             contents.torn.append(f"{count} rows of history belong to no instance")
     return contents

@@ -90,6 +90,10 @@ class Readers:
             "the API's list": await self._in_the_apis_list(),
             "a standby": await self._by(self.standby),
             "a standby's list": await self._in_list(self.standby),
+            "who follows it": await self._following(self.engine),
+            "who follows it at a standby": await self._following(self.standby),
+            "who follows all": await self._in_changes(self.engine),
+            "who follows all at a standby": await self._in_changes(self.standby),
         }
 
     def _in_the_file(self):
@@ -99,7 +103,9 @@ class Readers:
                 "SELECT status, revision, (SELECT count(*) FROM history WHERE instance = key), waiting_for, due_at, "
                 "completed_at FROM instances WHERE id = 'a'"
             ).fetchall()
-            orphans = other.execute("SELECT count(*) FROM history WHERE instance NOT IN (SELECT key FROM instances)")
+            orphans = other.execute(
+                "SELECT count(*) FROM history WHERE instance <> 0 AND instance NOT IN (SELECT key FROM instances)"
+            )
             assert orphans.fetchone() == (0,), "a history without its instance"
         if not rows:
             return None, 0
@@ -120,6 +126,20 @@ class Readers:
 
     async def _in_list(self, source):
         found = [each for each in await source.list(statuses=(), name=None, after=None, limit=200) if each.id == "a"]
+        return (found[0].status.value, found[0].revision) if found else (None, 0)
+
+    async def _following(self, source):
+        status, length = await self._by(source)
+        try:
+            page = await source.next_history("a", after=0, timeout_s=0)
+        except UnknownInstanceError:
+            return None, 0
+        assert len(page.transitions) == page.revision
+        return status, page.revision if status else length
+
+    async def _in_changes(self, source):
+        page = await source.next_changes(after=0, timeout_s=0)
+        found = [each for each in page.instances if each.id == "a"]
         return (found[0].status.value, found[0].revision) if found else (None, 0)
 
     async def _over_http(self):
@@ -148,9 +168,10 @@ async def everybody(path):
         reads = SqliteFileReads(path)
         await reads.open()
         try:
-            yield engine, Readers(path, engine, client, Standby(path, reads, Definitions()))
+            standby = Standby(path, reads, Definitions())
+            yield engine, Readers(path, engine, client, standby)
         finally:
-            await reads.close()
+            await standby.close()
 
 
 async def start(engine):
