@@ -88,9 +88,12 @@ class LocalRunner:
         self._streams = cast(Callable[[bytes], AsyncIterator[bytes]], stream) if _takes(stream, 1) else None
         self._handler = cast(Handler, called) if _takes(called, 1) else None
         self._app = cast(AsgiApp, called)
-        keys = signing_keys(secrets)
+        is_app = self._handler is None and self._streams is None
+        if secrets is not None and not is_app:
+            raise InvalidInputError("secrets: are of no use with a target that is no ASGI app")
+        keys = signing_keys(secrets) if is_app else None
         self._signer = None if keys is None else RequestSigner(keys, self._clock)
-        if self._handler is None and self._streams is None and not _takes(called, 3):
+        if is_app and not _takes(called, 3):
             raise InvalidInputError(
                 "runner: should be an async function of one argument, an object with such a method `handle` or "
                 f"`stream`, or an ASGI app, not {type(target).__name__}"

@@ -113,6 +113,17 @@ async def test_a_call_with_an_id_counts_once_and_apart_from_other_senders_ids(
     assert late.json() == {"applied": True, "duplicate": True}
 
 
+async def test_one_call_that_comes_fifty_times_at_once_counts_once(
+    engine: WorkflowEngine, client: httpx.AsyncClient
+) -> None:
+    instance_id, path = await started(engine)
+    calls = (client.post(path, json=7, headers={"webhook-id": "m1"}) for _ in range(50))
+    answers = [answer.json() for answer in await asyncio.gather(*calls)]
+    assert all(answer["applied"] for answer in answers)
+    assert [answer["duplicate"] for answer in answers].count(False) == 1
+    assert await engine.result(instance_id, timeout=5) == 7
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
 async def test_only_post_counts(engine: WorkflowEngine, client: httpx.AsyncClient, method: str) -> None:
     instance_id, path = await started(engine)

@@ -286,6 +286,8 @@ async def test_it_is_for_all_runners_that_are_given_as_urls_and_no_others(tmp_pa
 
 def test_without_a_url_that_it_could_be_for_it_is_refused() -> None:
     runner = LocalRunner(Runner([all_ways]))
+    with pytest.raises(InvalidInputError, match="secrets: are of no use with a target that is no ASGI app"):
+        LocalRunner(Runner([all_ways]), secrets=[SECRET])
     with pytest.raises(InvalidInputError, match="runner_auth: is for runners that are given as URLs"):
         WorkflowEngine(runner=runner, runner_auth=RunnerAuth(token="t"))
     with pytest.raises(InvalidInputError, match="ca: is of no use with an http:// URL"):
