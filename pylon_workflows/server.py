@@ -172,7 +172,8 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
     )
     for definition in options.workflows:
         engine.register(definition)
-    most = open_files.connections_within(open_files.raise_limit(), for_runners=options.settings.max_in_flight)
+    files = open_files.raise_limit()
+    most = open_files.connections_within(files, for_runners=options.settings.max_in_flight)
     connections = Connections(options.edge_limits(most), asyncio.get_running_loop().time)
     app = serving_app(
         engine,
@@ -186,7 +187,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
     config = GuardedConfig(
         app,
         connections,
-        backlog=open_files.ACCEPTED_AT_ONCE,
+        backlog=open_files.accepted_at_once(files),
         lifespan="off",
         ws="none",
         proxy_headers=False,

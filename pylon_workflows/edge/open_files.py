@@ -12,9 +12,6 @@ _OF_USE = (65_536, 10_240, 4_096)
 """More than the first is no use to one server. Some systems (macOS) name no limit, and refuse what is beyond it."""
 
 MOST_CONNECTIONS = 10_000
-ACCEPTED_AT_ONCE = 256
-"""How many connections the event loop takes before it looks how many there are; also the length of the queue."""
-
 _OTHERS = 128
 """The database, its socket and its standbys, logs, the loop's own."""
 
@@ -40,5 +37,10 @@ def raise_limit() -> int:
 
 def connections_within(limit: int, *, for_runners: int) -> int:
     """How many callers' connections leave enough files for everything else, when so many runners' may be open."""
-    left = limit - for_runners - ACCEPTED_AT_ONCE - _OTHERS
+    left = limit - for_runners - accepted_at_once(limit) - _OTHERS
     return max(1, min(MOST_CONNECTIONS, max(left, limit // 4)))
+
+
+def accepted_at_once(limit: int) -> int:
+    """How many connections may stand in the queue; the event loop takes so many before it looks how many there are."""
+    return min(2048, max(16, limit // 16))

@@ -9,7 +9,7 @@ from pylon_workflows.edge.open_files import connections_within
 
 
 @pytest.mark.parametrize(
-    ("limit", "connections"), [(64, 16), (256, 64), (1024, 256), (4096, 3200), (65_536, 10_000), (1_000_000, 10_000)]
+    ("limit", "connections"), [(64, 16), (256, 64), (1024, 320), (4096, 3200), (65_536, 10_000), (1_000_000, 10_000)]
 )
 def test_connections_leave_files_for_everything_else(limit: int, connections: int) -> None:
     assert connections_within(limit, for_runners=512) == connections
