@@ -130,7 +130,8 @@ def test_beside_500_slow_connections_the_p99_of_others_is_within_twice(
         windows = {}
         for how in ("off", "on") if n % 2 == 0 else ("on", "off"):
             slow.turn(how)
-            windows[how] = p99(callers.window(5))
+            # Of five seconds the one in the middle: another program's burst is in one or two of them.
+            windows[how] = statistics.median(p99(callers.window(1)) for _ in range(5))
         slow.turn("off")
         ratios.append(windows["on"] / windows["off"])
         print(f"p99 {windows['off'] * 1000:.2f} ms alone, {windows['on'] * 1000:.2f} ms beside 500 slow ones")  # noqa: T201
