@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
 from pylon_workflows.doctor.verification import verified
-from pylon_workflows.store import reads, schedule_rows
+from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.store import published_rows, reads, schedule_rows
 from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
 from pylon_workflows.store.rows import definitions_from
@@ -74,6 +75,7 @@ def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]
                 yield _definitions(connection)
                 yield _schedules(connection)
                 yield _tokens(connection)
+                yield _published(connection)
                 if is_verifying:
                     yield from verified(connection)
             elif is_verifying:
@@ -197,3 +199,26 @@ def _tokens(connection: sqlite3.Connection) -> Finding:
         )
     text = f"{len(readable):,}" + (f", of which {len(expired):,} have expired" if expired else "")
     return Finding(about="tokens", text=text, facts=facts)
+
+
+def _published(connection: sqlite3.Connection) -> Finding:
+    kept = 0
+    unreadable: list[str] = []
+    for key, *row in connection.execute(published_rows.ALL_KEPT):
+        kept += 1
+        try:
+            published_rows.published_from(key, tuple(row))
+        except CorruptDatabaseError as error:
+            unreadable.append(str(error))
+    ((remembered,),) = connection.execute(published_rows.COUNT_REMEMBERED)
+    facts = {"kept": kept, "remembered": remembered, "unreadable": unreadable}
+    text = f"{kept:,} kept for whoever waits for them, {remembered:,} remembered by their ids"
+    if unreadable:
+        return Finding(
+            about="published events",
+            text=f"{text}; {'; '.join(unreadable[:_MOST_ERRORS])}",
+            advice="nobody gets these: have them sent again, under other ids; they are deleted when their time is over",
+            verdict=Verdict.NEEDS_ACTION,
+            facts=facts,
+        )
+    return Finding(about="published events", text=text, facts=facts)

@@ -24,6 +24,8 @@ _IS_AWAITED = """EXISTS (
     AND status = 'waiting_for_event'
 )"""
 
+ALL_KEPT = f"SELECT key, {', '.join(EVENT)} FROM published WHERE {_IS_KEPT} ORDER BY key"
+COUNT_REMEMBERED = "SELECT count(*) FROM published WHERE outcome IS NOT NULL"
 ONE = f"SELECT {', '.join(EVENT)} FROM published WHERE key = ? AND {_IS_KEPT}"
 KEPT = f"""
 SELECT key FROM published WHERE correlation = ? AND event = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?
@@ -56,6 +58,8 @@ _SETTLE = "UPDATE published SET outcome = ?, instance_id = ?, start = NULL, star
 _CLAIM = f"{_SETTLE} WHERE key = ? AND {_IS_KEPT}"
 _START_NOTHING = "UPDATE published SET start = NULL, start_input = NULL WHERE key = ?"
 _EXPIRED = f"SELECT key, event FROM published WHERE {_IS_KEPT} AND keep_until <= ? ORDER BY keep_until LIMIT ?"
+IS_ANY_EXPIRED = f"SELECT 1 FROM published WHERE {_IS_KEPT} AND keep_until <= ? LIMIT 1"
+IS_ANY_FORGOTTEN = "SELECT 1 FROM published WHERE outcome IS NOT NULL AND remember_until <= ? LIMIT 1"
 _FORGET = """
 DELETE FROM published WHERE key IN (
     SELECT key FROM published WHERE outcome IS NOT NULL AND remember_until <= ? ORDER BY remember_until LIMIT ?

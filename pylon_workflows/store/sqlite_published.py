@@ -86,11 +86,15 @@ class SqlitePublished:
     async def expire(self, *, now: datetime, limit: int) -> Sequence[str]:
         """See `PublishedStore`."""
         sweep = rows.Sweep(to_microseconds(now), limit)
+        if not await self._states.rows(rows.IS_ANY_EXPIRED, (sweep.now,)):
+            return []  # an engine that has nothing to do writes nothing
         expired: Sequence[str] = await self._writer().submit(rows.expire_published, sweep, rows=limit)
         return expired
 
     async def forget(self, *, now: datetime, limit: int) -> int:
         """See `PublishedStore`."""
         sweep = rows.Sweep(to_microseconds(now), limit)
+        if not await self._states.rows(rows.IS_ANY_FORGOTTEN, (sweep.now,)):
+            return 0
         forgotten: int = await self._writer().submit(rows.forget_published, sweep, rows=limit)
         return forgotten

@@ -2,6 +2,7 @@
 
 ["start", id]                  the start has been accepted
 ["event", id, event id]        the event has been accepted
+["published", id, event id]    the event that is published under its id has been accepted
 ["cancel", id]                 the cancel has been accepted
 ["approved", id]               the decision about its gate has been accepted
 ["turn", id, n]                the runner was shown n records: so many actions had been applied
@@ -34,6 +35,7 @@ class Acknowledgement(NamedTuple):
 _KEPT: dict[str, Callable[[Instance, Any], bool]] = {
     "start": lambda instance, _: True,
     "event": lambda instance, event_id: event_id in instance.event_ids,
+    "published": lambda instance, event_id: event_id in instance.event_ids,
     "approved": lambda instance, _: any(record.key == "approval:gate" for record in instance.records),
     "cancel": lambda instance, _: instance.status is Status.CANCELLED,
     "turn": lambda instance, records: len(instance.records) >= records,

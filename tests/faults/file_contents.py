@@ -10,7 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +43,7 @@ _WRITTEN_AFTERWARDS = "written-afterwards"
 _ORDER = """
 SELECT id, history.revision FROM history JOIN instances ON instances.key = history.instance
 WHERE id != ? ORDER BY history.rowid"""
+_PUBLISHED = "SELECT correlation, source, event_id, outcome FROM published WHERE source = 'load'"
 _SUMMARY = [each.name for each in fields(InstanceSummary)]
 
 
@@ -105,7 +106,20 @@ def read_file(database: Path, *, and_write: bool = False) -> FileContents:
         orphans = "SELECT count(*) FROM history WHERE instance <> 0 AND instance NOT IN (SELECT key FROM instances)"
         if count := connection.execute(orphans).fetchone()[0]:
             contents.torn.append(f"{count} rows of history belong to no instance")
+        for row in connection.execute(_PUBLISHED).fetchall():
+            _add_published(contents, *row)
     return contents
+
+
+def _add_published(contents: FileContents, instance_id: str, source: str, event_id: str, outcome: str | None) -> None:
+    """An event that was published under an instance's id; one that is kept counts as accepted."""
+    delivery = f"published:{source}:{event_id}"
+    instance = contents.instances.get(instance_id)
+    was_given = instance is not None and delivery in instance.event_ids
+    if was_given == (outcome is None):
+        contents.torn.append(f"{instance_id}: {delivery} was {'given' if was_given else 'not given'}, and is {outcome}")
+    elif instance is not None and outcome is None:
+        contents.instances[instance_id] = replace(instance, event_ids=instance.event_ids.add(delivery))
 
 
 def read_copy(database: Path, folder: Path) -> FileContents:

@@ -31,7 +31,19 @@ from pylon_workflows.workflow_engine import WorkflowEngine
 from runner_protocol import Context, Runner, current_step, workflow
 from tests.faults.breakages import BREAKAGES
 
-KINDS = ("steps", "sleeps", "waits", "early", "flaky", "deadline", "cancelled", "groups", "family", "gates")
+KINDS = (
+    "steps",
+    "sleeps",
+    "waits",
+    "early",
+    "published",
+    "flaky",
+    "deadline",
+    "cancelled",
+    "groups",
+    "family",
+    "gates",
+)
 """What an instance does; its id begins with it."""
 
 _REFUSED_PAUSE_S = 0.01
@@ -79,6 +91,8 @@ def runner_for(log: StepLog, *, streams: bool) -> LocalRunner:
                 await ctx.sleep(0.01)
             case "waits" | "early":
                 seen.append(await ctx.wait_for_event("go"))
+            case "published":
+                seen.append(await ctx.wait_for_event("go", correlation=ctx.workflow_id))
             case "flaky":
                 seen.append(await ctx.step("flaky", fail_first))
             case "deadline":
@@ -168,6 +182,8 @@ class Users:
         match instance_id.partition("-")[0]:
             case "waits" | "early":
                 await self._insist(self._send, instance_id)
+            case "published":
+                await self._insist(self._publish, instance_id)
             case "cancelled" | "nagged":
                 await self._insist(self._cancel, instance_id)
             case "gates":
@@ -195,6 +211,11 @@ class Users:
         with suppress(InstanceFinishedError):
             await self._engine.send_event(instance_id, "go", {"to": instance_id}, event_id=f"go to {instance_id}")
             say("event", instance_id, f"go to {instance_id}")
+
+    async def _publish(self, instance_id: str) -> None:
+        event_id = f"go to {instance_id}"
+        await self._engine.publish("go", {"to": instance_id}, correlation=instance_id, event_id=event_id, source="load")
+        say("published", instance_id, f"published:load:{event_id}")
 
     async def _approve(self, instance_id: str) -> None:
         """As soon as the gate is there; one that was decided before a kill is decided again."""

@@ -32,7 +32,7 @@ def came_of(given: dict[str, Any], instance_id: str) -> list[Any]:
     match given["kind"]:
         case "steps":
             middle: list[Any] = [text] * 3
-        case "waits" | "early":
+        case "waits" | "early" | "published":
             middle = [{"to": instance_id}]
         case "flaky":
             middle = [2]

@@ -23,9 +23,12 @@ from pylon_workflows.doctor import Verdict, examine, surroundings
 from pylon_workflows.doctor.surroundings import has_wal_reset_fault
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.store import migrations
+from pylon_workflows.store.sqlite import SqliteStore
 from pylon_workflows.store.token_rows import save_token, token_row
 from pylon_workflows.tokens import new_token
 from runner_protocol.messages import Complete, Diverged
+from tests.contracts.published_store_contract import event, key_of
+from tests.contracts.store_contract import new_instance
 
 OWNER = """
 import asyncio, sys
@@ -129,6 +132,7 @@ def test_a_healthy_file_needs_nothing(database):
         "definitions",
         "schedules",
         "tokens",
+        "published events",
     ]
     assert found(report, "integrity").text == "integrity_check: ok"
     known = len(migrations.migrations())
@@ -468,6 +472,7 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
         "definitions",
         "schedules",
         "tokens",
+        "published events",
     ]
     assert modes == [False, True]
 
@@ -488,7 +493,7 @@ def test_the_command_prints_a_line_for_each_finding_and_the_verdict(database, ru
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].split() == ["CHECK", "FOUND", "WHAT", "TO", "DO"]
-    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 12
+    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 13
     assert lines[-1] == f"{database}: healthy"
 
 
@@ -606,3 +611,25 @@ def test_the_command_verifies_when_it_is_asked_to(database):
     result = CliRunner().invoke(doctor, [str(database), "--verify"])
     assert (result.exit_code, "pending: run: 7 in its row, 1 by its history" in result.output) == (1, True)
     assert CliRunner().invoke(doctor, [str(database)]).exit_code == 0
+
+
+def test_published_events_are_counted_and_one_that_cannot_be_read_is_told(tmp_path):
+    path = tmp_path / "orders.db"
+
+    async def publish():
+        store = SqliteStore(path)
+        await store.open()
+        keys = [await key_of(store, event(f"evt_{number}")) for number in range(4)]
+        await store.published.claim(keys[0], new_instance(), [])
+        await store.close()
+
+    asyncio.run(publish())
+    finding = found(examined(path), "published events")
+    assert finding.text == "3 kept for whoever waits for them, 1 remembered by their ids"
+    assert finding.verdict is Verdict.HEALTHY
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE published SET data = 'x' WHERE event_id = 'evt_2'")
+        connection.commit()
+    finding = found(examined(path), "published events")
+    assert "the published event 3 cannot be read: data" in finding.text
+    assert finding.verdict is Verdict.NEEDS_ACTION

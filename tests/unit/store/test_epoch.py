@@ -14,10 +14,10 @@ from pylon_workflows.schedule import Tick
 from pylon_workflows.store.codec import from_microseconds
 from pylon_workflows.store.epoch import Epoch, Mark
 from pylon_workflows.store.sqlite import SqliteStore
-from tests.contracts.published_store_contract import EVENT, accept
+from tests.contracts.published_store_contract import EVENT, accept, event, key_of
 from tests.contracts.run_store_contract import LATER, deleted
 from tests.contracts.schedule_store_contract import DAILY
-from tests.contracts.store_contract import BEGINNING, RUN_STARTED, after, completed, new_instance, sleeping, succeeded
+from tests.contracts.store_contract import RUN_STARTED, after, at, completed, new_instance, sleeping, succeeded
 from tests.contracts.token_store_contract import SENDER
 from tests.faults.faulty_disk import FaultyDisk
 
@@ -37,6 +37,8 @@ async def former(path):
     done = after(new_instance("finished"), completed())
     await store.append(done, [completed()], is_to_announce=True)
     await store.create(after(new_instance("old"), *LATER), later=LATER)
+    await accept(store, EVENT)
+    await store.published.claim(await key_of(store, event("claimed")), done, [])
     yield store
     await store.close()
 
@@ -70,14 +72,14 @@ WRITES = {
     "tick_schedule": lambda store: store.schedules.tick(DAILY, Tick(DAILY.next_at, None), new_instance("late")),
     "delete_schedule": lambda store: store.schedules.delete("daily"),
     "delete_past_runs": lambda store: deleted(store, 20, id="old"),
-    "accept_published": lambda store: accept(store, EVENT),
+    "accept_published": lambda store: accept(store, event("late")),
     "claim_published": lambda store: store.published.claim(1, new_instance("running"), []),
     "start_published": lambda store: store.published.start(1, new_instance("late")),
-    "expire_published": lambda store: store.published.expire(now=BEGINNING, limit=1),
+    "expire_published": lambda store: store.published.expire(now=at(20_000), limit=1),
     "save_token": lambda store: store.tokens.save(SENDER),
     "delete_token": lambda store: store.tokens.delete("abcdefghijk1"),
     "keep_secret": lambda store: store.secrets.keep("hooks", b"x" * 32),
-    "forget_published": lambda store: store.published.forget(now=BEGINNING, limit=1),
+    "forget_published": lambda store: store.published.forget(now=at(20_000), limit=1),
 }
 
 

@@ -16,8 +16,10 @@ from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.published_store_contract import EVENT, ORDER_7, START, accept, event, waiting
 from tests.contracts.store_contract import at
 
-PLANNED = ("ONE", "KEPT", "KEPT_UNDER_KEY", "WAITS", "OPEN_KEYS", "AWAITED", "_KNOWN", "_IS_FULL", "_CLAIM",
-           "_START_NOTHING", "_EXPIRED", "_FORGET")  # fmt: skip
+PLANNED = (
+    "IS_ANY_EXPIRED", "IS_ANY_FORGOTTEN", "ONE", "KEPT", "KEPT_UNDER_KEY", "WAITS", "OPEN_KEYS", "AWAITED", "_KNOWN",
+    "_IS_FULL", "_CLAIM", "_START_NOTHING", "_EXPIRED", "_FORGET",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLANNED)
