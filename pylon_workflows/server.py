@@ -38,6 +38,7 @@ HOOKS_PREFIX = "/hooks"
 DEFAULT_PORT = 8765
 _CLOSE_CONNECTIONS_WITHIN_S = 5
 _SHOWN_PATHS = ShownPaths(without_signature)
+_ALL_BODIES_BYTES = 128 * 1024 * 1024
 _LATER_THAN_THE_API_S = 5.0
 """The API answers 408 to a body that is too slow; where it does not read, its connection ends after this."""
 
@@ -97,6 +98,7 @@ class ServeOptions:
             max_connections=most if self.max_connections is None else self.max_connections,
             head_timeout_s=self.head_timeout_s,
             body_timeout_s=self.limits.body_timeout_s + _LATER_THAN_THE_API_S,
+            all_bodies_bytes=max(_ALL_BODIES_BYTES, 4 * self.limits.max_body_bytes),
         )
 
 

@@ -46,7 +46,8 @@ class Connection(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeLimits:
     """What callers get of a server. A head has `head_timeout_s`, a body `body_timeout_s` from its head on, and a caller
-    takes something of its answer every `answer_timeout_s`.
+    takes something of its answer every `answer_timeout_s`. The bodies of all requests that are not answered yet have
+    `all_bodies_bytes` together.
 
     Raises:
         InvalidInputError: a number that is not positive.
@@ -56,6 +57,7 @@ class EdgeLimits:
     head_timeout_s: float = 10.0
     body_timeout_s: float = 35.0
     answer_timeout_s: float = 60.0
+    all_bodies_bytes: int = 128 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -72,6 +74,8 @@ class Connections:
         self._awaiting: dict[Connection, Awaited | None] = {}
         self._since: dict[Awaited, dict[Connection, float]] = {awaited: {} for awaited in Awaited}
         self._stalled: dict[Connection, float] = {}
+        self._held: dict[Connection, int] = {}
+        self._held_bytes = 0
         self._deadlines = {
             Awaited.HEAD: limits.head_timeout_s,
             Awaited.BODY: limits.body_timeout_s,
@@ -105,6 +109,23 @@ class Connections:
         """What is awaited of it."""
         return self._awaiting.get(connection)
 
+    def hold(self, connection: Connection, size: int) -> None:
+        """So much more of its body is in memory, until it is answered. When that is too much, the slowest body ends."""
+        if connection not in self._awaiting:
+            return
+        self._held[connection] = self._held.get(connection, 0) + size
+        self._held_bytes += size
+        while self._held_bytes > self._limits.all_bodies_bytes:
+            slowest = next(iter(self._since[Awaited.BODY]), None)
+            if slowest is None:
+                return
+            self._report("bodies of %d bytes wait for their ends", self._held_bytes)
+            self._end(slowest, Awaited.BODY)
+
+    def release(self, connection: Connection) -> None:
+        """Its request is answered."""
+        self._held_bytes -= self._held.pop(connection, 0)
+
     def stall(self, connection: Connection) -> None:
         """Its caller takes no more of its answer for now."""
         self._stalled.setdefault(connection, self._now())
@@ -119,6 +140,7 @@ class Connections:
         if awaited is not None:
             self._since[awaited].pop(connection, None)
         self._stalled.pop(connection, None)
+        self.release(connection)
 
     async def run(self) -> None:
         """Look again and again."""
@@ -146,7 +168,7 @@ class Connections:
 
         The oldest of its kind, so that whoever is quick is gone with an answer before it is his turn.
         """
-        self._report()
+        self._report("all %d connections are taken", self._limits.max_connections)
         for awaited, at_least_s in (
             (Awaited.UNREAD_BODY, 0.0),
             (Awaited.HEAD, _YOUNG_S),
@@ -156,17 +178,16 @@ class Connections:
         ):
             connection, began_at = next(iter(self._since[awaited].items()), (None, 0.0))
             if connection is not None and self._now() - began_at >= at_least_s:
-                self._ended += 1
-                self.leave(connection)
-                connection.end_late(awaited)
+                self._end(connection, awaited)
                 return True
         return False
 
-    def _report(self) -> None:
+    def _end(self, connection: Connection, awaited: Awaited) -> None:
+        self._ended += 1
+        self.leave(connection)
+        connection.end_late(awaited)
+
+    def _report(self, what: str, count: int) -> None:
         if self._now() - self._reported_at >= _REPORT_S:
             self._reported_at = self._now()
-            _log.warning(
-                "all %d connections are taken: the slowest make room for new ones, %d so far",
-                self._limits.max_connections,
-                self._ended,
-            )
+            _log.warning(f"{what}: the slowest make room, %d so far", count, self._ended)

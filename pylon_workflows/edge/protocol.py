@@ -93,10 +93,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of a body, which after its answer nobody wants."""
         super().on_body(body)
-        if self.cycle.response_complete:
-            self._unread_bytes += len(body)
-            if self._unread_bytes > MAX_UNREAD_BYTES:
-                self._end()
+        if not self.cycle.response_complete:
+            self._guarded.hold(self, len(body))
+            return
+        self._unread_bytes += len(body)
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self._end()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -106,6 +108,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is whole, perhaps before the request."""
+        self._guarded.release(self)
         super().on_response_complete()
         awaited = self._guarded.awaited(self)
         if self.transport.is_closing() or self.pipeline or not self.cycle.response_complete:

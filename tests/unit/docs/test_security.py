@@ -32,6 +32,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["size of a head"] == f"{protocol.MAX_HEAD_BYTES:,} bytes"
     assert limits["time for a body to arrive"] == f"{api.body_timeout_s:g} s"
     assert edge.body_timeout_s == api.body_timeout_s + 5
+    assert limits["bodies of all requests that are not answered yet"] == f"{edge.all_bodies_bytes:,} bytes"
     unread = f"{protocol.MAX_UNREAD_BYTES:,} bytes, {connections._LINGER_S:g} s"
     assert limits["what is taken of a body after its answer"] == unread
     assert limits["time in which a caller takes nothing of his answer"] == f"{edge.answer_timeout_s:g} s"

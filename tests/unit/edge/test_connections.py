@@ -21,7 +21,7 @@ class Caller:
 class World:
     def __init__(self, most: int = 100) -> None:
         self.now = 0.0
-        limits = EdgeLimits(max_connections=most, head_timeout_s=10, body_timeout_s=35, answer_timeout_s=60)
+        limits = EdgeLimits(max_connections=most, head_timeout_s=10, body_timeout_s=35, all_bodies_bytes=1000)
         self.connections = Connections(limits, lambda: self.now)
 
     def caller(self, awaited: Awaited | None = Awaited.HEAD) -> Caller:
@@ -148,6 +148,25 @@ def test_where_nobody_is_slow_a_body_that_did_not_come_with_its_head_makes_room(
     assert head.ended == [Awaited.HEAD]
 
 
+def test_when_bodies_are_too_much_together_the_slowest_ends(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    whole, slow, quick = world.caller(None), world.caller(Awaited.BODY), world.caller(Awaited.BODY)
+    world.connections.hold(whole, 400)
+    world.connections.hold(slow, 300)
+    world.connections.hold(quick, 300)
+    assert slow.ended == []
+    world.connections.hold(quick, 1)
+    assert [caller.ended for caller in (whole, slow, quick)] == [[], [Awaited.BODY], []]
+    world.connections.hold(slow, 10**6)
+    world.connections.release(whole)
+    world.connections.hold(quick, 699)
+    assert quick.ended == []
+    world.connections.hold(quick, 1)
+    assert (quick.ended, len(world.connections)) == ([Awaited.BODY], 1)
+    world.connections.hold(whole, 1001)
+    assert whole.ended == []
+    assert caplog.messages == ["bodies of 1001 bytes wait for their ends: the slowest make room, 0 so far"]
+
+
 def test_that_places_are_short_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     world = World(most=1)
     world.caller()
@@ -155,12 +174,14 @@ def test_that_places_are_short_is_logged_once_a_minute(caplog: pytest.LogCapture
         world.now = now
         world.caller()
     assert [record.getMessage() for record in caplog.records] == [
-        "all 1 connections are taken: the slowest make room for new ones, 0 so far",
-        "all 1 connections are taken: the slowest make room for new ones, 3 so far",
+        "all 1 connections are taken: the slowest make room, 0 so far",
+        "all 1 connections are taken: the slowest make room, 3 so far",
     ]
 
 
-@pytest.mark.parametrize("name", ["max_connections", "head_timeout_s", "body_timeout_s", "answer_timeout_s"])
+@pytest.mark.parametrize(
+    "name", ["max_connections", "head_timeout_s", "body_timeout_s", "answer_timeout_s", "all_bodies_bytes"]
+)
 def test_limits_are_positive(name: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{name}: must be positive"):
         EdgeLimits(**{"max_connections": 1, name: 0})

@@ -177,6 +177,19 @@ async def test_a_body_that_does_not_end_ends_with_its_connection(edge: Edge) -> 
     assert await all_of(reader) == b""
 
 
+async def test_bodies_in_memory_are_counted_until_they_are_answered(edge: Edge) -> None:
+    reader, writer = await edge.call(b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n12345")
+    await wait_until(lambda: edge.connections._held_bytes == 5)
+    writer.write(b"6789")
+    await answer(reader)
+    await edge.until(Awaited.NEXT_REQUEST)
+    assert edge.connections._held_bytes == 0
+    reader, writer = await edge.call(b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n12345")
+    await wait_until(lambda: edge.connections._held_bytes == 5)
+    writer.close()
+    await wait_until(lambda: edge.connections._held_bytes == 0)
+
+
 async def test_a_body_that_nobody_reads_has_five_seconds_after_the_answer(edge: Edge) -> None:
     reader, writer = await edge.call(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n12345")
     assert (await answer(reader)).endswith(b"hello")
