@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 
+import httpx
 import pytest
 from engine_parts import TroubledStore, at, settled
 
-from pylon_workflows import Status, WorkflowDefinition
+from pylon_workflows import Status, WorkflowDefinition, WorkflowEngine, create_app
 from pylon_workflows.errors import StorageFullError
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.testing import FakeClock, ScriptedRunner, engine_in_memory
@@ -187,6 +189,26 @@ async def test_a_store_that_cannot_be_read_is_looked_at_later(answer):
         engine.store.read_trouble = None
         await look(clock, 3)
         assert engine.unexplained_instances == 0
+
+
+async def test_a_row_of_a_file_that_another_program_has_changed_is_written_anew(tmp_path, caplog):
+    clock, path = FakeClock(), tmp_path / "orders.db"
+    engine = WorkflowEngine(runner=None, database=path, clock=clock)
+    engine.register(WorkflowDefinition("order"))
+    transport = httpx.ASGITransport(create_app(engine))
+    async with engine, httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        await engine.start("order", id="a")
+        await engine.apply("a", WaitEvent(event="paid"))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("UPDATE instances SET waiting_for = NULL")
+            other.commit()
+        counts = []
+        for _ in range(3):
+            await engine._engine._watchdog.look()
+            counts.append((await client.get("/healthz")).json()["unexplained_instances"])
+        assert counts == [0, 1, 0]
+        assert len(told(caplog)) == 1
+        assert [each.waiting_for for each in await engine.list()] == ["paid"]
 
 
 async def test_a_crowd_that_waits_for_its_turn_has_a_reason():
