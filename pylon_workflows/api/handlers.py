@@ -23,6 +23,7 @@ from pylon_workflows.api.schedule_handlers import ScheduleHandlers
 from pylon_workflows.api.schemas import ApprovalRequest, DefinitionRequest, EventRequest, StartRequest
 from pylon_workflows.api.scopes import check_scope
 from pylon_workflows.api.shared_changes import SharedChanges
+from pylon_workflows.api.sharing import Sharing
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import HistoryLimitError, InvalidInputError, WorkflowError
 from pylon_workflows.ids import check_possible_id
@@ -41,6 +42,7 @@ class Handlers(ScheduleHandlers, PublishHandlers, LiveHandlers):
         limits = limits or Limits()
         self._streams = Streams(limits.max_streams, limits.max_stream_s)
         self._changes = SharedChanges(engine)
+        self._histories = Sharing()
 
     async def list_definitions(self, _request: Request) -> Response:
         """All definitions, by name."""

@@ -14,6 +14,7 @@ from pylon_workflows.api.explanation_view import explanation_json
 from pylon_workflows.api.queries import filter_terms, revision_of
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.shared_changes import SharedChanges
+from pylon_workflows.api.sharing import Sharing
 from pylon_workflows.core.revisions import numbered
 from pylon_workflows.core.transitions import InstanceCancelled, InstanceCompleted, InstanceFailed, Transition
 from pylon_workflows.errors import InvalidInputError
@@ -36,6 +37,7 @@ class LiveHandlers:
     _engine: Engine
     _streams: Streams
     _changes: SharedChanges
+    _histories: Sharing[tuple[str, int], HistoryPage]
 
     async def explain(self, request: Request) -> Response:
         """Why an instance is where it is."""
@@ -53,7 +55,7 @@ class LiveHandlers:
             page = await read()
         elif not page.transitions and _end(await read(after=page.revision - 1)):
             return Response(status_code=204, headers={"cache-control": "no-store"})  # a browser asks no more then
-        return EventStream(_transitions(self._engine, instance_id, page, is_reset=is_reset), self._streams)
+        return EventStream(self._transitions(instance_id, page, is_reset=is_reset), self._streams)
 
     async def stream_all(self, request: Request) -> Response:
         """Instances as they change, of those that fit a list's filter."""
@@ -64,6 +66,26 @@ class LiveHandlers:
         begin = last if after is None or is_reset else after
         return EventStream(_changes(self._changes, where, begin, is_reset=is_reset), self._streams)
 
+    async def _transitions(self, instance_id: str, page: HistoryPage, *, is_reset: bool) -> AsyncIterator[bytes]:
+        while True:
+            if is_reset:
+                yield message(b"{}", event="reset", id=0)
+            pending = iter(numbered(page.transitions, after=page.after))
+            while some := list(islice(pending, _SENT_AT_A_TIME)):
+                yield b"".join(message(transition_json(*each), id=each[0]) for each in some)
+            if status := _end(page):
+                yield message(encode_parsed({"status": status}), event="end")
+                return
+            after = page.last
+            await asyncio.sleep(_QUIET_S)
+            follow = partial(self._engine.next_history, instance_id, after=after, timeout_s=HEARTBEAT_S)
+            page = await self._histories.ask((instance_id, after), follow)
+            is_reset = page.revision < after
+            if is_reset:
+                page = await self._engine.history_page(instance_id)
+            elif not page.transitions:
+                yield heartbeat()
+
 
 def _cursor(request: Request) -> int | None:
     """Where to go on: the header that a browser sends when it connects anew, or the parameter `after`."""
@@ -73,26 +95,6 @@ def _cursor(request: Request) -> int | None:
     if not (header.isascii() and header.isdigit()):
         raise InvalidInputError(f"Last-Event-ID: {header!r} is no id of a message of this stream")
     return int(header)
-
-
-async def _transitions(engine: Engine, instance_id: str, page: HistoryPage, *, is_reset: bool) -> AsyncIterator[bytes]:
-    while True:
-        if is_reset:
-            yield message(b"{}", event="reset", id=0)
-        pending = iter(numbered(page.transitions, after=page.after))
-        while some := list(islice(pending, _SENT_AT_A_TIME)):
-            yield b"".join(message(transition_json(*each), id=each[0]) for each in some)
-        if status := _end(page):
-            yield message(encode_parsed({"status": status}), event="end")
-            return
-        after = page.last
-        await asyncio.sleep(_QUIET_S)
-        page = await engine.next_history(instance_id, after=after, timeout_s=HEARTBEAT_S)
-        is_reset = page.revision < after
-        if is_reset:
-            page = await engine.history_page(instance_id)
-        elif not page.transitions:
-            yield heartbeat()
 
 
 def _end(page: HistoryPage) -> str | None:

@@ -1,11 +1,11 @@
 """What has changed, read and written out once for all who are told of it at the same time."""
 
-import asyncio
 from collections import OrderedDict
-from functools import cached_property
+from functools import cached_property, partial
 
 from pylon_workflows.api import views
 from pylon_workflows.api.event_stream import message
+from pylon_workflows.api.sharing import Sharing
 from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.ports import ChangePage, Engine
 
@@ -40,12 +40,6 @@ class Told:
         return b"".join([*map(message, texts[:-1]), message(texts[-1], id=self.page.after)])
 
 
-class _Asked:
-    def __init__(self, task: asyncio.Task[Told]) -> None:
-        self.task = task
-        self.count = 0
-
-
 class SharedChanges:
     """Asks an engine for what is next, once for all who ask after the same change.
 
@@ -54,7 +48,7 @@ class SharedChanges:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._asked: dict[int, _Asked] = {}
+        self._sharing: Sharing[int, Told] = Sharing()
         self._told: OrderedDict[int, Told] = OrderedDict()
         self._kept = 0
 
@@ -66,18 +60,7 @@ class SharedChanges:
         """See `ports.Engine.next_changes`; the first who asks says how long to wait."""
         if (told := self._told.get(after)) is not None:
             return told
-        asked = self._asked.get(after)
-        if asked is None or asked.task.done():
-            asked = self._asked[after] = _Asked(asyncio.create_task(self._ask(after, timeout_s)))
-        asked.count += 1
-        try:
-            return await asyncio.shield(asked.task)
-        finally:
-            asked.count -= 1
-            if not asked.count:
-                asked.task.cancel()
-                if self._asked.get(after) is asked:
-                    del self._asked[after]
+        return await self._sharing.ask(after, partial(self._ask, after, timeout_s))
 
     async def _ask(self, after: int, timeout_s: float) -> Told:
         told = Told(await self._engine.next_changes(after=after, timeout_s=timeout_s))

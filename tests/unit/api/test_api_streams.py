@@ -70,6 +70,29 @@ async def test_who_says_what_came_last_gets_what_follows(app: ASGIApp, engine: S
         assert [number for number, _, _ in await reader.read(1)] == [3]
 
 
+async def test_what_many_read_of_one_is_read_from_the_store_once(
+    app: ASGIApp, engine: StillEngine, instance_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ask = engine.next_history
+
+    async def counted(instance_id: str, **options: Any) -> Any:
+        asked.append(options["after"])
+        return await ask(instance_id, **options)
+
+    monkeypatch.setattr(engine, "next_history", counted)
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(reading(app, f"/{instance_id}/stream")) for _ in range(20)]
+        for number in range(5):
+            for reader in readers:
+                await reader.read(number + 1)
+            await wait_until(lambda: len(engine._engine._updates.ids) == 1)
+            await engine.send_event(instance_id, f"e{number}")
+        for reader in readers:
+            assert [data["event"] for _, _, data in (await reader.read(6))[1:]] == [f"e{n}" for n in range(5)]
+        assert len(asked) < 20, "twenty readers of five events"
+
+
 async def test_after_the_end_of_a_finished_one_there_is_nothing_more_to_ask_for(
     client: httpx.AsyncClient, engine: StillEngine
 ) -> None:
