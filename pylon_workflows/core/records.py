@@ -104,7 +104,7 @@ class Records(Sequence[Record]):
         self._failures: dict[str, list[int]] = {}
         self._next_suffix: dict[str, int] = {}
         self._ends: deque[tuple[int, str]] = deque()  # what nothing depends on yet: positions and keys
-        self._frontiers: list[tuple[str, ...]] = [()]  # their keys when so many positions had been taken
+        self._frontiers: list[str | tuple[str, ...]] = [()]  # their keys, or the one, after so many positions
         self._length = 0
         self._positions = 0
         for item in items:
@@ -145,6 +145,12 @@ class Records(Sequence[Record]):
         """Whether a record with this key is completed, skipped or final."""
         return self._taken.get(key, self._length) < self._length
 
+    def are_free(self, keys: Sequence[str]) -> bool:
+        """Whether none of these is taken, and none stands twice."""
+        if len(set(keys)) < len(keys):
+            return False
+        return self._taken.keys().isdisjoint(keys) or not any(map(self.is_taken, keys))
+
     def free_key(self, name: str) -> str:
         """The first free one of `name`, `name#2`, `name#3`... (PROTOCOL.md section 1, Names and keys)."""
         if not self.is_taken(name):
@@ -167,7 +173,10 @@ class Records(Sequence[Record]):
         Those are the keys of the records before, at most the last MAX_DEPENDENCIES, on which no other of them depends;
         where nobody said, it is the record at the last position.
         """
-        return self._frontiers[self._positions][-1:] if after is None else self._frontiers[after]
+        found = self._frontiers[self._positions if after is None else after]
+        if isinstance(found, str):
+            return (found,)
+        return found[-1:] if after is None else found
 
     def with_key(self, key: str) -> Record | None:
         """The record that has taken this key."""
@@ -200,7 +209,7 @@ class Records(Sequence[Record]):
                 while ends and ends[0][0] < after:
                     ends.popleft()
             ends.append((position, key))
-            note_frontier((key,) if len(ends) == 1 else _last_keys(ends))
+            note_frontier(key if len(ends) == 1 else _last_keys(ends))
             index += 1
             position += 1
         self._length, self._positions = index, position
@@ -215,14 +224,14 @@ class Records(Sequence[Record]):
                 ends.popleft()
         ends.append((self._positions, record.key))
         self._positions += 1
-        self._frontiers.append((record.key,) if len(ends) == 1 else _last_keys(ends))
+        self._frontiers.append(record.key if len(ends) == 1 else _last_keys(ends))
 
     def _record(self, index: int) -> Record:
         item = self._items[index]
         if isinstance(item, Record):
             return item
-        before = self._frontiers[item.position]
-        item = step_record(item, before[-1:] if item.after is None else self._frontiers[item.after])
+        before = self.frontier(item.position)
+        item = step_record(item, before[-1:] if item.after is None else self.frontier(item.after))
         self._items[index] = item
         return item
 

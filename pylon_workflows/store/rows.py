@@ -68,14 +68,16 @@ def appended_rows(
 ) -> list[Row]:
     """A row of EARLIER for each transition but the last, and of APPENDED for that: with the state they all lead to.
 
+    The payload is a bytearray, for which `sqlite3` looks for no adapter, as it does for bytes.
     Where the history `is_whole` they follow its first transition, and there may be a gap in their revisions.
     """
     instance_id = instance.origin.id
     former = 1 if is_whole else instance.revision - len(transitions)
     last = (former, *_state(instance, is_to_announce=is_to_announce))
-    rows: list[Row] = [
-        (instance_id, revision, *encode(transition)) for revision, transition in numbered(transitions, after=former)
-    ]
+    rows: list[Row] = []
+    for revision, transition in numbered(transitions, after=former):
+        kind, at, body, payload = encode(transition)
+        rows.append((instance_id, revision, kind, at, body, None if payload is None else bytearray(payload)))
     rows[-1] += last
     return rows
 

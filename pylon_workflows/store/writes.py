@@ -3,7 +3,7 @@
 A statement costs more than its rows, for with a busy event loop every execution may have to wait for the interpreter's
 lock. So a batch of any size is one INSERT into a view of the connection's own, whose triggers write the tables
 (docs/decisions/0002-one-statement-a-batch.md). Such a statement has a power of two of rows, so that the sizes are few
-and stay prepared; the triggers skip the rows left over, which are null. Of an append of many transitions all but the
+and stay prepared; the triggers skip the rows left over, which are zeros. Of an append of many transitions all but the
 last are rows of the history and nothing else: they have a statement of their own.
 """
 
@@ -66,11 +66,11 @@ VIEWS = f"""
 CREATE TEMP VIEW appended AS SELECT {", ".join(f"NULL AS {name}" for name in APPENDED)};
 CREATE TEMP VIEW created AS SELECT {", ".join(f"NULL AS {name}" for name in CREATED)};
 
-CREATE TEMP TRIGGER append_transition INSTEAD OF INSERT ON appended WHEN NEW.id IS NOT NULL BEGIN
+CREATE TEMP TRIGGER append_transition INSTEAD OF INSERT ON appended WHEN NEW.id IS NOT 0 BEGIN
     {_INSERT_TRANSITION}
 END;
 
-CREATE TEMP TRIGGER append_state INSTEAD OF INSERT ON appended WHEN NEW.id IS NOT NULL BEGIN
+CREATE TEMP TRIGGER append_state INSTEAD OF INSERT ON appended WHEN NEW.id IS NOT 0 BEGIN
     UPDATE instances SET revision = NEW.revision, {", ".join(f"{name} = NEW.{name}" for name in _CHANGING)}
     WHERE id = NEW.id AND revision = NEW.former_revision;
     SELECT RAISE(ABORT, 'not at the expected revision') WHERE changes() != 1;
@@ -78,7 +78,7 @@ CREATE TEMP TRIGGER append_state INSTEAD OF INSERT ON appended WHEN NEW.id IS NO
     WHERE id = NEW.id AND ({", ".join(_STEADY)}) IS NOT ({_new(*_STEADY)});
 END;
 
-CREATE TEMP TRIGGER create_instance INSTEAD OF INSERT ON created WHEN NEW.id IS NOT NULL BEGIN
+CREATE TEMP TRIGGER create_instance INSTEAD OF INSERT ON created WHEN NEW.id IS NOT 0 BEGIN
     INSERT INTO instances (id, revision, {", ".join(ORIGIN)}, {", ".join(STATE)})
     VALUES ({_new("id", "revision", *ORIGIN, *STATE)});
     {_INSERT_TRANSITION}
@@ -226,12 +226,15 @@ def _insert(connection: sqlite3.Connection, view: str, rows: Sequence[Row]) -> N
 
 
 def _portions(rows: Sequence[Row]) -> Iterator[tuple[list[Any], int]]:
-    """The values of at most MAX_ROWS rows at a time, and those of null rows up to a power of two, and how many."""
+    """The values of at most MAX_ROWS rows at a time, and of rows of zeros up to a power of two, and how many rows.
+
+    A null would cost five times as much: for whatever is no number and no text `sqlite3` looks for an adapter.
+    """
     for first in range(0, len(rows), MAX_ROWS):
         some = rows[first : first + MAX_ROWS]
         size = 1 << (len(some) - 1).bit_length()
         values = list(chain.from_iterable(some))
-        values += [None] * ((size - len(some)) * len(some[0]))
+        values += [0] * ((size - len(some)) * len(some[0]))
         yield values, size
 
 
@@ -247,7 +250,7 @@ def _earlier_statement(rows: int) -> str:
     return (
         f"INSERT INTO history (instance, revision, {', '.join(TRANSITION)})"
         f" SELECT (SELECT key FROM instances WHERE id = column1), {columns}"
-        f" FROM (VALUES {', '.join([f'({_marks(len(EARLIER))})'] * rows)}) WHERE column1 IS NOT NULL"
+        f" FROM (VALUES {', '.join([f'({_marks(len(EARLIER))})'] * rows)}) WHERE column1 IS NOT 0"
     )
 
 

@@ -1,5 +1,6 @@
 """Steps, and sleeps (PROTOCOL.md section 2)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from pylon_workflows.core.transitions import (
     Transition,
 )
 from pylon_workflows.errors import MalformedAnswerError
+from runner_protocol.action_lines import PlainStep
 from runner_protocol.durations import MAX_DURATION, parse_duration
 from runner_protocol.fields import format_timestamp
 from runner_protocol.messages import UNKNOWN_STEP, Fail, Sleep, StepComplete, StepSkip
@@ -45,12 +47,12 @@ def completed(instance: Instance, action: StepComplete, turn_started_at: datetim
 
 def completed_together(instance: Instance, command: ApplySteps, now: datetime) -> list[StepSucceeded]:
     """Steps that have run, each decided as `completed` does upon what the ones before led to; see `ApplySteps`."""
-    is_taken, position = instance.records.is_taken, instance.current_step
-    size = instance.history_bytes
-    keys: set[str] = set()
+    position, size = instance.current_step, instance.history_bytes
     decided: list[StepSucceeded] = []
-    for key, name, positions, started_at, completed_at, duration_ms, output_json in command.steps:
-        if key in keys or is_taken(key) or positions > position or size >= command.max_bytes:
+    for key, name, positions, started_at, completed_at, duration_ms, output_json in _with_free_keys(
+        instance, command.steps
+    ):
+        if positions > position or size >= command.max_bytes:
             break
         decided.append(
             StepSucceeded(
@@ -65,10 +67,22 @@ def completed_together(instance: Instance, command: ApplySteps, now: datetime) -
                 after=positions,
             )
         )
-        keys.add(key)
         position += 1
         size += len(output_json) + len(name)
     return decided
+
+
+def _with_free_keys(instance: Instance, steps: Sequence[PlainStep]) -> Sequence[PlainStep]:
+    """Those before the first whose key is recorded already, or is that of one before it."""
+    records = instance.records
+    if records.are_free([step.key for step in steps]):
+        return steps
+    keys: set[str] = set()
+    for number, step in enumerate(steps):
+        if step.key in keys or records.is_taken(step.key):
+            return steps[:number]
+        keys.add(step.key)
+    return steps
 
 
 def skipped(instance: Instance, action: StepSkip, now: datetime) -> StepSkipped:
