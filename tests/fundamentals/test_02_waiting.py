@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pylon_workflows import InstanceFinishedError, Status, WorkflowDefinition
+from pylon_workflows import InstanceFinishedError, PublishedStart, Status, WorkflowDefinition
 from pylon_workflows.testing import FakeClock, ScriptedRunner, engine_in_memory, script, wait_for_status, wait_until
 from runner_protocol.messages import Complete, Fail, Sleep, StepComplete, WaitEvent
 
@@ -114,6 +114,31 @@ async def test_an_event_that_comes_too_late_is_refused_and_one_that_comes_again_
         assert (await engine.send_event(instance_id, "paid", event_id="evt_1")).is_duplicate
         with pytest.raises(InstanceFinishedError):
             await engine.send_event(instance_id, "paid", event_id="evt_2")
+
+
+async def test_who_sends_an_event_need_not_know_the_instance():
+    """An event is published under a key of the application's own; the workflow that waits with the key gets it."""
+    async with an_order(WaitEvent(event="paid", correlation="order:7"), Complete()) as engine:
+        instance_id = await engine.start("order")
+        await engine.publish("paid", {"amount": 42}, correlation="order:7", event_id="evt_1")
+        [record] = (await engine.wait(instance_id)).steps
+        assert (await engine.publish("paid", correlation="order:7", event_id="evt_1")).is_duplicate
+    assert record.output == {"amount": 42}
+
+
+async def test_an_event_for_which_nobody_waits_may_start_a_workflow():
+    """The first webhook of an order starts its workflow; those after it find it by the same key."""
+    async with an_order(WaitEvent(event="paid", correlation="order:7"), Complete(output="shipped")) as engine:
+        start = PublishedStart("order", {"number": 7}, id="order-7")
+        await engine.publish("created", correlation="order:7", start=start)
+        await engine.publish("paid", {"amount": 42}, correlation="order:7", start=start)
+        await wait_until(lambda: _is_started(engine, "order-7"))
+        assert await engine.result("order-7") == "shipped"
+        assert len(await engine.list()) == 1
+
+
+async def _is_started(engine, instance_id):
+    return any(summary.id == instance_id for summary in await engine.list())
 
 
 async def test_a_wait_may_have_a_timeout():
