@@ -31,18 +31,21 @@ class KnownTokens:
 
     def all(self) -> Sequence[Token]:
         """All that can be read, the oldest first."""
-        return list(self._tokens.values())
+        return sorted(self._tokens.values(), key=lambda token: (token.created_at, token.id))
 
     async def save(self, token: Token) -> None:
         """Keep a token; again changes nothing. Raises TooManyTokensError."""
         if token.id not in self._tokens and self._count >= MAX_TOKENS:
             raise TooManyTokensError(f"there are {MAX_TOKENS:,} tokens already: revoke those that nobody needs")
         await self._store.save(token)
-        await self.open()
+        if token.id not in self._tokens:
+            self._tokens[token.id] = token
+            self._count += 1
 
     async def revoke(self, token_id: str) -> None:
         """Forget a token. Raises UnknownTokenError."""
         was_there = await self._store.delete(token_id)
-        await self.open()
+        self._tokens.pop(token_id, None)
         if not was_there:
             raise unknown_token(token_id)
+        self._count -= 1

@@ -119,3 +119,24 @@ async def test_there_are_not_more_than_there_may_be():
     await known.revoke(made[0].id)
     await known.save(made[-1])
     assert await store.tokens.count() == MAX_TOKENS
+
+
+async def test_one_that_was_revoked_is_forgotten_even_when_the_store_cannot_be_read_afterwards():
+    store = MemoryStore()
+    await store.open()
+    known = KnownTokens(store.tokens)
+    one, other = (new_token(["read"], now=NOW + timedelta(seconds=n))[0] for n in (1, 0))
+    await known.save(one)
+    await known.save(other)
+    await known.save(one)
+    assert known.all() == [other, one]
+    delete = store.tokens.delete
+
+    async def delete_and_close(token_id):
+        was_there = await delete(token_id)
+        await store.close()
+        return was_there
+
+    store.tokens.delete = delete_and_close
+    await known.revoke(one.id)
+    assert (known.find(one.id), known.all(), known.has_any) == (None, [other], True)
