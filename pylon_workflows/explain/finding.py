@@ -8,7 +8,7 @@ from typing import Protocol
 from pylon_workflows.core.instance import ChildWait, EventWait, Instance
 from pylon_workflows.core.transitions import EventReceived
 from pylon_workflows.errors import CorruptDatabaseError, UnreadableInstanceError
-from pylon_workflows.explain.near_misses import closest
+from pylon_workflows.explain.near_misses import MOST_BYTES, closest
 from pylon_workflows.explain.reasons import explained
 from pylon_workflows.explain.shapes import Driving, Explanation, Facts, KeptEvent
 from pylon_workflows.published import PublishedEvent
@@ -64,16 +64,18 @@ async def explanation_of(source: Source, instance: Instance, now: datetime, driv
 
 async def _kept(published: Published, instance: Instance) -> list[KeptEvent]:
     """The oldest events that are kept under the key with which the instance waits, whatever their names."""
-    wait = instance.wait
+    wait, found, size = instance.wait, [], 0
     if not isinstance(wait, EventWait) or wait.correlation is None:
         return []
-    found = []
     for key in await published.kept(wait.correlation, limit=_KEPT):
         with suppress(CorruptDatabaseError):  # the matcher tells of it
-            if (event := await published.get(key)) is not None:
-                found.append(
-                    KeptEvent(event=event.correlation.event, received_at=event.received_at, data_json=event.data_json)
-                )
+            event = await published.get(key)
+            size += 0 if event is None else len(event.data_json)
+            if size > MOST_BYTES:
+                break
+            if event is not None:
+                name, data_json = event.correlation.event, event.data_json
+                found.append(KeptEvent(event=name, received_at=event.received_at, data_json=data_json))
     return found
 
 

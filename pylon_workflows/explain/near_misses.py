@@ -10,8 +10,9 @@ from pylon_workflows.core.instance import EventWait, InboxEvent, Instance
 from pylon_workflows.explain.shapes import Facts, KeptEvent, NearMiss
 
 MOST = 10
-"""So many are told; of an inbox no more than its first 200 events are looked at."""
+"""So many are told; of an inbox no more than its first 200 events are looked at, or a mebibyte of them."""
 
+MOST_BYTES = 1024 * 1024
 _LOOKED_AT = 200
 _LONGEST = 60
 
@@ -31,7 +32,13 @@ def closest(instance: Instance) -> list[InboxEvent]:
     wait = instance.wait
     if not isinstance(wait, EventWait):
         return []
-    unread = [event for event in instance.inbox[:_LOOKED_AT] if _why_not(wait, event.event, event.data_json)]
+    unread, size = [], 0
+    for event in instance.inbox[:_LOOKED_AT]:
+        size += len(event.data_json)
+        if size > MOST_BYTES:
+            break
+        if _why_not(wait, event.event, event.data_json):
+            unread.append(event)
     return sorted(unread, key=lambda event: -_likeness(event.event, wait.event))[:MOST]
 
 

@@ -164,6 +164,17 @@ async def test_of_many_near_misses_ten_are_told_and_long_values_are_cut():
         assert len(found.near_misses[0].why) < 200
 
 
+async def test_of_a_large_inbox_a_mebibyte_is_looked_at():
+    async with engine_that(WaitEvent(event="paid", match={"n": 1}, correlation="k")) as engine:
+        await engine.start("order", id="a")
+        await settled()
+        for number in range(9):
+            await engine.send_event("a", "paid", {"text": "x" * 200_000, "number": number})
+            await engine.publish("payed", {"text": "x" * 200_000}, correlation="k")
+        found = await explained(engine)
+        assert ([miss.where for miss in found.near_misses], found.unread_events) == (["inbox"] * 5 + ["kept"] * 5, 9)
+
+
 async def test_a_gate_says_who_can_open_it():
     async with engine_that(Approval(name="ship", message="Ship it?", timeout=HOUR)) as engine:
         await engine.start("order", id="a")
