@@ -172,6 +172,7 @@ class LocalEngine(LiveEngine):
         """See `ports.Engine.advance`."""
         self._check_running()
         await self._changes.mend(instance_id)
+        await self._matcher.settle([instance_id])
         instance, _ = await self._to_its_end(self._changes.change(instance_id, WakeUp()))
         if self._dispatcher is not None:
             self._dispatcher.hurry(instance_id)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.errors import InvalidInputError
+from runner_protocol.durations import MAX_DURATION
 
 DEFAULT_RUNNER_URL = "http://127.0.0.1:9876/run"
 RUNNER_URL_VARIABLE = "PYLON_WORKFLOW_RUNNER_URL"
@@ -76,8 +77,10 @@ class EngineSettings:
             raise InvalidInputError(f"forward_timeout_s: must be positive, not {self.forward_timeout_s}")
         if self.max_history is not None and self.max_history < 0:
             raise InvalidInputError(f"max_history: must not be negative, not {self.max_history}")
-        if not self.keep_published_for > timedelta(0):
-            raise InvalidInputError(f"keep_published_for: must be positive, not {self.keep_published_for}")
+        if not timedelta(0) < self.keep_published_for <= MAX_DURATION:
+            raise InvalidInputError(
+                f"keep_published_for: must be positive and at most 100 years, not {self.keep_published_for}"
+            )
         if self.retain_finished_for is not None and self.retain_finished_for < timedelta(0):
             raise InvalidInputError(f"retain_finished_for: must not be negative, not {self.retain_finished_for}")
         if self.hooks_url is not None:

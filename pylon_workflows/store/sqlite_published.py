@@ -14,7 +14,7 @@ from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.group_commit import GroupCommit
 from pylon_workflows.store.rows import appended_rows, created_row
 
-_LOOKED_AT_A_TIME = 500
+_LOOKED_AT_A_TIME = 100
 """Correlations, before this connection may do something else: a few milliseconds."""
 
 

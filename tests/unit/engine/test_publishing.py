@@ -338,6 +338,22 @@ async def test_what_was_published_in_time_comes_before_the_end_of_the_wait(world
     assert await world.got("wf_1") == [1]
 
 
+async def test_who_advances_an_instance_gives_it_what_was_published_in_time(world):
+    await world.engine.start("order", id="wf_1")
+    await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY, timeout="10s"))
+    world.engine._engine._matcher._places = asyncio.Semaphore(0)
+    await world.engine.publish("paid", 1, correlation=KEY)
+    world.clock.jump(timedelta(seconds=20))  # no timer looks before the clock moves
+    assert await world.engine.advance("wf_1") is Status.RUNNING
+    assert await world.got("wf_1") == [1]
+
+
+@pytest.mark.parametrize("length", [timedelta(0), timedelta(seconds=-1), timedelta.max])
+def test_a_time_to_keep_events_that_makes_no_sense_is_refused(length):
+    with pytest.raises(InvalidInputError, match="keep_published_for"):
+        EngineSettings(keep_published_for=length)
+
+
 async def _is_running(world, id):
     return (await world.engine.get(id)).status is Status.RUNNING
 
