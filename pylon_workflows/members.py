@@ -208,7 +208,9 @@ class _Passage:
     def _put_off(self, index: int, action: Defer) -> None:
         clock, deferrals, call_id = self._of.clock, self._wave.deferrals, self._call_id(index)
         if call_id not in deferrals:
-            _log.warning("%s: the runner puts it off, it is asked again and again: %s", call_id, action.reason)
+            _log.warning(
+                "%s: the runner puts %s off, it is asked again and again: %s", self._instance.id, call_id, action.reason
+            )
         self._wave.hold(index, clock.monotonic() + deferrals.put_off(call_id, action.retry_after))
         self._wave.reason = f"the runner puts it off: {action.reason}"
 

@@ -20,6 +20,7 @@ from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.origins import AllowHosts, checked_origins
 from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.scopes import check_scope, scope_of
 from pylon_workflows.ports import Engine
 
@@ -95,9 +96,9 @@ def create_app(
     """
     limits = limits or Limits()
     origins = checked_origins(cors_origins)
-    middleware = [Middleware(AnswerErrors, explain)]
+    middleware = [Middleware(IdentifyRequests), Middleware(AnswerErrors, explain)]
     if origins:
-        middleware.insert(0, Middleware(ShareAnswers, origins, has_cookies=authorize is not None))
+        middleware.insert(1, Middleware(ShareAnswers, origins, has_cookies=authorize is not None))
     if allowed_hosts is not None:
         middleware.append(Middleware(AllowHosts, allowed_hosts))
     if origins:

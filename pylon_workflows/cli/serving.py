@@ -1,6 +1,5 @@
 """The commands that run an engine: `serve` and `demo`."""
 
-import logging
 import os
 import sys
 from typing import Any
@@ -12,6 +11,7 @@ from pylon_workflows.cli.runner_options import runner_auth, runner_auth_options
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError, WorkflowError
 from pylon_workflows.hooks import load_sources
+from pylon_workflows.logs import LogFormat, configure_logging
 from pylon_workflows.server import DEFAULT_PORT, ServeOptions
 from pylon_workflows.server import serve as run_server
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, HOOKS_URL_VARIABLE, RUNNER_URL_VARIABLE, EngineSettings
@@ -97,6 +97,9 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @click.option("--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto", show_default=True,
     help="auto takes uvloop where it is installed.",
 )  # fmt: skip
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="How log lines look.",
+)  # fmt: skip
 @click.option("--access-log", "has_access_log", is_flag=True, help="Log each request.")
 @click.option("--max-body", metavar="BYTES", type=click.IntRange(1), default=Limits().max_body_bytes,
     show_default=True, help="Of a request's body.",
@@ -124,6 +127,7 @@ def serve(
     body_timeout: float,
     max_input: int,
     max_event: int,
+    log_format: LogFormat,
     **options: Any,
 ) -> None:
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
@@ -145,7 +149,7 @@ def serve(
         )
     except InvalidInputError as error:
         raise click.UsageError(str(error)) from None
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(log_format)
     try:
         run_server(settings, announce=click.echo)
     except WorkflowError as error:

@@ -14,6 +14,7 @@ from pylon_workflows.api.app import assembled, explain, route
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
 from pylon_workflows.api.refusals import BadSignatureError, UnknownSourceError
+from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InboxFullError, UnknownWorkflowError
@@ -57,6 +58,7 @@ def create_hooks_app(
         hook_call_route(engine, clock),
     ]
     middleware = [
+        Middleware(IdentifyRequests),
         Middleware(AnswerErrors, _explain, shown=without_signature),
         Middleware(LimitBody, limits or Limits()),
     ]

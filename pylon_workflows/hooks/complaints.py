@@ -25,5 +25,5 @@ class Complaints:
             self._untold += 1
             return
         others = f" (and {self._untold} others since the last was told)" if self._untold else ""
-        _logger.warning("%s: a delivery was refused: %s%s", self._door, reason, others)
+        _logger.warning("webhooks, %s: a delivery was refused: %s%s", self._door, reason, others)
         self._next_at, self._untold = now + _EVERY_S, 0

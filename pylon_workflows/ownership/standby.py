@@ -280,4 +280,4 @@ def _logged(what: str) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        _log.warning("%s: %s", what, error)
+        _log.warning("while this process stands by: %s: %s", what, error)

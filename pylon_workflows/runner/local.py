@@ -234,4 +234,4 @@ def _request_headers(turn: Turn) -> list[tuple[bytes, bytes]]:
 
 def _log_what_came_after(call: asyncio.Task[None]) -> None:
     if not call.cancelled() and (error := call.exception()) is not None:
-        _log.warning("%s: after its turn the app raised %s: %s", call.get_name(), type(error).__name__, error)
+        _log.warning("after its turn (%s) the app raised %s: %s", call.get_name(), type(error).__name__, error)

@@ -254,7 +254,9 @@ class SqliteStore:
             return None if due_at is None else from_microseconds(due_at)
         except (OverflowError, TypeError):  # the smallest one: there is no other
             if due_at != self._absurd_due_at:
-                _log.error("%s: an instance is due at no time, and will not be woken: %.40r", self._path, due_at)
+                _log.error(
+                    "%s holds an instance that is due at no time, and will not be woken: %.40r", self._path, due_at
+                )
                 self._absurd_due_at = due_at
             return None
 
@@ -289,5 +291,5 @@ class SqliteStore:
         """See `Store`."""
         definitions, unreadable = definitions_from(await self._states.rows(reads.DEFINITIONS))
         for sentence in unreadable:
-            _log.error("%s: %s; save it anew: until then the engine goes on without it", self._path, sentence)
+            _log.error("in %s: %s; save it anew: until then the engine goes on without it", self._path, sentence)
         return definitions

@@ -73,7 +73,7 @@ async def test_head_has_the_headers_of_get_and_no_body(client: httpx.AsyncClient
     for path in ("/", "/healthz", f"/{instance_id}", f"/{instance_id}/history", "/wf_nobody"):
         got, head = await client.get(path), await client.head(path)
         assert (head.status_code, head.content) == (got.status_code, b"")
-        assert head.headers == got.headers
+        assert {**head.headers, "x-request-id": ""} == {**got.headers, "x-request-id": ""}
 
 
 async def test_a_body_that_ends_before_its_time_is_no_error_of_ours(
