@@ -1,4 +1,4 @@
-"""What comes from outside: events under a key that both sides know, and signed webhooks."""
+"""What comes from outside: events that are early, and signed webhooks."""
 
 import hashlib
 import hmac
@@ -39,14 +39,6 @@ async def deliver(engine, body, *, secret=SECRET, delivery="d-1", **options):
     transport = httpx.ASGITransport(create_hooks_app(engine, [source]))
     async with httpx.AsyncClient(transport=transport, base_url="https://ci.example") as sender:
         return await sender.post("/github", content=text, headers=headers)
-
-
-async def test_an_event_under_a_key_resumes_whoever_waits_with_it():
-    """The sender knows no instance, only what both sides know: here the number of a pull request."""
-    async with an_engine() as engine:
-        instance_id = await engine.start("deploy")
-        await engine.publish("merged", {"by": "alice"}, correlation="pull:7")
-        assert await engine.result(instance_id) == "deployed"
 
 
 async def test_an_event_under_a_key_that_comes_early_is_kept():
