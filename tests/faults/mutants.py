@@ -357,4 +357,28 @@ MUTANTS = (
         "",
         f"{UNIT}/test_publishing.py::test_what_was_published_in_time_comes_before_the_end_of_the_wait",
     ),
+    Mutant(
+        "nobody looks for what could go on and is driven by nobody",
+        "P8",
+        "watchdog.py",
+        "        return [*found, *await self._undriven()]\n",
+        "        return found\n",
+        f"{UNIT}/test_watchdog.py::test_one_that_nobody_drives_is_found_and_driven",
+    ),
+    Mutant(
+        "a parent that waits for a child that has finished is taken for well",
+        "P8",
+        "watchdog.py",
+        "        if child.completed_at is None or self._is_settling(child_id):\n",
+        "        if True:\n",
+        f"{UNIT}/test_watchdog.py::test_a_parent_that_was_not_told_of_its_childs_end_is_told",
+    ),
+    Mutant(
+        "the number of a deleted change is given again",
+        "P3",
+        "store/writes.py",
+        "    connection.execute(_KEEP_LAST, (last,))\n",
+        "",
+        f"{STORES}::test_numbers_grow_also_through_deletions_and_restarts",
+    ),
 )
