@@ -209,7 +209,10 @@ class _Passage:
         clock, deferrals, call_id = self._of.clock, self._wave.deferrals, self._call_id(index)
         if call_id not in deferrals:
             _log.warning(
-                "%s: the runner puts %s off, it is asked again and again: %s", self._instance.id, call_id, action.reason
+                "%s: the runner puts it off, it is asked again and again: %s (%s)",
+                self._instance.id,
+                action.reason,
+                call_id,
             )
         self._wave.hold(index, clock.monotonic() + deferrals.put_off(call_id, action.retry_after))
         self._wave.reason = f"the runner puts it off: {action.reason}"
