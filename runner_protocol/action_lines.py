@@ -39,7 +39,8 @@ class PlainStep(NamedTuple):
         )
 
 
-_FIELDS = frozenset({"action", *PlainStep._fields[:-1], "output"})
+_WITHOUT_OUTPUT = frozenset({"action", *PlainStep._fields[:-1]})
+_FIELDS = _WITHOUT_OUTPUT | {"output"}
 
 Entry = Action | PlainStep
 
@@ -96,7 +97,7 @@ def parse_actions(bodies: Sequence[bytes]) -> tuple[ActionLines, MalformedMessag
 
 def _plain_step(value: dict[str, Any]) -> PlainStep | None:
     """The plain step that an object is, of which nothing more is to be said; null for anything else."""
-    if value.keys() != _FIELDS or value["action"] != "step_complete":
+    if value.keys() not in (_FIELDS, _WITHOUT_OUTPUT) or value["action"] != "step_complete":
         return None
     key, name, after, duration_ms = value["key"], value["step_name"], value["after"], value["duration_ms"]
     is_named = type(key) is str and 1 <= len(key) <= MAX_KEY_LENGTH
@@ -109,4 +110,4 @@ def _plain_step(value: dict[str, Any]) -> PlainStep | None:
         started_at, completed_at = parse_timestamp(value["started_at"]), parse_timestamp(value["completed_at"])
     except ValueError:
         return None
-    return PlainStep(key, name, after, started_at, completed_at, duration_ms, encode_parsed(value["output"]))
+    return PlainStep(key, name, after, started_at, completed_at, duration_ms, encode_parsed(value.get("output")))

@@ -15,7 +15,9 @@ import pytest
 from playing import Play, completed, record, request_for
 
 from runner_protocol import Context, NonRetryableError, Runner, StepFailedError, Workflow, workflow
+from runner_protocol.action_lines import PlainStep, parse_actions
 from runner_protocol.kit import running as running_module
+from runner_protocol.messages import Complete
 
 
 async def echo(value: Any) -> Any:
@@ -44,6 +46,18 @@ async def test_one_turn_goes_on_to_the_end() -> None:
     play = Play(many)
     assert await play.run() == list(range(100))
     assert (play.turns, len(play.answers)) == (1, 101)
+
+
+async def test_lines_of_steps_are_of_the_form_that_the_engine_reads_at_half_the_price() -> None:
+    @workflow("plain")
+    async def plain(ctx: Context, _: Any) -> None:
+        for value in ({"id": "ch_1"}, None, 1.5, []):
+            await ctx.step("charge", echo, value)
+        await asyncio.gather(ctx.step("a", echo, 1), ctx.step("b", echo, 2))
+
+    lines = [line.strip() async for line in open_stream(plain)]
+    entries = parse_actions(lines)[0].entries
+    assert [type(entry) for entry in entries] == [PlainStep] * 6 + [Complete]
 
 
 async def test_gathered_steps_run_at_the_same_time() -> None:
