@@ -75,7 +75,7 @@ def create(*, scopes: tuple[str, ...], expires_in: timedelta | None, note: str, 
         print_json({"token": text, **_as_json(made)})
         return
     click.echo(text)
-    click.echo(f"{_sentence(made)}. Keep it: it is not shown again.", err=True)
+    click.echo(f"{_sentence(made)}, for the engine of {file}. Keep it: it is not shown again.", err=True)
 
 
 @token.command("list")
@@ -173,7 +173,7 @@ async def _on_file(file: Path, here: Callable[[TokenStore], Awaitable[None]]) ->
 
 def _sentence(made: Token) -> str:
     until = "" if made.expires_at is None else f" until {format_timestamp(made.expires_at)}"
-    return f"the token {made.id} may {', '.join(sorted(made.scopes))}{until}"
+    return f"the token {made.id} has the scope{'s' * (len(made.scopes) > 1)} {_scopes(made)}{until}"
 
 
 def _scopes(each: Token) -> str:

@@ -28,7 +28,8 @@ def lines(told: Any, now: datetime) -> list[str]:
     said = [f"{told['id']}  {told['name']}  {told['status']}", told["summary"]]
     times = []
     if told["since"] is not None:
-        times.append(f"for {_passed(told['since'], now)}")
+        passed = _passed(told["since"], now)
+        times.append(f"{passed} ago" if told["reason"] == "finished" else f"for {passed}")
     if told["next_at"] is not None:
         times.append(f"goes on by itself {_left(told['next_at'], now)}")
     if times:

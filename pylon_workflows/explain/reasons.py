@@ -12,6 +12,7 @@ from pylon_workflows.explain.near_misses import near_misses, short_json
 from pylon_workflows.explain.shapes import Explanation, Facts, Reason
 from pylon_workflows.summaries import PARKED
 from runner_protocol.fields import format_timestamp
+from runner_protocol.hook_urls import EVENT_PREFIX
 
 
 class _Why(NamedTuple):
@@ -97,6 +98,8 @@ def _event(instance: Instance, wait: EventWait) -> _Why:
     summary = f"waits for the event {wait.event!r}" + (f" with {wanted}" if wanted else "") + _times(instance, wait)
     with_data = f" --data '{{...}}', with {wanted}" if wanted else ""
     ways = [f"that event: pylon-workflows send-event {instance.id} {shlex.quote(wait.event)}{with_data}"]
+    if wait.event.startswith(EVENT_PREFIX):
+        ways.append(f"or a POST to the hook URL {wait.event.removeprefix(EVENT_PREFIX)!r} that it has handed out")
     if wait.correlation is not None:
         ways.append(f"or that event published with the correlation {wait.correlation!r}")
     ways += _timeout(instance, "fails" if wait.on_timeout == "fail" else "goes on without it")

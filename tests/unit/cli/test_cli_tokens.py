@@ -58,7 +58,8 @@ def test_the_first_one_is_made_before_a_server_runs(run, path):
     assert made.exit_code == 0, made.output
     assert presented(made.stdout.strip()) is not None
     token_id = made.stdout.split("_")[1]
-    assert made.stderr.startswith(f"the token {token_id} may event, start until 2")
+    assert made.stderr.startswith(f"the token {token_id} has the scopes start event until 2")
+    assert f"for the engine of {path}." in made.stderr
     assert "not shown again" in made.stderr
     listed = run("list")
     assert listed.exit_code == 0

@@ -43,6 +43,11 @@ def test_it_is_said_line_by_line() -> None:
     ]
 
 
+def test_what_has_finished_was_so_long_ago() -> None:
+    finished = {**TOLD, "status": "completed", "reason": "finished", "summary": "has completed", "next_at": None}
+    assert lines(finished, datetime(2026, 1, 1, 11, tzinfo=UTC))[1:3] == ["has completed", "2h ago"]
+
+
 def test_it_is_asked_of_the_server(server: LocalServer, run: Run) -> None:
     server.do(server.engine.start("patient", id="a"))
     server.do(wait_for_status(server.engine, "a", "waiting_for_event"))

@@ -105,6 +105,15 @@ async def test_a_wait_for_an_event_says_which_and_how_to_send_it():
         )
 
 
+async def test_a_wait_for_a_hook_says_that_its_url_may_be_called():
+    async with engine_that(WaitEvent(event="hook:psp")) as engine:
+        await engine.start("order", id="a")
+        assert (await explained(engine)).ways_on == (
+            "that event: pylon-workflows send-event a hook:psp",
+            "or a POST to the hook URL 'psp' that it has handed out",
+        )
+
+
 async def test_events_that_nearly_fit_are_told_the_likeliest_first():
     wait = WaitEvent(event="paid", match={"order.id": 7, "ok": True})
     async with engine_that(wait) as engine:
