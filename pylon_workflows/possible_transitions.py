@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.transitions import (
+    AttemptFailed,
     ChildFinished,
     ChildStarted,
     EarlierRunsDeleted,
@@ -48,8 +49,10 @@ def check_transition(transition: Transition) -> None:
             _check_group(transition)
         case StepSucceeded():
             _checked_action({"action": "step_complete", "kind": transition.kind})
-        case StepFailed() if transition.kind not in ("step", "child"):
-            raise InvalidInputError(f"kind: {transition.kind!r:.60} is none of a step that failed")
+        case AttemptFailed():
+            _checked_action({"action": "fail", "kind": transition.kind})
+        case StepFailed() if transition.kind != "child":
+            _checked_action({"action": "fail", "kind": transition.kind})
         case ChildStarted():
             check_instance_id(transition.child_id, "child_id")
         case ChildFinished() if transition.usage_json is not None:

@@ -228,11 +228,16 @@ class ContinueAsNew(_Action):
 
 
 class Fail(_RecordingAction):
-    """An attempt has failed: retried while its budget lasts, unless it is not retryable."""
+    """An attempt has failed: retried while its budget lasts, unless it is not retryable.
+
+    That of an operation has its `kind` and its `input`, as in StepComplete.
+    """
 
     action: Literal["fail"] = "fail"
     step_name: Name | None = None
     error: str | ErrorDetail | None = None
+    kind: OperationKind = "step"
+    input: Any = None
     retryable: bool = True
     retry_after: Duration | None = None
     max_retries: Annotated[int, Field(ge=0, le=1_000_000)] | None = None

@@ -62,21 +62,21 @@ def of_skipped_step(instance: Instance, step: StepSkipped) -> Record:
 
 def of_failed_attempt(instance: Instance, failure: AttemptFailed) -> Record:
     """An attempt that is retried."""
-    return _failure(instance, failure, kind="step", position=None, is_final=False)
+    return _failure(instance, failure, position=None, is_final=False)
 
 
 def of_failed_step(instance: Instance, failure: StepFailed) -> Record:
     """An attempt that failed for good."""
-    return _failure(instance, failure, kind=failure.kind, position=failure.position, is_final=True)
+    return _failure(instance, failure, position=failure.position, is_final=True)
 
 
 def _failure(
-    instance: Instance, failure: AttemptFailed | StepFailed, *, kind: str, position: int | None, is_final: bool
+    instance: Instance, failure: AttemptFailed | StepFailed, *, position: int | None, is_final: bool
 ) -> Record:
     return Record(
         key=failure.key,
         name=failure.name,
-        kind=kind,
+        kind=failure.kind,
         status="failed",
         position=position,
         started_at=failure.started_at,
@@ -85,6 +85,7 @@ def _failure(
         error=failure.error,
         retry_count=failure.failures,
         final=is_final,
+        input_json=failure.input_json,
         notes_json=shown(failure.notes_json),
         after=failure.after,
         depends_on=instance.records.frontier(failure.after),

@@ -167,6 +167,12 @@ class Records(Sequence[Record]):
         """How many attempts of this key have failed."""
         return bisect_left(self._failures.get(key, ()), self._length)
 
+    def last_input(self, key: str) -> bytes | None:
+        """The input that was last recorded with a failed attempt of this key, as JSON."""
+        places = self._failures.get(key, [])[: self.failures(key)]
+        inputs = (self[place].input_json for place in reversed(places))
+        return next((input_json for input_json in inputs if input_json is not None), None)
+
     def frontier(self, after: int | None) -> tuple[str, ...]:
         """What a record depends on that the code asked for when it had been handed so many positions.
 

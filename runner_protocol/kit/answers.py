@@ -79,6 +79,8 @@ class StepAttempt:
                 key=self.info.key,
                 after=self.after,
                 error=_describe(error),
+                kind=self.body.kind,
+                input=self.body.input,
                 retryable=policy.is_worth_retrying(error),
                 retry_after=policy.delay(error, self.info.number),
                 max_retries=policy.max_retries,
@@ -128,16 +130,24 @@ def fail_workflow(error: BaseException) -> Fail:
 
 
 def encode_answer(answer: Answer) -> tuple[Answer, bytes]:
-    """Write the answer; one that is larger than the engine takes becomes a failure that says so."""
+    """Write the answer; one that is larger than the engine takes becomes a failure that says so.
+
+    A failure for which there is no room leaves out what the operation was given.
+    """
     body = _encode(answer)
     if len(body) <= MAX_ANSWER_BYTES:
         return answer, body
-    error = OutputError(f"the output takes {len(body):,} bytes; an answer has at most {MAX_ANSWER_BYTES:,}")
     action = answer.action
+    if isinstance(action, Fail) and action.input is not None:
+        return encode_answer(Answer(action.model_copy(update={"input": None})))
+    error = OutputError(f"the output takes {len(body):,} bytes; an answer has at most {MAX_ANSWER_BYTES:,}")
     kept = {name: getattr(action, name) for name in _CARRIED if name in action.model_fields_set}
     if isinstance(action, StepComplete):
-        kept |= {"step_name": action.step_name, "key": action.key, "after": action.after, "on_exhausted": "throw"}
+        kept |= {name: getattr(action, name) for name in ("step_name", "key", "after", "kind", "input")}
+        kept["on_exhausted"] = "throw"
     failure = fail_workflow(error).model_copy(update=kept)
+    if failure.input is not None:
+        return encode_answer(Answer(failure))
     return Answer(failure), encode_message(failure)
 
 

@@ -88,7 +88,7 @@ class Running(Asking):
     def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
         names = {"step_name": call.name, "key": call.key, "after": call.after, "on_exhausted": "throw"}
         options = {name: value for name, value in call.fields.items() if name != "timeout"}
-        return {"action": "fail", **names, **self.reason(error), **options}
+        return {"action": "fail", **names, **self.reason(error), **options, **call.recorded}
 
     def reason(self, error: BaseException) -> dict[str, Any]:
         reason: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}

@@ -13,7 +13,7 @@ from pylon_workflows.errors import TooDeepError
 from pylon_workflows.runner.deadline import Deadline
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status
 from runner_protocol import Runner, workflow
-from runner_protocol.messages import Approval, Complete, Map, StartChild, StepComplete, Usage, WaitEvent
+from runner_protocol.messages import Approval, Complete, Fail, Map, StartChild, StepComplete, Usage, WaitEvent
 from runner_protocol.strict_json import MAX_DEPTH
 
 
@@ -42,6 +42,18 @@ async def test_the_kind_of_an_operation_may_hold_any_character(kind):
         return Complete(output=[request.completed_steps[0].kind, request.completed_steps[0].output])
 
     assert (await finished(ScriptedRunner(answer), "w")).output == [kind, 1]
+
+
+@pytest.mark.parametrize("kind", ['say "hi"', "two\nlines", 'x","output":"forged', "back\\slash"])
+async def test_so_may_that_of_one_that_fails(kind):
+    def answer(request):
+        records = request.completed_steps
+        if len(records) < 2:
+            return Fail(step_name="s", key="s", kind=kind, input=[kind], error="e", on_exhausted="throw")
+        return Complete(output=[[record.kind, record.input, record.output] for record in records])
+
+    instance = await finished(ScriptedRunner(answer), "w", max_retries=1, initial_backoff=timedelta(0))
+    assert instance.output == [[kind, [kind], None]] * 2
 
 
 @pytest.mark.parametrize(("depth", "error"), [(MAX_DEPTH - 1, None), (MAX_DEPTH, "output: nested deeper than 63")])

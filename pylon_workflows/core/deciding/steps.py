@@ -24,6 +24,9 @@ from runner_protocol.fields import format_timestamp
 from runner_protocol.messages import UNKNOWN_STEP, Fail, Sleep, StepComplete, StepSkip
 from runner_protocol.strict_json import encode_parsed
 
+_REPEATED_BYTES = 4096
+"""A longer input is not recorded again with each attempt that is retried: a request holds all of them."""
+
 
 def completed(instance: Instance, action: StepComplete, turn_started_at: datetime, now: datetime) -> StepSucceeded:
     """A step has run."""
@@ -39,7 +42,7 @@ def completed(instance: Instance, action: StepComplete, turn_started_at: datetim
         duration_ms=duration_ms,
         output_json=encode_parsed(action.output),
         kind=action.kind,
-        input_json=None if action.input is None else encode_parsed(action.input),
+        input_json=_input_json(action),
         after=after(instance, action),
         notes_json=notes_json(instance, action),
     )
@@ -141,13 +144,24 @@ def failed(
         "started_at": started_at,
         "completed_at": completed_at,
         "duration_ms": duration_ms,
+        "kind": action.kind,
         "after": after(instance, action),
         "notes_json": notes_json(instance, action),
     }
-    detail = detail_json(action)
+    detail, input_json = detail_json(action), _input_json(action)
     if delay is not None:
+        if len(input_json or b"") > _REPEATED_BYTES and input_json == instance.records.last_input(key):
+            input_json = None
         retry_at = now + delay if instance.due_at is None else max(now + delay, instance.due_at)
-        return [AttemptFailed(**attempt, retry_at=retry_at, detail_json=detail)]
+        return [AttemptFailed(**attempt, retry_at=retry_at, detail_json=detail, input_json=input_json)]
     if action.on_exhausted == "throw":
-        return [StepFailed(**attempt, position=instance.current_step, detail_json=detail)]
-    return [StepFailed(**attempt, position=None), InstanceFailed(at=now, error=action.message, detail_json=detail)]
+        return [StepFailed(**attempt, position=instance.current_step, detail_json=detail, input_json=input_json)]
+    return [
+        StepFailed(**attempt, position=None, input_json=input_json),
+        InstanceFailed(at=now, error=action.message, detail_json=detail),
+    ]
+
+
+def _input_json(action: StepComplete | Fail) -> bytes | None:
+    """What an operation was given."""
+    return None if action.input is None else encode_parsed(action.input)

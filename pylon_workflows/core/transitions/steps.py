@@ -40,7 +40,10 @@ class StepSkipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed:
-    """An attempt failed and is retried at `retry_at`; `failures` counts it."""
+    """An attempt failed and is retried at `retry_at`; `failures` counts it.
+
+    `kind` and `input_json` are those of an operation; a long input that an attempt before was given too is left out.
+    """
 
     at: datetime
     key: str
@@ -52,6 +55,8 @@ class AttemptFailed:
     duration_ms: int
     retry_at: datetime
     detail_json: bytes | None = None
+    kind: str = "step"
+    input_json: bytes | None = None
     after: int | None = None
     notes_json: bytes | None = None
 
@@ -60,7 +65,8 @@ class AttemptFailed:
 class StepFailed:
     """An attempt failed for good. With a position the code is asked to catch it; without, `InstanceFailed` follows.
 
-    A child that could not be started fails so too; then `kind` is `child`.
+    `kind` and `input_json` are those of an operation. A child that could not be started fails so too; then `kind` is
+    `child`.
     """
 
     at: datetime
@@ -74,6 +80,7 @@ class StepFailed:
     duration_ms: int
     detail_json: bytes | None = None
     kind: str = "step"
+    input_json: bytes | None = None
     after: int | None = None
     notes_json: bytes | None = None
 

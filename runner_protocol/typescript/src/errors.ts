@@ -44,14 +44,14 @@ export class NonRetryableError extends Error {
   override name = "NonRetryableError";
 }
 
-/** Throw it from a step that is to be tried again after `retryAfter`, in place of the usual backoff. */
+/** Throw it from a step that is to be tried again after `delay`, in place of the usual backoff. */
 export class RetryAfter extends Error {
   override name = "RetryAfter";
-  readonly retryAfter: string;
+  readonly delay: string;
 
-  constructor(message: string, retryAfter: Duration, options?: ErrorOptions) {
+  constructor(delay: Duration, message = "asked to be tried again later", options?: ErrorOptions) {
     super(message, options);
-    this.retryAfter = wireDuration(retryAfter);
+    this.delay = wireDuration(delay);
   }
 }
 
@@ -68,7 +68,7 @@ export function isFinal(thrown: unknown): boolean {
 /** When whoever threw it wants to be asked again. */
 export function retryAfterOf(thrown: unknown): string | undefined {
   try {
-    return thrown instanceof RetryAfter ? thrown.retryAfter : undefined;
+    return thrown instanceof RetryAfter ? thrown.delay : undefined;
   } catch {
     return undefined;
   }

@@ -127,5 +127,5 @@ function failure(what: string, { status, headers }: Response, body: string): Err
   const message = `${what} was answered ${status}${body === "" ? "" : `: ${body.slice(0, SHOWN)}`}`;
   if (status < 500 && !MAY_PASS.includes(status)) return new NonRetryableError(message);
   const wait = headers.get("retry-after") ?? "";
-  return /^\d{1,6}$/.test(wait) ? new RetryAfter(message, Number(wait)) : new HttpError(message, status);
+  return /^\d{1,6}$/.test(wait) ? new RetryAfter(Number(wait), message) : new HttpError(message, status);
 }

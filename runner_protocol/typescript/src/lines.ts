@@ -10,7 +10,10 @@ export interface Line {
 /** What the engine reads (PROTOCOL.md section 2). */
 const MAX_LINE_BYTES = 4 * 1024 * 1024;
 
-/** Writes an action with what it carries; one that is too large becomes a failure that says so. */
+/**
+ * Writes an action with what it carries; one that is too large becomes a failure that says so. A failure for which there is no room
+ * leaves out what the operation was given.
+ */
 export function writeLine(action: Action, carried: Carried = {}): Line {
   const whole = { ...action, ...carried };
   const text = JSON.stringify(whole);
@@ -18,14 +21,21 @@ export function writeLine(action: Action, carried: Carried = {}): Line {
   if (text.length * 3 <= MAX_LINE_BYTES) return { action: whole, text };
   const size = new TextEncoder().encode(text).length;
   if (size <= MAX_LINE_BYTES) return { action: whole, text };
-  const fail = { ...tooLarge(action, size), ...carried };
-  return { action: fail, text: JSON.stringify(fail) };
+  if (action.action === "fail" && action.input !== undefined) {
+    const { input: _, ...fail } = action;
+    return writeLine(fail, carried);
+  }
+  const fail = tooLarge(action, size);
+  if (fail.input !== undefined) return writeLine(fail, carried);
+  const told = { ...fail, ...carried };
+  return { action: told, text: JSON.stringify(told) };
 }
 
 function tooLarge(action: Action, size: number): Fail {
   const message = `the answer has ${size} bytes, and the engine takes ${MAX_LINE_BYTES}; store the data elsewhere and return where it is`;
   const fail: Fail = { action: "fail", error: { type: "ResultTooLargeError", message }, retryable: false };
   if (action.action !== "step_complete") return fail;
-  const { step_name, key, after } = action;
-  return { ...fail, step_name, key, ...(after === undefined ? {} : { after }), on_exhausted: "throw" };
+  const { step_name, key, after, kind, input } = action;
+  const recordedAs = { ...(kind === undefined ? {} : { kind }), ...(input === undefined ? {} : { input }) };
+  return { ...fail, step_name, key, ...(after === undefined ? {} : { after }), ...recordedAs, on_exhausted: "throw" };
 }

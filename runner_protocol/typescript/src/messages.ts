@@ -22,6 +22,8 @@ export interface StepRecord {
   position: number | null;
   final: boolean;
   timed_out?: boolean;
+  /** What an operation was given. */
+  input?: unknown;
   /** The keys of the records that this one came after. */
   depends_on?: string[];
 }
@@ -191,6 +193,8 @@ export interface Fail extends Carried {
   key?: string;
   after?: number;
   error: ErrorDetail;
+  kind?: string;
+  input?: Json;
   retryable?: false;
   retry_after?: string;
   max_retries?: number;

@@ -117,6 +117,7 @@ function stepFailure(attempt: Attempt, thrown: unknown, times: Timing): Fail {
   return {
     ...judged(attempt, thrown),
     ...identity(attempt),
+    ...attempt.recordedAs,
     ...(retries === null ? {} : { max_retries: retries }),
     on_exhausted: "throw",
     ...times,

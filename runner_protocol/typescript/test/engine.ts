@@ -97,7 +97,7 @@ export async function drive(definition: WorkflowDefinition<any, any>, { input = 
     actions.push(action);
     switch (action.action) {
       case "step_complete":
-        kept.push(record(action.key, { name: action.step_name, output: action.output, kind: "step" }));
+        kept.push(record(action.key, { name: action.step_name, output: action.output, kind: action.kind ?? "step", input: action.input }));
         break;
       case "sleep":
         kept.push(record(action.key, { name: `sleep:${action.name ?? action.duration}`, kind: "sleep" }));
@@ -134,7 +134,8 @@ function failed(action: Fail, kept: StepRecord[], maxRetries: number): StepRecor
     name: action.step_name ?? "",
     status: "failed",
     error: action.error.message,
-    kind: "step",
+    kind: action.kind ?? "step",
+    input: action.input,
     position: isFinal ? 0 : null,
     final: isFinal,
     retry_count: count,

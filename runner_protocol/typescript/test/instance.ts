@@ -169,7 +169,7 @@ class Instance {
           this.end = action;
           return;
         }
-        return this.#fail(action, "step");
+        return this.#fail(action);
       default:
         this.end = action;
     }
@@ -202,11 +202,11 @@ class Instance {
     this.#keep(record(group.key, { kind: group.action, output, completed_at: this.#tick() }));
   }
 
-  #fail(action: Fail, kind: string): void {
+  #fail(action: Fail): void {
     const key = action.key ?? "";
     const count = this.#records.filter((kept) => kept.key === key).length + 1;
     const isFinal = action.retryable === false || count > (action.max_retries ?? this.#world.maxRetries ?? 3);
-    const failed = record(key, { name: action.step_name ?? "", kind, status: "failed", error: action.error.message, retry_count: count, final: isFinal, completed_at: this.#tick() });
+    const failed = record(key, { name: action.step_name ?? "", kind: action.kind ?? "step", input: action.input, status: "failed", error: action.error.message, retry_count: count, final: isFinal, completed_at: this.#tick() });
     if (isFinal) this.#keep(failed);
     else this.#records.push({ ...failed, position: null });
   }

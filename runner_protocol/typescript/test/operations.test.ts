@@ -7,8 +7,8 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Action, HttpOptions, ShellOptions, StepComplete } from "../src/index.js";
-import { turn } from "./engine.js";
+import { type Action, type HttpOptions, type ShellOptions, type StepComplete, StepFailedError, workflow } from "../src/index.js";
+import { drive, turn } from "./engine.js";
 
 const node = (code: string): [string, ...string[]] => [process.execPath, "-e", code];
 
@@ -39,6 +39,7 @@ test("a status other than 0 fails the step, unless it is one that the author tak
   const command = node("console.log('out'); console.error('no such thing'); process.exit(3)");
   const action = await shell(command);
   assert.ok(action.action === "fail");
+  assert.deepEqual([action.kind, action.input], ["shell", { command }]);
   const { stack: _, ...error } = action.error;
   assert.deepEqual(error, {
     type: "CommandError",
@@ -202,6 +203,51 @@ test("an operation of the author's is recorded with its kind and input", async (
   assert.deepEqual([action.kind, action.input, action.output, action.key], ["s3-copy", { from: "a", at: "1970-01-01T00:00:00.000Z" }, 2, "copy"]);
   const plain = completed(await turn((ctx) => ctx.operation("copy", { kind: "note", execute: () => undefined })));
   assert.deepEqual([plain.kind, plain.input, plain.output], ["note", null, null]);
+});
+
+test("an operation that fails is recorded with its kind and input, is tried again and replays", async () => {
+  const copy = (from: string, failures: number) => ({
+    kind: "s3-copy",
+    input: { from },
+    execute: ({ attempt }: { attempt: number }) => {
+      if (attempt <= failures) throw new Error("away");
+      return "copied";
+    },
+  });
+  const copying = workflow("copying", async (_, { operation, step }) => {
+    const copied = await operation("copy", copy("a", 2));
+    try {
+      await operation("copy", copy("b", 9), { retries: 1 });
+    } catch (error) {
+      assert.ok(error instanceof StepFailedError);
+      return [copied, error.kind, error.attempts, await step("plain", () => 1)];
+    }
+    return null;
+  });
+  const { end, actions, records } = await drive(copying);
+  assert.ok(end.action === "complete");
+  assert.deepEqual(end.output, ["copied", "step", 2, 1]);
+  const done = actions.filter((action) => action.action === "fail" || action.action === "step_complete").map(({ action, kind, input }) => [action, kind, input]);
+  const [fails, a, b] = [["fail", "s3-copy"], { from: "a" }, { from: "b" }];
+  assert.deepEqual(done, [[...fails, a], [...fails, a], ["step_complete", "s3-copy", a], [...fails, b], [...fails, b], ["step_complete", undefined, undefined]]);
+  assert.deepEqual(records.map(({ kind, status, final }) => [kind, status, final])[4], ["s3-copy", "failed", true]);
+});
+
+test("a plain step that fails says no kind", async () => {
+  const action = await turn((ctx) => ctx.step("a", () => { throw new Error("no"); }));
+  assert.ok(action.action === "fail" && !("kind" in action) && !("input" in action));
+});
+
+test("an input that leaves no room for the error is left out of a failure", async () => {
+  const large = "x".repeat(4 * 1024 * 1024 - 400);
+  const copy = async (input: string, execute: () => unknown): Promise<Action> => turn((ctx) => ctx.operation("copy", { kind: "s3-copy", input, execute }));
+  const failed = await copy(large, () => { throw new Error("away"); });
+  assert.ok(failed.action === "fail" && !("input" in failed));
+  assert.deepEqual([failed.key, failed.kind, failed.error.message, failed.retryable, failed.on_exhausted], ["copy", "s3-copy", "away", undefined, "throw"]);
+  assert.equal((await copy(large, () => 1)).action, "step_complete");
+  const tooLarge = await copy("small", () => large + large);
+  assert.ok(tooLarge.action === "fail");
+  assert.deepEqual([tooLarge.key, tooLarge.kind, tooLarge.input, tooLarge.retryable], ["copy", "s3-copy", "small", false]);
 });
 
 test("retryIf and backoff say whether and when a failed attempt is followed by another", async () => {

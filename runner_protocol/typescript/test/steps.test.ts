@@ -71,8 +71,13 @@ test("an author can forbid a retry, date it, or count them", async () => {
   const nothing = { retryable: undefined, retry_after: undefined, max_retries: undefined };
   assert.deepEqual(await thrown(new Error("x")), nothing);
   assert.deepEqual(await thrown(new NonRetryableError("x")), { ...nothing, retryable: false });
-  assert.deepEqual(await thrown(new RetryAfter("x", "1m")), { ...nothing, retry_after: "1m" });
-  assert.deepEqual(await thrown(new RetryAfter("x", 2.5)), { ...nothing, retry_after: "2.5s" });
+  assert.deepEqual(await thrown(new RetryAfter("1m", "x")), { ...nothing, retry_after: "1m" });
+  assert.deepEqual(await thrown(new RetryAfter(2.5)), { ...nothing, retry_after: "2.5s" });
+  assert.equal(new RetryAfter("1m").message, "asked to be tried again later");
+  const cause = new Error("why");
+  const later = new RetryAfter("1h", "the bank is closed", { cause });
+  assert.deepEqual([later.delay, later.message, later.cause], ["1h", "the bank is closed", cause]);
+  assert.throws(() => new RetryAfter("the bank is closed", "1h"), /the bank is closed/);
   assert.deepEqual(await thrown(new Error("x"), 0), { ...nothing, max_retries: 0 });
 });
 

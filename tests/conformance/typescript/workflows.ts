@@ -66,7 +66,7 @@ export const workflows: WorkflowDefinition[] = [
   workflow<{ how: string; retries?: number }>("conformance.fail", async ({ input: { how, retries } }, { step }) => {
     const charge = (): unknown => {
       if (how === "for good") throw new NonRetryableError("the card is stolen");
-      if (how === "later") throw new RetryAfter("the bank is closed", "30s");
+      if (how === "later") throw new RetryAfter("30s", "the bank is closed");
       if (how === "not json") return NaN;
       if (how === "too large") return "x".repeat(5 * 1024 * 1024);
       throw new Error("card declined");

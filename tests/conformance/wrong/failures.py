@@ -63,6 +63,7 @@ class WritesErrorsAsText(Turn):
     "a-line-that-is-too-large-is-a-failure",
     "a-slow-step-is-announced",
     "a-variable-is-not-set-in-a-step",
+    "a-failed-operation-is-recorded-with-kind-and-input",
 )
 class NamesNoFailedStep(Turn):
     """Does not say which step has failed."""
@@ -87,6 +88,7 @@ class NamesNoFailedStep(Turn):
     "an-attempt-in-a-stream-knows-its-number",
     "applied-notes-are-not-sent-again",
     "notes-of-a-failed-attempt-are-sent-with-it",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class TakesFailuresForResults(Turn):
     """Hands out a failed attempt as if it were final."""
@@ -126,6 +128,7 @@ class CountsToTwo(Turn):
     "an-uncaught-failure-of-a-child-fails-the-workflow",
     "gathered-failures-can-all-be-caught",
     "the-output-of-a-child-reaches-the-code",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class FailsTheWorkflow(Turn):
     """Ends the workflow on a final failure, whether the code would catch it or not."""
@@ -145,6 +148,7 @@ class FailsTheWorkflow(Turn):
     "an-uncaught-failure-of-a-child-fails-the-workflow",
     "gathered-failures-can-all-be-caught",
     "the-output-of-a-child-reaches-the-code",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class ThrowsNothingUseful(Turn):
     """Throws an error that does not say what happened."""

@@ -274,6 +274,7 @@ class ContinuesLast(Turn):
 
 @fails(
     "an-operation-is-recorded-with-kind-and-input",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class RecordsNoKind(Turn):
     """Records an operation as a plain step."""
@@ -281,6 +282,38 @@ class RecordsNoKind(Turn):
     def complete_step(self, call: Asked, output: Any, times: dict[str, Any]) -> dict[str, Any]:
         action = super().complete_step(call, output, times)
         return {name: value for name, value in action.items() if name not in ("kind", "input")}
+
+
+@fails(
+    "a-failed-operation-is-recorded-with-kind-and-input",
+)
+class RecordsNoKindOfFailures(Turn):
+    """Records an operation that has failed as a plain step."""
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        action = super().fail_step(call, error)
+        return {name: value for name, value in action.items() if name not in ("kind", "input")}
+
+
+@fails(
+    "a-failed-operation-is-recorded-with-kind-and-input",
+)
+class GivesEveryFailureAKind(Turn):
+    """Calls a plain step that has failed an operation."""
+
+    def fail_step(self, call: Asked, error: BaseException) -> dict[str, Any]:
+        return {"kind": "function", **super().fail_step(call, error)}
+
+
+@fails(
+    "a-failed-operation-is-replayed-like-a-step",
+)
+class ThrowsFailuresOfPlainStepsOnly(Turn):
+    """Does not know the failure of an operation for one of a step."""
+
+    def is_alike(self, call: Asked, record: dict[str, Any]) -> bool:
+        is_known = call.kind != "step" or record["status"] != "failed" or record["kind"] == "step"
+        return is_known and super().is_alike(call, record)
 
 
 @fails(
@@ -295,6 +328,7 @@ class GivesEveryStepAKind(Turn):
 
 @fails(
     "the-kind-of-a-step-may-change",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class ComparesKindsOfSteps(Turn):
     """Takes a step that has become an operation for another one."""
@@ -396,6 +430,7 @@ class MovesTimeBySkips(Turn):
 
 @fails(
     "a-failed-command-is-a-failed-attempt",
+    "a-failed-operation-is-recorded-with-kind-and-input",
 )
 class RunsCommandsInVain(Turn):
     """Takes a command that failed for one that worked."""

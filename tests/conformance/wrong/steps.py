@@ -77,6 +77,7 @@ from . import fails
     "an-unsigned-request-is-refused",
     "one-signature-of-several-is-enough",
     "without-hooks-there-is-no-hook-url",
+    "a-failed-operation-is-recorded-with-kind-and-input",
 )
 class WarmsUp(Turn):
     """Is not ready for the first turn."""
@@ -140,6 +141,7 @@ class StopsAfterTheFirstStep(Turn):
     "an-operation-is-recorded-with-kind-and-input",
     "applied-notes-are-not-sent-again",
     "notes-go-with-the-next-action",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class RunsToTheNextPause(Turn):
     """Runs every step that it can, and answers the last."""
@@ -204,6 +206,7 @@ class RunsToTheNextPause(Turn):
     "a-call-of-a-hook-is-an-event",
     "a-hook-url-is-signed",
     "a-hook-url-is-the-same-in-each-turn",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class CompletesWithoutOutput(Turn):
     """Forgets what the function returned."""
@@ -239,6 +242,7 @@ class CompletesWithoutOutput(Turn):
     "variables-are-the-runs-and-the-codes-own",
     "what-was-skipped-moves-no-time",
     "a-hook-url-is-the-same-in-each-turn",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class RunsRecordedSteps(Turn):
     """Runs a recorded step again and takes what it returns now."""

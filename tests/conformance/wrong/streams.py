@@ -56,6 +56,7 @@ from . import fails
     "a-signature-is-good-for-five-minutes",
     "an-unsigned-request-is-refused",
     "one-signature-of-several-is-enough",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class StreamsWhateverIsAccepted(Front):
     """Does not look at what is accepted."""

@@ -220,6 +220,8 @@ class TrustsRecords(Front):
     "an-unsigned-request-is-refused",
     "one-signature-of-several-is-enough",
     "without-hooks-there-is-no-hook-url",
+    "a-failed-operation-is-recorded-with-kind-and-input",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class RefusesUnknownFields(Front):
     """Refuses what a newer engine adds."""
@@ -395,6 +397,8 @@ class AnswersOnce(Front):
     "groups-and-waits-called-together-take-turns",
     "the-next-run-begins-with-its-input",
     "what-was-skipped-is-no-result-of-a-step",
+    "a-failed-operation-is-recorded-with-kind-and-input",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class KeepsTheInput(Front):
     """Keeps the input of a workflow from one turn to the next."""
@@ -419,6 +423,7 @@ class KeepsTheInput(Front):
     "applied-notes-are-not-sent-again",
     "groups-and-waits-called-together-take-turns",
     "the-next-run-begins-with-its-input",
+    "a-failed-operation-is-replayed-like-a-step",
 )
 class KeepsTheHistory(Front):
     """Remembers how far a workflow has come, and goes on from there."""

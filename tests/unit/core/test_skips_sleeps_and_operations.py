@@ -8,7 +8,7 @@ from pylon_workflows.core.decider import decide
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import SleepStarted, StepSkipped
 from pylon_workflows.errors import MalformedAnswerError
-from runner_protocol.messages import Sleep, StepComplete, StepSkip
+from runner_protocol.messages import Fail, Sleep, StepComplete, StepSkip
 
 
 def test_a_step_that_is_left_out_is_recorded_as_skipped_and_takes_a_position():
@@ -74,3 +74,59 @@ def test_kind_and_input_of_an_operation_are_recorded():
 def test_a_plain_step_has_no_input():
     [step] = decide(given(), answer(StepComplete(step_name="a")), at(0))
     assert (step.kind, step.input_json) == ("step", None)
+
+
+def test_a_failed_attempt_of_an_operation_and_its_final_failure_are_recorded_with_kind_and_input():
+    fails = answer(
+        Fail(
+            step_name="list",
+            key="list",
+            kind="shell",
+            input=["ls", "-l"],
+            error="e",
+            max_retries=1,
+            on_exhausted="throw",
+        )
+    )
+    [attempt] = decide(given(), fails, at(0))
+    assert (attempt.kind, attempt.input_json) == ("shell", b'["ls","-l"]')
+    instance = after(after(after(given(), fails), WakeUp(), second=60), fails, second=60)
+    retried, final = instance.steps
+    assert (retried.kind, retried.input, retried.position, retried.final) == ("shell", ["ls", "-l"], None, False)
+    assert (final.kind, final.input, final.position, final.final) == ("shell", ["ls", "-l"], 0, True)
+    assert instance.history_bytes == 2 * (len("list") + len("e") + len("null") + len('["ls","-l"]'))
+
+
+def test_an_operation_whose_failure_ends_the_instance_is_recorded_with_kind_and_input():
+    fails = answer(Fail(step_name="list", kind="shell", input=["ls"], error="e", retryable=False))
+    instance = after(given(), fails)
+    assert (instance.status, instance.steps[0].kind, instance.steps[0].input) == (Status.FAILED, "shell", ["ls"])
+
+
+def test_a_plain_step_that_failed_has_no_input():
+    instance = after(given(), answer(Fail(step_name="a", error="e")))
+    assert (instance.steps[0].kind, instance.steps[0].input_json) == ("step", None)
+
+
+def fail_with(given_input, *, max_retries=9):
+    fail = Fail(
+        step_name="a", key="a", kind="k", input=given_input, error="e", max_retries=max_retries, on_exhausted="throw"
+    )
+    return answer(fail)
+
+
+def test_a_long_input_that_attempt_after_attempt_is_given_is_recorded_when_it_changes_and_with_the_final_failure():
+    first, second = "x" * 5000, "y" * 5000
+    instance = given()
+    for number, given_input in enumerate((first, first, first, second, second, first)):
+        instance = after(instance, fail_with(given_input), second=100 * number)
+        instance = after(instance, WakeUp(), second=100 * number + 99)
+    instance = after(instance, fail_with(first, max_retries=6), second=600)
+    assert [record.input for record in instance.steps] == [first, None, None, second, None, first, first]
+    assert {record.kind for record in instance.steps} == {"k"}
+
+
+def test_the_long_input_of_another_step_is_recorded():
+    instance = after(after(given(), fail_with("x" * 5000)), WakeUp(), second=60)
+    other = Fail(step_name="b", key="b", kind="k", input="x" * 5000, error="e")
+    assert after(instance, answer(other), second=60).steps[-1].input == "x" * 5000

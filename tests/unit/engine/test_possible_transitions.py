@@ -29,6 +29,8 @@ AT = "2026-12-01T09:00:00.000Z"
 GROUP = {"kind": "map", "key": "g", "name": "g", "fail_fast": True, "max_in_flight": 1, "members": [1]}
 RUN = {"input": 1, "version": None, "policy": {"max_retries": 1, "initial_backoff_s": 1, "maximum_backoff_s": 2}}
 FAILED = {"key": "s", "name": "s", "position": 0, "failures": 1, "error": "e", "duration_ms": 0}
+RETRIED = {"retry_at": AT, "started_at": AT, "completed_at": AT} | FAILED
+del RETRIED["position"]
 CHILD = {"key": "c", "name": "c", "workflow": "w", "is_awaited": True, "on_parent_close": "cancel", "position": None}
 PAST = RUN | {
     "step_timeout_s": 1, "replaces": 9, "run": 3, "started_at": AT, "vars": {"a": 1}, "usage": {"cost_usd": "0.1"},
@@ -57,7 +59,13 @@ END = {"key": "c", "child_id": "c", "position": 0, "started_at": AT, "status": "
         ("earlier_runs_deleted", PAST | {"children": [["../x", 1, "child:c", "cancel"]]}, "children: '../x' must be"),
         ("earlier_runs_deleted", PAST | {"inbox": [["paid", "3", None]]}, "inbox: should be what"),
         ("earlier_runs_deleted", PAST | {"event_ids": [1]}, "event_ids: should be what"),
-        ("step_failed", FAILED | {"started_at": AT, "completed_at": AT, "kind": "map"}, "kind: 'map' is none of"),
+        ("step_failed", FAILED | {"started_at": AT, "completed_at": AT, "kind": "map"}, "kind: 'map' is what another"),
+        (
+            "step_failed",
+            FAILED | {"started_at": AT, "completed_at": AT, "kind": ""},
+            "kind: String should have at least",
+        ),
+        ("attempt_failed", RETRIED | {"kind": "child"}, "kind: 'child' is what another action records"),
         ("child_started", CHILD | {"child_id": "../x"}, "child_id: '../x' must be"),
         ("child_finished", END | {"usage": {"cost_usd": "-1"}}, "usage: should be what a child has cost"),
     ],
@@ -87,7 +95,7 @@ async def test_what_an_engine_writes_is_possible():
     turns = {
         ("w", 1): [
             StepComplete(step_name="s", key="s", kind='a "kind"', input={"x": 1}, **notes),
-            Fail(step_name="f", key="f", error="e", retryable=False, on_exhausted="throw"),
+            Fail(step_name="f", key="f", kind='a "kind"', input=[1], error="e", retryable=False, on_exhausted="throw"),
             Map(name="m", items=[1, [2]]),
             Parallel(name="p", members=[Member(name="a/b", input=1), Member(name="c")]),
             Map(name="none", items=[]),

@@ -311,6 +311,8 @@ class Play:
             key,
             status="failed",
             error=fail.message,
+            kind=fail.kind,
+            input=fail.input,
             retry_count=count,
             final=is_final,
             is_placed=is_final and fail.on_exhausted == "throw",

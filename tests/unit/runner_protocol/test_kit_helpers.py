@@ -464,6 +464,89 @@ async def test_an_operation_is_recorded_with_its_kind_and_input() -> None:
     assert (play.answers[0]["kind"], play.answers[0]["input"]) == ("s3-copy", {"source": "a"})
 
 
+class Fragile:
+    kind = "s3-copy"
+
+    def __init__(self, failures: int, given: Any) -> None:
+        self.input = given
+        self._failures = failures
+
+    async def execute(self) -> str:
+        if current_step().number <= self._failures:
+            raise ConnectionError("away")
+        return "copied"
+
+
+async def test_an_operation_that_fails_is_recorded_with_its_kind_and_input_and_replays() -> None:
+    @workflow("copying")
+    async def copying(ctx: Context, _: Any) -> Any:
+        copied = await ctx.operation("copy", Fragile(2, {"from": "a"}))
+        try:
+            await ctx.operation("copy", Fragile(9, {"from": "b"}), retries=1)
+        except StepFailedError as error:
+            return [copied, error.kind, error.attempts, await ctx.step("plain", echo, 1)]
+
+    play = Play(copying)
+    assert await play.run() == ["copied", "step", 2, 1]
+    done = [(answer["action"], answer["kind"], answer["input"]["from"]) for answer in play.answers if "kind" in answer]
+    fails, copies = ("fail", "s3-copy"), ("step_complete", "s3-copy")
+    assert done == [(*fails, "a"), (*fails, "a"), (*copies, "a"), (*fails, "b"), (*fails, "b")]
+    assert [(record["kind"], record["final"]) for record in play.records if record["status"] == "failed"] == [
+        ("s3-copy", False),
+        ("s3-copy", False),
+        ("s3-copy", False),
+        ("s3-copy", True),
+    ]
+    again = Play(copying)
+    again.records = play.records
+    assert await again.run() == play.result
+    assert len(again.answers) == 1
+
+
+async def test_a_plain_step_that_fails_says_no_kind() -> None:
+    @workflow("plain")
+    async def plain(ctx: Context, _: Any) -> Any:
+        await ctx.step("work", int, "x")
+
+    failed = await ask(plain)
+    assert failed["action"] == "fail"
+    assert failed.keys() & {"kind", "input"} == set()
+
+
+async def test_an_input_that_leaves_no_room_for_the_error_is_left_out_of_a_failure() -> None:
+    large = "x" * (4 * 1024 * 1024 - 400)
+
+    class Copy(Fragile):
+        async def execute(self) -> str:
+            await super().execute()
+            return 2 * large if self.input == "small" else "copied"
+
+    @workflow("copying")
+    async def copying(ctx: Context, input: dict[str, Any]) -> Any:
+        given = "small" if input["output"] else large
+        await ctx.operation("copy", Copy(input["failures"], given))
+
+    failed = await ask(copying, input={"failures": 1, "output": False})
+    assert (failed["action"], failed["key"], failed["kind"], failed["error"]["message"]) == (
+        "fail",
+        "copy",
+        "s3-copy",
+        "away",
+    )
+    assert "input" not in failed
+    assert "retryable" not in failed
+    done = await ask(copying, input={"failures": 0, "output": False})
+    assert (done["action"], done["kind"]) == ("step_complete", "s3-copy")
+    too_large = await ask(copying, input={"failures": 0, "output": True})
+    assert (too_large["action"], too_large["key"], too_large["kind"], too_large["input"]) == (
+        "fail",
+        "copy",
+        "s3-copy",
+        "small",
+    )
+    assert too_large["retryable"] is False
+
+
 async def test_a_context_knows_its_parent_its_version_and_how_long_it_has_become() -> None:
     @workflow("facts", version="2")
     async def facts(ctx: Context, _: Any) -> Any:

@@ -58,7 +58,9 @@ async def test_a_command_that_fails_says_why() -> None:
         text = "import sys; print('out'); print('x' * 5000 + 'the end', file=sys.stderr); sys.exit(3)"
         await ctx.shell("fail", script(text))
 
-    error = (await ask(shell))["error"]
+    failed = await ask(shell)
+    error = failed["error"]
+    assert (failed["kind"], failed["input"]["command"][0]) == ("shell", PYTHON)
     assert error["type"] == "CommandError"
     assert error["code"] == 3
     assert error["message"].startswith(f"{PYTHON!r} exited with 3: xxx")

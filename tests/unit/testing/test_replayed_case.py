@@ -1,12 +1,16 @@
 """New code against old histories: it fits, or the place where it does not is named; nothing is run."""
 
+import json
+
 import pytest
 
 from pylon_workflows import WorkflowDefinition
+from pylon_workflows.core.transitions import AttemptFailed, StepFailed
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.exports import exported
 from pylon_workflows.testing import WorkflowTester, replay_case, replay_history
-from runner_protocol import Context, Runner, workflow
+from pylon_workflows.transition_json import transition_json
+from runner_protocol import Context, Runner, StepFailedError, workflow
 
 RAN = []
 
@@ -113,3 +117,32 @@ async def test_code_that_hands_out_a_url_is_tested_and_replayed_without_an_outsi
     case = await replay_history(history[:-1], runner)  # its key is not the file's: the URL is another one
     assert case.divergence is None
     assert case.end is not None
+
+
+async def test_an_operation_that_failed_replays_and_its_records_say_what_it_was(tmp_path):
+    async def check(ctx: Context, input):
+        try:
+            await ctx.shell("check", ["false"])
+        except StepFailedError as error:
+            return [error.step_name, error.attempts]
+
+    definition = WorkflowDefinition("order", max_retries=1)
+    async with WorkflowTester(a_runner(check), definitions=[definition]) as tester:
+        instance = await tester.run("order", {})
+        history = await tester.history(instance.id)
+    assert instance.output == ["check", 2]
+    given = {"command": ["false"]}
+    assert [(each.kind, each.input, each.final) for each in instance.steps] == [
+        ("shell", given, False),
+        ("shell", given, True),
+    ]
+    failures = [
+        json.loads(transition_json(1, each)) for each in history if isinstance(each, AttemptFailed | StepFailed)
+    ]
+    assert [(each["type"], each["kind"], each["input"]) for each in failures] == [
+        ("attempt_failed", "shell", given),
+        ("step_failed", "shell", given),
+    ]
+    case = tmp_path / "case.json"
+    case.write_bytes(exported(history, history[-1].at))
+    assert (await replay_case(case, a_runner(check))).is_as_before
