@@ -243,7 +243,7 @@ async def test_an_app_may_go_on_after_its_answer_and_its_troubles_then_are_logge
             await has_logged.wait()
     finally:
         logger.removeHandler(watch)
-    assert "wf_1: after its turn the app raised RuntimeError: in the background" in caplog.text
+    assert "after its turn (ASGI runner for wf_1) the app raised RuntimeError: in the background" in caplog.text
     await runner.close()
 
 
