@@ -92,7 +92,8 @@ def create_app(
     not use the API but for those of `cors_origins`, such as `["https://app.example.com"]`.
 
     Raises:
-        InvalidInputError: a token that cannot stand in a header, a host or an origin that is none.
+        InvalidInputError: a token that cannot stand in a header, an `authorize` that is no function, a host or an
+            origin that is none.
     """
     limits = limits or Limits()
     origins = checked_origins(cors_origins)

@@ -42,7 +42,7 @@ class Authorize:
     coming straight from a program on this machine.
 
     Raises:
-        InvalidInputError: a token that cannot stand in a header.
+        InvalidInputError: a token that cannot stand in a header, an `authorize` that is no function.
         MissingTokenError, NotAllowedError, ForeignOriginError, NotLocalError: on a call; what the engine raises.
     """
 
@@ -57,6 +57,8 @@ class Authorize:
     ) -> None:
         if token is not None and not _TOKEN.fullmatch(token):
             raise InvalidInputError("token: must be one or more visible ASCII characters without spaces")
+        if authorize is not None and not callable(authorize):
+            raise InvalidInputError(f"authorize: must be a function of the request, not {type(authorize).__name__}")
         self._app = app
         self._engine = engine
         self._token = None if token is None else _hash_of(token.encode())

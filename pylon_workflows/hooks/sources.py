@@ -131,6 +131,8 @@ def checked_sources(sources: Iterable[HookSource]) -> Mapping[str, HookSource]:
     Raises:
         InvalidInputError: two with one name, or with one secret: what is signed for one would be taken for the other.
     """
+    if isinstance(sources, HookSource):
+        raise InvalidInputError(f"sources: must be a list, such as [source], not the source {sources.name!r} alone")
     by_name: dict[str, HookSource] = {}
     users: dict[bytes, str] = {}
     for source in sources:

@@ -91,6 +91,10 @@ class TestWithAToken:
         with pytest.raises(InvalidInputError, match="token:"):
             create_app(engine, token=token)
 
+    def test_an_authorize_that_is_no_function_is_refused_at_once(self, engine: StillEngine) -> None:
+        with pytest.raises(InvalidInputError, match="authorize: must be a function of the request, not bool"):
+            create_app(engine, authorize=True)  # type: ignore[arg-type]
+
 
 class TestWithoutAToken:
     @pytest.mark.parametrize(

@@ -77,5 +77,11 @@ def test_two_sources_have_neither_one_name_nor_one_secret() -> None:
     assert SECRET not in str(caught.value)
 
 
+def test_one_source_in_place_of_a_list_is_told_so() -> None:
+    stripe = HookSource("stripe", Stripe(SECRET), instance="{id}")
+    with pytest.raises(InvalidInputError, match=r"must be a list, such as \[source\], not the source .stripe"):
+        create_hooks_app(None, stripe)  # type: ignore[arg-type]
+
+
 def test_a_source_that_people_print_shows_no_secret() -> None:
     assert SECRET not in repr(HookSource("stripe", Stripe(SECRET), instance="{id}"))
