@@ -3,12 +3,10 @@
 import asyncio
 import json
 import logging
-import sys
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import timedelta
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from runner_protocol import Context, NonRetryableError, Runner, StepFailedError,
 from runner_protocol.action_lines import PlainStep, parse_actions
 from runner_protocol.kit import running as running_module
 from runner_protocol.messages import Complete
+from tests.calls import counted_calls
 
 
 async def echo(value: Any) -> Any:
@@ -455,19 +454,10 @@ async def test_ten_times_the_steps_take_about_ten_times_the_work() -> None:
         return len(await asyncio.gather(*(ctx.step("work", echo, number) for number in range(input))))
 
     async def calls_of(count: int) -> int:
-        calls = 0
-
-        def count_calls(_frame: FrameType, event: str, _argument: Any) -> None:
-            nonlocal calls
-            calls += event in ("call", "c_call")
-
-        sys.setprofile(count_calls)
-        try:
+        with counted_calls() as calls:
             lines = await answers(wide, input=count)
-        finally:
-            sys.setprofile(None)
         assert len(lines) == count + 1
-        return calls
+        return calls.count
 
     assert await calls_of(1_000) < 12 * await calls_of(100)
 
