@@ -65,6 +65,7 @@ from pylon_workflows.errors import (
     WorkflowFailedError,
     WrongHookUrlError,
 )
+from pylon_workflows.outbound_webhooks import OutboundWebhook
 from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
 from pylon_workflows.published import PublishedStart, PublishReceipt
 from pylon_workflows.runner.auth import RunnerAuth
@@ -114,6 +115,7 @@ __all__ = [
     "NameTooLongError",
     "NewerDatabaseError",
     "NoOwnerError",
+    "OutboundWebhook",
     "OutcomeError",
     "OwnershipLostError",
     "PublishReceipt",

@@ -27,11 +27,12 @@ from pylon_workflows.lifetime import Lifetime
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.matcher import Matcher
 from pylon_workflows.pace import Pace
-from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
+from pylon_workflows.ports import Clock, Describer, Receiver, Role, Runner, Store
 from pylon_workflows.publishing import Publishing
 from pylon_workflows.retention import Retention
 from pylon_workflows.runner_health import RunnerHealth
 from pylon_workflows.schedules import Schedules
+from pylon_workflows.sending import Sending
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.starts import Starts
 from pylon_workflows.tasks import Tasks
@@ -49,7 +50,8 @@ class EngineParts:
     """What a `LocalEngine` is made of. Without a runner nothing is driven.
 
     `checks` are made once a second; each raises StoreError when the engine must `fail`. `describers` are asked which
-    workflows there are; `own_runners` are the workflows and versions that have runners of their own.
+    workflows there are; `own_runners` are the workflows and versions that have runners of their own. `receivers`
+    are told of instances that end or are blocked.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class EngineParts:
         checks: Sequence[Check] = (),
         describers: Sequence[Describer] = (),
         own_runners: Collection[tuple[str, str | None]] = (),
+        receivers: Sequence[Receiver] = (),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -84,6 +87,7 @@ class EngineParts:
             clock,
             settle=lambda instance: self._families.ended(instance),  # noqa: PLW0108  it is made below
         )
+        self._sending = Sending(store, receivers, clock, jitter)
         self._families = Families(store, self._changes, clock, self._announcements.settled)
         self._retention = Retention(
             store, clock, self._live, keep_for=settings.retain_finished_for, keep=settings.max_history
@@ -195,6 +199,7 @@ class EngineParts:
         parts = (
             self._timers, self._ticks, self._announcements, self._families, self._matcher, self._publishing,
             self._retention, self._earlier_runs, self._changes.doubts, self._watch, self._watchdog,
+            self._sending,
         )  # fmt: skip
         self._tasks.start((*(part.run for part in parts), self._changes.inspect, *self._discovery.parts))
         if self._dispatcher is not None:
@@ -248,6 +253,8 @@ class EngineParts:
         if self._dispatcher is not None:
             is_new = instance.revision == 1
             self._dispatcher.changed(instance.id, instance.name, is_runnable=instance.is_runnable, is_new=is_new)
+        if self._sending.has_receivers:
+            self._sending.committed(instance)
         if instance.due_at is not None:
             self._timers.notice(instance.due_at)
         elif instance.is_finished:

@@ -57,3 +57,11 @@ class LiveCalls:
         Only the owner knows (`role`), within some minutes: elsewhere it is None.
         """
         return self._engine.unexplained_instances if self._access.role == "owner" else None
+
+    @property
+    def given_up_webhooks(self) -> int | None:
+        """How many webhooks to others (`webhooks=`) were given up, after three days, since this process owns the file.
+
+        The log tells which. Only the owner knows (`role`): elsewhere it is None.
+        """
+        return self._engine.given_up_webhooks if self._access.role == "owner" else None

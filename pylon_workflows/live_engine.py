@@ -43,6 +43,11 @@ class LiveEngine(EngineParts):
         """See `ports.Engine.unexplained_instances`."""
         return len(self._watchdog.unexplained)
 
+    @property
+    def given_up_webhooks(self) -> int | None:
+        """See `ports.Engine.given_up_webhooks`."""
+        return self._sending.given_up
+
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
         """See `ports.Engine.waiting_for_runner`."""
         if self._dispatcher is None or not instance.is_runnable:

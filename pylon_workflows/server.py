@@ -27,6 +27,7 @@ from pylon_workflows.edge.protocol import GuardedConfig
 from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.hooks import HookSource, create_hooks_app
 from pylon_workflows.hooks.hook_calls import without_signature
+from pylon_workflows.outbound_webhooks import OutboundWebhook
 from pylon_workflows.ports import Engine
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
@@ -78,6 +79,7 @@ class ServeOptions:
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
     settings: EngineSettings = field(default_factory=EngineSettings)
     runner_auth: RunnerAuth | None = None
+    webhooks: Sequence[OutboundWebhook] = ()
 
     def __post_init__(self) -> None:
         checked_hosts(self.allowed_hosts)
@@ -168,6 +170,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
         runner=options.runner,
         runners=options.runners,
         runner_auth=options.runner_auth,
+        webhooks=options.webhooks,
         database=options.database,
         synchronous=options.synchronous,
         settings=options.settings,

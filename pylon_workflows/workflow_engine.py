@@ -15,6 +15,7 @@ from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.engine_calls import EngineCalls
 from pylon_workflows.errors import InvalidInputError, StoreError, WorkflowError
+from pylon_workflows.outbound_webhooks import OutboundWebhook, receivers_of
 from pylon_workflows.ownership.access import Access, SharedAccess, SoleAccess
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.standby import Standby
@@ -41,6 +42,7 @@ class WorkflowEngine(EngineCalls):
     about some workflows instead: `{"orders": url}` about all instances of `orders`, `{"orders@2": url}` about those
     whose run began with version 2. `runner_auth` is how the runners that are given as URLs know this engine, and it
     them; one with an `auth` of its own is given as `HttpRunner(url, auth=...)`.
+    `webhooks` are told, at least once, when an instance completes, fails, is cancelled or blocked.
     `database` is the file's path; the file is created on first use and belongs to one engine at a time.
     `synchronous="full"` survives a power cut, `"normal"` only a crash (PROMISES.md P1, P2). `settings` are the other
     knobs; `store`, `clock` and `jitter` are for tests.
@@ -49,7 +51,7 @@ class WorkflowEngine(EngineCalls):
 
     Raises:
         InvalidInputError: a URL that is none, a key of `runners` that is no name or name@version, `runner_auth` without
-        a URL that it could be for.
+        a URL that it could be for, two `webhooks` with one URL.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class WorkflowEngine(EngineCalls):
         runner: str | Runner | None = FROM_ENVIRONMENT,
         runners: Mapping[str, str | Runner] | None = None,
         runner_auth: RunnerAuth | None = None,
+        webhooks: Sequence[OutboundWebhook] = (),
         database: str | os.PathLike[str] = "workflows.db",
         synchronous: Synchronous = "full",
         settings: EngineSettings | None = None,
@@ -78,15 +81,17 @@ class WorkflowEngine(EngineCalls):
             path = path.absolute()  # the program may be in another folder when the engine is entered, and later
             store = file = SqliteStore(path, synchronous=synchronous)
             checks = (self._guard.check, file.check)
+        clock = SystemClock() if clock is None else clock
         engine = LocalEngine(
             store,
             self._runner,
-            SystemClock() if clock is None else clock,
+            clock,
             self._definitions,
             settings,
             checks=checks,
             describers=describers if settings.has_discovery else (),
             own_runners=self._runner.routes if isinstance(self._runner, RoutingRunner) else (),
+            receivers=receivers_of(webhooks, clock),
             jitter=jitter,
         )
         super().__init__(engine, self._access_to(engine, settings, path), settings)

@@ -182,8 +182,12 @@ class Handlers(ScheduleHandlers, PublishHandlers, LiveHandlers):
         """Whether the engine takes work, and as what."""
         if (refusal := self._engine.refusal) is not None:
             raise refusal
-        unexplained = self._engine.unexplained_instances
-        health = {"status": "ok", "role": self._engine.role, "unexplained_instances": unexplained}
+        health = {
+            "status": "ok",
+            "role": self._engine.role,
+            "unexplained_instances": self._engine.unexplained_instances,
+            "given_up_webhooks": self._engine.given_up_webhooks,
+        }
         return json_response(encode_parsed(health))
 
     async def describe(self, request: Request) -> Response:

@@ -247,6 +247,7 @@ class HealthAnswer(Shape):
     status: str
     role: Literal["owner", "standby"]
     unexplained_instances: int | None = Field(description="that nothing would let go on: should be 0; null: not known")
+    given_up_webhooks: int | None = Field(description="to others, since the owner's start; null: not known")
 
 
 class ProblemAnswer(Shape):

@@ -49,8 +49,8 @@ def runner_auth(options: dict[str, Any]) -> RunnerAuth | None:
         return None
     try:
         return RunnerAuth(
-            secrets=[_value("--runner-secret-env", name) for name in variables] or None,
-            token=None if token_variable is None else _value("--runner-token-env", token_variable),
+            secrets=[value_of("--runner-secret-env", name) for name in variables] or None,
+            token=None if token_variable is None else value_of("--runner-token-env", token_variable),
             client_certificate=None if certificate is None else (certificate, key),
             ca=authority,
         )
@@ -58,7 +58,8 @@ def runner_auth(options: dict[str, Any]) -> RunnerAuth | None:
         raise click.UsageError(str(error)) from None
 
 
-def _value(option: str, variable: str) -> str:
+def value_of(option: str, variable: str) -> str:
+    """What an environment variable says that an option names. Raises click.UsageError."""
     value = os.environ.get(variable, "").strip()
     if not value:
         raise click.UsageError(f"{option}: the environment variable {variable[:100]} is not set")

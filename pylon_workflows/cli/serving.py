@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pylon_workflows.api.limits import Limits
+from pylon_workflows.cli.notify_options import notify_options, outbound_webhooks
 from pylon_workflows.cli.runner_options import runner_auth, runner_auth_options
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import InvalidInputError, WorkflowError
@@ -66,6 +67,7 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     help="Where one workflow, or one version of it, answers instead; may be given several times.",
 )  # fmt: skip
 @runner_auth_options
+@notify_options
 @click.option(
     "--hooks-url", metavar="URL", envvar=HOOKS_URL_VARIABLE,
     help="Where /hooks is reached from outside, such as https://app.example/hooks: what hook URLs begin with.",
@@ -138,6 +140,7 @@ def serve(
             token=token,
             hooks=() if hooks_file is None else load_sources(hooks_file, os.environ),
             runner_auth=runner_auth(options),
+            webhooks=outbound_webhooks(options),
             limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
             settings=EngineSettings(
                 max_input_bytes=max_input,

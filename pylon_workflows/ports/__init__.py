@@ -5,7 +5,9 @@ from pylon_workflows.ports.clock import Clock
 from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.live_rows import LiveRows, Piece
+from pylon_workflows.ports.outbox_store import OutboxStore
 from pylon_workflows.ports.published_store import Acceptance, PublishedStore, StartOutcome
+from pylon_workflows.ports.receiver import NotDeliveredError, Receiver
 from pylon_workflows.ports.run_store import RunStore
 from pylon_workflows.ports.runner import Apply, Runner, Turn
 from pylon_workflows.ports.schedule_store import ScheduleStore
@@ -43,9 +45,12 @@ __all__ = [
     "HistoryPage",
     "InstanceSummary",
     "LiveRows",
+    "NotDeliveredError",
+    "OutboxStore",
     "Piece",
     "PublishReceipt",
     "PublishedStore",
+    "Receiver",
     "Role",
     "RunStore",
     "Runner",

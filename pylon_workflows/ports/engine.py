@@ -183,6 +183,11 @@ class Engine(Protocol):
         """How many instances there are that nothing would ever let go on: a fault; None where another process knows."""
         ...
 
+    @property
+    def given_up_webhooks(self) -> int | None:
+        """How many webhooks to others were given up since the owner's start; None where another process knows."""
+        ...
+
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
         """Why the runner is not asked about it now, when it is away or puts it off; a standby knows of none."""
         ...

@@ -11,6 +11,7 @@ from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports.change_log import ChangeLog
 from pylon_workflows.ports.live_rows import LiveRows
+from pylon_workflows.ports.outbox_store import OutboxStore
 from pylon_workflows.ports.published_store import PublishedStore
 from pylon_workflows.ports.run_store import RunStore
 from pylon_workflows.ports.schedule_store import ScheduleStore
@@ -95,6 +96,11 @@ class Store(Protocol):
     @property
     def change_log(self) -> ChangeLog:
         """In which order instances have changed."""
+        ...
+
+    @property
+    def outbox(self) -> OutboxStore:
+        """What receivers outside are still to be told."""
         ...
 
     @property

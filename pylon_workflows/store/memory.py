@@ -17,6 +17,7 @@ from pylon_workflows.ports import MAX_PAGE, PARKED, HistoryPage, InstanceSummary
 from pylon_workflows.published import WaitPlace
 from pylon_workflows.store.memory_change_log import MemoryChangeLog
 from pylon_workflows.store.memory_live_rows import MemoryLiveRows
+from pylon_workflows.store.memory_outbox import MemoryOutbox
 from pylon_workflows.store.memory_published import MemoryPublished
 from pylon_workflows.store.memory_runs import MemoryRuns
 from pylon_workflows.store.memory_schedules import MemorySchedules
@@ -67,6 +68,7 @@ class MemoryStore:
         self.tokens = MemoryTokens(self._check_open)
         self.secrets = MemorySecrets(self._check_open)
         self.runs = MemoryRuns(self._instances, self._check_open)
+        self.outbox = MemoryOutbox(self._check_open)
         self.change_log = MemoryChangeLog(self._summary_of, self._check_open)
         self.live_rows = MemoryLiveRows(self._summary_of, self._check_open)
 
@@ -121,7 +123,9 @@ class MemoryStore:
             done.set_exception(CorruptDatabaseError(f"instance {instance.id}: not at the expected revision"))
             return done
         found.history.extend(transitions)
+        former = found.summary
         found.mirror(instance)
+        self.outbox.note(former, found.summary)
         found.is_unannounced = is_to_announce
         self.change_log.note(instance.id, len(transitions))
         for new in starts:
@@ -134,7 +138,9 @@ class MemoryStore:
         self._check_open()
         found = self._instances.get(instance_id)
         if found is not None and found.summary.status not in FINISHED:
-            found.summary = replace(found.summary, status=Status.BLOCKED, blocked_reason=reason, due_at=None)
+            former = found.summary
+            found.summary = replace(former, status=Status.BLOCKED, blocked_reason=reason, due_at=None)
+            self.outbox.note(former, found.summary)
 
     async def restore(self, instance: Instance) -> None:
         """See `Store`."""

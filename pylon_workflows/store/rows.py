@@ -168,13 +168,15 @@ def text(value: Any) -> str:
     return value
 
 
-def _number(value: Any) -> int:
+def number(value: Any) -> int:
+    """A column that is a whole number. Raises TypeError."""
     if type(value) is not int:
         raise TypeError
     return value
 
 
-def _texts(value: Any) -> dict[str, str]:
+def texts(value: Any) -> dict[str, str]:
+    """A column that is a JSON object of texts. Raises TypeError, ValueError."""
     found = json.loads(text(value))
     return {text(name): text(each) for name, each in found.items()}
 
@@ -184,28 +186,29 @@ def or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else read(value)
 
 
-def _time(value: Any) -> datetime:
-    return from_microseconds(_number(value))
+def moment(value: Any) -> datetime:
+    """A column that is a time. Raises TypeError, ValueError, OverflowError."""
+    return from_microseconds(number(value))
 
 
 _SUMMARY_FIELDS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "id": (text, "?"),
     "name": (text, "?"),
     "version": (or_none(text), None),
-    "run": (_number, 1),
-    "revision": (_number, 0),
+    "run": (number, 1),
+    "revision": (number, 0),
     "status": (_STATUSES.__getitem__, Status.BLOCKED),
-    "current_step": (_number, 0),
+    "current_step": (number, 0),
     "waiting_for": (or_none(text), None),
-    "due_at": (or_none(_time), None),
+    "due_at": (or_none(moment), None),
     "error": (or_none(text), None),
     "blocked_reason": (or_none(text), None),
-    "max_retries": (_number, 0),
-    "created_at": (_time, from_microseconds(0)),
-    "started_at": (or_none(_time), None),
-    "completed_at": (or_none(_time), None),
+    "max_retries": (number, 0),
+    "created_at": (moment, from_microseconds(0)),
+    "started_at": (or_none(moment), None),
+    "completed_at": (or_none(moment), None),
     "parent_id": (or_none(text), None),
-    "tags": (_texts, {}),
+    "tags": (texts, {}),
 }
 """How each column is read, and what stands for one that cannot be."""
 
@@ -252,18 +255,18 @@ def _schema(value: Any) -> Any:
 
 
 def _duration(value: Any) -> timedelta:
-    return timedelta(microseconds=_number(value))
+    return timedelta(microseconds=number(value))
 
 
 _DEFINITION_TERMS: dict[str, Callable[[Any], Any]] = {
     "name": text,
     "version": or_none(text),
     "description": or_none(text),
-    "max_retries": _number,
+    "max_retries": number,
     "step_timeout": _duration,
     "initial_backoff": _duration,
     "maximum_backoff": _duration,
-    "max_in_flight": or_none(_number),
+    "max_in_flight": or_none(number),
     "source": text,
     "input_schema": or_none(_schema),
 }

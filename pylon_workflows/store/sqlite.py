@@ -30,6 +30,7 @@ from pylon_workflows.store.rows import (
 )
 from pylon_workflows.store.sqlite_change_log import SqliteChangeLog
 from pylon_workflows.store.sqlite_live_rows import SqliteLiveRows
+from pylon_workflows.store.sqlite_outbox import OUTBOX_OPERATIONS, SqliteOutbox
 from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_runs import SqliteRuns, delete_past_runs
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
@@ -62,6 +63,7 @@ class SqliteStore:
         self.tokens = SqliteTokens(lambda: self._open_writer, self._states)
         self.secrets = SqliteSecrets(lambda: self._open_writer, self._states)
         self.runs = SqliteRuns(lambda: self._open_writer, self._histories, self._states)
+        self.outbox = SqliteOutbox(lambda: self._open_writer, self._states)
         self.change_log = SqliteChangeLog(self._lists)
         self.live_rows = SqliteLiveRows(self._histories)
 
@@ -89,6 +91,7 @@ class SqliteStore:
             token_rows.delete_token,
             keep_secret,
             delete_past_runs,
+            *OUTBOX_OPERATIONS,
         )
         epoch = Epoch()
         writer = GroupCommit(
@@ -165,6 +168,7 @@ class SqliteStore:
             connection.text_factory = reads.any_text
             prepare(connection)
             connection.executescript(writes.VIEWS)
+            self.outbox.prepare(connection)
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):

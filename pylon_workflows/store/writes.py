@@ -19,6 +19,7 @@ from typing import Any
 from pylon_workflows.core.instance import FINISHED
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.ports import PARKED
+from pylon_workflows.store.outbox_rows import nothing_noticed
 from pylon_workflows.store.rows import APPENDED, CREATED, DEFINITION, EARLIER, ORIGIN, RESTORED, STATE, TRANSITION, Row
 
 MAX_ROWS = 512
@@ -160,7 +161,8 @@ def create_whole(connection: sqlite3.Connection, wholes: Sequence[tuple[Row, Seq
     for created, appended in wholes:
         results += create(connection, [created])
         if results[-1] is None:
-            append(connection, [appended])
+            with nothing_noticed(connection):  # it has happened elsewhere
+                append(connection, [appended])
     return results
 
 
@@ -177,7 +179,8 @@ def park(connection: sqlite3.Connection, parked: Sequence[tuple[str, str]]) -> S
 def restore(connection: sqlite3.Connection, restored: Sequence[Row]) -> Sequence[None]:
     """Write rows of RESTORED: all of a row that its history tells, but who hears of its end."""
     for instance_id, revision, tags, *state in restored:
-        changed = connection.execute(_RESTORE, (*state, instance_id, revision)).rowcount
+        with nothing_noticed(connection):
+            changed = connection.execute(_RESTORE, (*state, instance_id, revision)).rowcount
         if changed != 1:
             raise CorruptDatabaseError(f"instance {instance_id}: not at revision {revision}")
         connection.execute("DELETE FROM tags WHERE instance = (SELECT key FROM instances WHERE id = ?)", (instance_id,))

@@ -46,7 +46,12 @@ async def test_the_served_root_answers_with_and_without_the_slash(engine: Workfl
 async def test_serve_answers_probes_at_the_root_and_nothing_else_there(engine: WorkflowEngine) -> None:
     app = serving_app(engine, token="t")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-        assert (await client.get("/healthz")).json() == {"status": "ok", "role": "owner", "unexplained_instances": 0}
+        assert (await client.get("/healthz")).json() == {
+            "status": "ok",
+            "role": "owner",
+            "unexplained_instances": 0,
+            "given_up_webhooks": 0,
+        }
         for path in ("/", "/start", "/api/workflowsx", "/api"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown-route")

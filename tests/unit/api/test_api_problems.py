@@ -66,7 +66,10 @@ async def test_an_engine_that_does_not_run_is_503_everywhere() -> None:
 
 async def test_health_is_200_while_it_runs(client: httpx.AsyncClient) -> None:
     answer = await client.get("/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "role": "owner", "unexplained_instances": 0})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ok", "role": "owner", "unexplained_instances": 0, "given_up_webhooks": 0},
+    )
 
 
 async def test_head_has_the_headers_of_get_and_no_body(client: httpx.AsyncClient, instance_id: str) -> None:

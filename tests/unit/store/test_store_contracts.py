@@ -7,6 +7,7 @@ from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.change_log_contract import ChangeLogContract
 from tests.contracts.live_rows_contract import LiveRowsContract
+from tests.contracts.outbox_store_contract import OutboxStoreContract
 from tests.contracts.published_store_contract import PublishedStoreContract
 from tests.contracts.run_store_contract import RunStoreContract
 from tests.contracts.schedule_store_contract import ScheduleStoreContract
@@ -24,6 +25,7 @@ class TestSqliteStore(
     RunStoreContract,
     ChangeLogContract,
     LiveRowsContract,
+    OutboxStoreContract,
 ):
     def new_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "ünïcode ?#%.db")
@@ -42,6 +44,7 @@ class TestMemoryStore(
     RunStoreContract,
     ChangeLogContract,
     LiveRowsContract,
+    OutboxStoreContract,
 ):
     def new_store(self, folder: Path) -> Store:
         return MemoryStore()
