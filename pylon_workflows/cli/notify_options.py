@@ -40,6 +40,6 @@ def outbound_webhooks(options: dict[str, Any]) -> Sequence[OutboundWebhook]:
         raise click.UsageError("--notify-url and --notify-secret-env belong together")
     secrets = [value_of("--notify-secret-env", name) for name in variables]
     try:
-        return [OutboundWebhook(url=url, secrets=secrets) for url in urls]
+        return tuple(OutboundWebhook(url=url, secrets=secrets) for url in urls)
     except InvalidInputError as error:
         raise click.UsageError(str(error)) from None

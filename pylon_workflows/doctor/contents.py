@@ -10,7 +10,7 @@ from pathlib import Path
 from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
 from pylon_workflows.doctor.verification import verified
 from pylon_workflows.errors import CorruptDatabaseError
-from pylon_workflows.store import published_rows, reads, schedule_rows
+from pylon_workflows.store import outbox_rows, published_rows, reads, schedule_rows
 from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
 from pylon_workflows.store.rows import definitions_from
@@ -76,6 +76,7 @@ def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]
                 yield _schedules(connection)
                 yield _tokens(connection)
                 yield _published(connection)
+                yield _outbox(connection)
                 if is_verifying:
                     yield from verified(connection)
             elif is_verifying:
@@ -222,3 +223,14 @@ def _published(connection: sqlite3.Connection) -> Finding:
             facts=facts,
         )
     return Finding(about="published events", text=text, facts=facts)
+
+
+def _outbox(connection: sqlite3.Connection) -> Finding:
+    counts = {str(receiver): int(count) for receiver, count in connection.execute(outbox_rows.COUNTS)}
+    total = sum(counts.values())
+    return Finding(
+        about="outbox",
+        text=f"{total:,} webhooks to others not delivered yet" + (f", for {len(counts):,} receivers" if total else ""),
+        advice="the log says why, in warnings that begin with `webhook`" if total else NOTHING,
+        facts={"receivers": counts},
+    )

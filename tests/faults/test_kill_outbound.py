@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refused: list[str] = []
-        self.taken: list[tuple[str, dict[str, object]]] = []
+        self.taken: list[tuple[str, dict[str, Any]]] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,12 +80,12 @@ def test_what_had_ended_when_it_was_killed_is_told_by_the_next(receiver: Receive
     ids = [f"wf_{number}" for number in range(5)]
     for instance_id in ids:
         api.start("order", {}, id=instance_id)
-        api.post(f"/{instance_id}/cancel")
+        assert api.http.post(f"/{instance_id}/cancel").status_code == 200
     api.process.kill()
     receiver.is_up = True
     again = serving(processes, receiver)
-    until(lambda: {body["data"]["id"] for _, body in receiver.taken} == set(ids))  # type: ignore[index]
+    until(lambda: {body["data"]["id"] for _, body in receiver.taken} == set(ids), "all are told")
     assert {body["type"] for _, body in receiver.taken} == {"workflow.cancelled"}
     assert set(receiver.refused) <= {message_id for message_id, _ in receiver.taken}
     assert len(receiver.taken) == len(ids), "what was taken is not sent again"
-    assert again.get("/healthz")["given_up_webhooks"] == 0
+    assert again.http.get("/healthz").json()["given_up_webhooks"] == 0

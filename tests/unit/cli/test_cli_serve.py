@@ -12,6 +12,7 @@ from pylon_workflows import demo
 from pylon_workflows.cli import serving
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import DatabaseInUseError, InvalidInputError
+from pylon_workflows.outbound_webhooks import OutboundWebhook
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.server import ServeOptions
 from pylon_workflows.settings import EngineSettings
@@ -117,6 +118,20 @@ def test_where_hook_urls_lead_may_come_from_the_environment(
     assert urls == ["https://a.example/hooks", "https://b.example/hooks", None]
 
 
+def test_who_is_told_of_what_ends_is_named_on_the_command_line_and_the_secrets_in_variables(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("NEW", SECRET), ("OLD", ANOTHER)):
+        monkeypatch.setenv(f"MY_{name}", value)
+    result = run(
+        "serve", "--notify-url", "https://a.example", "--notify-url", "https://b.example",
+        "--notify-secret-env", "MY_NEW", "--notify-secret-env", "MY_OLD",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    urls, secrets = ("https://a.example", "https://b.example"), [SECRET, ANOTHER]
+    assert told[0].webhooks == tuple(OutboundWebhook(url=url, secrets=secrets) for url in urls)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -125,6 +140,13 @@ def test_where_hook_urls_lead_may_come_from_the_environment(
         (["--runner-token-env", "MY_NOTHING"], "--runner-token-env: the environment variable MY_NOTHING is not set"),
         (["--runner-cert", __file__], "--runner-cert and --runner-key belong together"),
         (["--runner-ca", "nowhere.pem"], "nowhere.pem"),
+        (["--notify-url", "https://x.test"], "--notify-url and --notify-secret-env belong together"),
+        (["--notify-secret-env", "MY_BAD"], "--notify-url and --notify-secret-env belong together"),
+        (
+            ["--notify-url", "https://x.test", "--notify-secret-env", "MY_BAD"],
+            "webhook: secrets: number 1 is no secret",
+        ),
+        (["--notify-url", "x.test", "--notify-secret-env", "MY_SECRET"], "webhook: url: should begin with http"),
         (["--hooks-url", "shop.example/hooks"], "hooks_url: 'shop.example/hooks' should be like https://"),
     ],
 )
@@ -133,6 +155,7 @@ def test_what_is_no_secret_file_or_url_is_wrong_usage(
 ) -> None:
     monkeypatch.delenv("MY_NOTHING", raising=False)
     monkeypatch.setenv("MY_BAD", "changeme")
+    monkeypatch.setenv("MY_SECRET", SECRET)
     result = run("serve", *arguments)
     assert (result.exit_code, told) == (2, [])
     assert said in " ".join(result.stderr.split())

@@ -9,6 +9,7 @@ text output           what the block before has printed; `...` stands for anythi
 text message          a sentence of the product
 json message=KIND     a message of the protocol: `request`, `action`
 json answer=SHAPE     an answer of the HTTP API
+json webhook          what receivers of outbound webhooks are sent
 
 `needs=PROGRAM` leaves a block out where there is no such program; `checkout` runs it in the repository's folder.
 """

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -20,16 +21,21 @@ from pylon_workflows.cli import main as command_line
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
+from pylon_workflows.notices import Notice
+from pylon_workflows.outbound_webhooks import message_of
+from pylon_workflows.ports import InstanceSummary
 from pylon_workflows.published import MAX_CORRELATION_LENGTH
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.actions import MAX_MEMBERS, MAX_MEMBERS_IN_FLIGHT
 from runner_protocol.kit.context import Context
 from runner_protocol.kit.options import StepOptions
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
+from tests.contracts.store_contract import new_instance
 
 OPERATIONS_PAGE = "docs/operations.md"
 TOLD_OF_TOKENS = ("unknown-token", "too-many-tokens")
 """Told on the command line: no route of the API makes tokens."""
+A_NOTICE = Notice.of(InstanceSummary.of(new_instance()), key=1, message_id="msg_1", at=datetime(2026, 1, 1, tzinfo=UTC))
 LANGUAGES = {"python", "sh", "toml", "ts", "text", "json", "mermaid", "ini", "dockerfile"}
 
 
@@ -45,7 +51,7 @@ def test_every_block_is_of_a_kind_that_a_test_knows() -> None:
             case "text":
                 assert block.words.keys() & {"output", "message"}, block
             case "json":
-                assert block.words.keys() & {"message", "answer"}, block
+                assert block.words.keys() & {"message", "answer", "webhook"}, block
     known = sum(len(blocks_of(document)) for document in DOCUMENTS)
     assert known == len(all_blocks(*LANGUAGES))
 
@@ -85,6 +91,9 @@ def test_a_json_block_is_what_it_says(block: Block) -> None:
             model = getattr(schemas, shape, None) or getattr(history_shapes, shape)
             model.model_validate_json(text)
             assert set(json.loads(text)) == set(model.model_fields)
+        case {"webhook": _}:
+            sent, told = message_of(A_NOTICE), json.loads(text)
+            assert (set(told), set(told["data"])) == (set(sent), set(sent["data"]))
 
 
 def test_the_state_diagram_is_that_of_the_core() -> None:

@@ -19,8 +19,11 @@ from click.testing import CliRunner
 from pylon_workflows import WorkflowDefinition, WorkflowEngine
 from pylon_workflows.cli import diagnosis
 from pylon_workflows.cli.diagnosis import doctor
+from pylon_workflows.core.evolution import evolve
+from pylon_workflows.core.transitions import InstanceCancelled
 from pylon_workflows.doctor import Verdict, examine, surroundings
 from pylon_workflows.doctor.surroundings import has_wal_reset_fault
+from pylon_workflows.notices import NOTICED, Subscription
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.store import migrations
 from pylon_workflows.store.sqlite import SqliteStore
@@ -133,6 +136,7 @@ def test_a_healthy_file_needs_nothing(database):
         "schedules",
         "tokens",
         "published events",
+        "outbox",
     ]
     assert found(report, "integrity").text == "integrity_check: ok"
     known = len(migrations.migrations())
@@ -473,6 +477,7 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
         "schedules",
         "tokens",
         "published events",
+        "outbox",
     ]
     assert modes == [False, True]
 
@@ -493,7 +498,7 @@ def test_the_command_prints_a_line_for_each_finding_and_the_verdict(database, ru
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].split() == ["CHECK", "FOUND", "WHAT", "TO", "DO"]
-    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 13
+    assert [line.split()[0] for line in lines[1:-1]] == ["ok"] * 14
     assert lines[-1] == f"{database}: healthy"
 
 
@@ -633,3 +638,23 @@ def test_published_events_are_counted_and_one_that_cannot_be_read_is_told(tmp_pa
     finding = found(examined(path), "published events")
     assert "the published event 3 cannot be read: data" in finding.text
     assert finding.verdict is Verdict.NEEDS_ACTION
+
+
+def test_webhooks_that_are_not_delivered_yet_are_counted(tmp_path):
+    path = tmp_path / "orders.db"
+    subscription = Subscription(key="all", statuses=frozenset(NOTICED))
+
+    async def cancel():
+        store = SqliteStore(path)
+        store.outbox.write_for([subscription], lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        await store.open()
+        instance = new_instance()
+        await store.create(instance)
+        cancelled = InstanceCancelled(at=instance.created_at)
+        await store.append(evolve(instance, cancelled), [cancelled])
+        await store.close()
+
+    asyncio.run(cancel())
+    finding = found(examined(path), "outbox")
+    assert finding.text == "1 webhooks to others not delivered yet, for 1 receivers"
+    assert finding.facts == {"receivers": {"all": 1}}
