@@ -87,5 +87,5 @@ def test_what_had_ended_when_it_was_killed_is_told_by_the_next(receiver: Receive
     until(lambda: {body["data"]["id"] for _, body in receiver.taken} == set(ids), "all are told")
     assert {body["type"] for _, body in receiver.taken} == {"workflow.cancelled"}
     assert set(receiver.refused) <= {message_id for message_id, _ in receiver.taken}
-    assert len(receiver.taken) == len(ids), "what was taken is not sent again"
+    assert len({message_id for message_id, _ in receiver.taken}) == len(ids), "what comes twice has one id"
     assert again.http.get("/healthz").json()["given_up_webhooks"] == 0
