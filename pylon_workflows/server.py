@@ -24,6 +24,7 @@ from pylon_workflows.edge import open_files
 from pylon_workflows.edge.access_log import ShownPaths
 from pylon_workflows.edge.connections import Connections, EdgeLimits
 from pylon_workflows.edge.protocol import GuardedConfig
+from pylon_workflows.edge.seldom_told import SeldomTold
 from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.hooks import HookSource, create_hooks_app
 from pylon_workflows.hooks.hook_calls import without_signature
@@ -39,6 +40,7 @@ HOOKS_PREFIX = "/hooks"
 DEFAULT_PORT = 8765
 _CLOSE_CONNECTIONS_WITHIN_S = 5
 _SHOWN_PATHS = ShownPaths(without_signature)
+_SELDOM_TOLD = SeldomTold()
 _ALL_BODIES_BYTES = 128 * 1024 * 1024
 _LATER_THAN_THE_API_S = 5.0
 """The API answers 408 to a body that is too slow; where it does not read, its connection ends after this."""
@@ -189,6 +191,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
         hooks=options.hooks,
     )
     logging.getLogger("uvicorn.access").addFilter(_SHOWN_PATHS)
+    logging.getLogger("uvicorn.error").addFilter(_SELDOM_TOLD)
     config = GuardedConfig(
         app,
         connections,

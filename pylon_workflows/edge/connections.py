@@ -166,23 +166,26 @@ class Connections:
     def _make_room(self) -> bool:
         """End the one that is missed least: one that is slow with its head, else one that is idle, else a late body.
 
-        The oldest of its kind, so that whoever is quick is gone with an answer before it is his turn.
+        One whose caller does not take its answer comes before an idle one. The oldest of its kind, so that whoever is
+        quick is gone with an answer before it is his turn.
         """
         self._report("all %d connections are taken", self._limits.max_connections)
         for awaited, at_least_s in (
             (Awaited.UNREAD_BODY, 0.0),
             (Awaited.HEAD, _YOUNG_S),
+            (None, _YOUNG_S),
             (Awaited.NEXT_REQUEST, 0.0),
             (Awaited.BODY, 0.0),
             (Awaited.HEAD, 0.0),
         ):
-            connection, began_at = next(iter(self._since[awaited].items()), (None, 0.0))
+            since = self._stalled if awaited is None else self._since[awaited]
+            connection, began_at = next(iter(since.items()), (None, 0.0))
             if connection is not None and self._now() - began_at >= at_least_s:
                 self._end(connection, awaited)
                 return True
         return False
 
-    def _end(self, connection: Connection, awaited: Awaited) -> None:
+    def _end(self, connection: Connection, awaited: Awaited | None) -> None:
         self._ended += 1
         self.leave(connection)
         connection.end_late(awaited)

@@ -13,6 +13,9 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_UNREAD_BYTES = 64 * 1024
 """Of a body whose request has been answered already: more than that is not taken before the connection ends."""
 
+MAX_PIPELINED = 32
+"""Requests that wait for the one before them on their connection; uvicorn keeps all that one read has brought."""
+
 _PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -86,6 +89,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the parser stops, and what stands in `_refusal` is answered")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._end()
+            raise ValueError("the parser stops")
         super().on_headers_complete()
         self._unread_bytes = 0
         self._guarded.expect(self, Awaited.BODY)

@@ -130,6 +130,20 @@ def test_a_head_that_is_slow_goes_before_an_idle_connection_and_that_before_a_bo
         assert caller.ended == [awaited]
 
 
+def test_whoever_takes_nothing_of_his_answer_makes_room_before_an_idle_one() -> None:
+    world = World(most=3)
+    quick, stalled, idle = world.caller(None), world.caller(None), world.caller(Awaited.NEXT_REQUEST)
+    world.connections.stall(stalled)
+    world.connections.stall(quick)
+    world.connections.flow(quick)
+    world.now = 1.0
+    world.caller(None)
+    assert [caller.ended for caller in (quick, stalled, idle)] == [[], [None], []]
+    world.connections.stall(quick)
+    world.caller(None)
+    assert [caller.ended for caller in (quick, idle)] == [[], [Awaited.NEXT_REQUEST]]
+
+
 def test_of_several_it_is_the_one_that_has_waited_longest() -> None:
     world = World(most=3)
     first, second, third = (world.caller() for _ in range(3))

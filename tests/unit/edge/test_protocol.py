@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from pylon_workflows.edge.connections import Awaited, Connections, EdgeLimits
-from pylon_workflows.edge.protocol import MAX_HEAD_BYTES, MAX_UNREAD_BYTES, GuardedConfig
+from pylon_workflows.edge.protocol import MAX_HEAD_BYTES, MAX_PIPELINED, MAX_UNREAD_BYTES, GuardedConfig
 from pylon_workflows.server import _Server
 from pylon_workflows.testing import wait_until
 
@@ -277,6 +277,22 @@ async def test_requests_that_come_at_once_are_answered_in_order(edge: Edge) -> N
     assert edge.answered == ["/read", "/", "/", "/"]
 
 
+async def test_as_many_requests_as_may_wait_on_a_connection_are_answered(edge: Edge) -> None:
+    reader, _ = await edge.call(HEAD * (1 + MAX_PIPELINED))
+    for _ in range(1 + MAX_PIPELINED):
+        assert (await answer(reader)).endswith(b"hello")
+
+
+async def test_thousands_of_requests_that_come_at_once_are_not_kept(edge: Edge) -> None:
+    reader, _ = await edge.call(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n" + HEAD * 3000)
+    assert await all_of(reader) == b""
+    await wait_until(lambda: len(edge.connections) == 0)
+    edge.may_answer.set()
+    reader, _ = await edge.call(HEAD)
+    assert (await answer(reader)).endswith(b"hello")
+    assert edge.answered.count("/") == 1
+
+
 async def test_while_a_request_is_worked_on_a_slow_next_one_does_not_end_it(edge: Edge) -> None:
     reader, _ = await edge.call(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
     await edge.until(None)
@@ -307,6 +323,17 @@ async def test_when_all_places_are_taken_by_the_slow_a_new_caller_is_answered() 
             _ = n
         assert refusal(await all_of(slow[0][0])) == (408, "head-timeout")
         assert edge.awaiting(Awaited.HEAD) == 4
+    finally:
+        await close()
+
+
+async def test_when_all_places_are_taken_by_who_reads_no_answers_a_new_caller_is_answered() -> None:
+    edge, _, close = await full(3, b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n" * 2, None)
+    try:
+        await wait_until(lambda: len(edge.connections._stalled) == 3)
+        edge.now = 1.0
+        reader, _ = await edge.call(HEAD)
+        assert (await answer(reader)).endswith(b"hello")
     finally:
         await close()
 

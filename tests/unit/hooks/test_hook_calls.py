@@ -90,7 +90,7 @@ async def test_a_call_that_comes_early_is_kept(engine: WorkflowEngine, client: h
     assert await engine.result(instance_id, timeout=5) == "early"
 
 
-@pytest.mark.parametrize("name", ["ä b?&=%+~!'()*😀", "x" * 123])
+@pytest.mark.parametrize("name", ["ä b?&=%+~!'()*😀", "x" * 123, "a\nb\n", "a%2fb"])
 async def test_any_name_that_a_hook_may_have_comes_back_through_its_url(
     engine: WorkflowEngine, client: httpx.AsyncClient, name: str
 ) -> None:
