@@ -75,15 +75,19 @@ def serving(processes: Processes, receiver: Receiver) -> Api:
 
 
 @pytest.mark.slow
-def test_what_had_ended_when_it_was_killed_is_told_by_the_next(receiver: Receiver, processes: Processes) -> None:
+@pytest.mark.parametrize("is_standing_by", [False, True])
+def test_what_had_ended_when_it_was_killed_is_told_by_the_next(
+    receiver: Receiver, processes: Processes, is_standing_by: bool
+) -> None:
     api = serving(processes, receiver)
+    standby = serving(processes, receiver) if is_standing_by else None
     ids = [f"wf_{number}" for number in range(5)]
     for instance_id in ids:
         api.start("order", {}, id=instance_id)
         assert api.http.post(f"/{instance_id}/cancel").status_code == 200
     api.process.kill()
     receiver.is_up = True
-    again = serving(processes, receiver)
+    again = serving(processes, receiver) if standby is None else standby
     until(lambda: {body["data"]["id"] for _, body in receiver.taken} == set(ids), "all are told")
     assert {body["type"] for _, body in receiver.taken} == {"workflow.cancelled"}
     assert set(receiver.refused) <= {message_id for message_id, _ in receiver.taken}
