@@ -3,7 +3,7 @@
 What the core cannot know is looked up here: definitions, ids, who has an id already (PROTOCOL.md section 2).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +16,6 @@ from pylon_workflows.decision import Decision
 from pylon_workflows.definitions import Definitions
 from pylon_workflows.errors import InvalidIdError, MalformedAnswerError, StoreError, UnknownWorkflowError
 from pylon_workflows.ids import check_instance_id, child_id, new_seed
-from runner_protocol.action_lines import Entry
 from runner_protocol.messages import Action, ContinueAsNew, StartChild
 from runner_protocol.strict_json import encode_parsed
 
@@ -36,12 +35,11 @@ class Actions:
         self._look_for = look_for
         self._max_input_bytes = max_input_bytes
 
-    async def look_up(self, actions: Sequence[Entry]) -> None:
-        """Look for the workflows of children, where they are unknown."""
-        for action in actions:
-            if type(action) is StartChild and action.workflow not in self._definitions:
-                with suppress(StoreError):  # then it is unknown for now
-                    await self._look_for(action.workflow)
+    async def look_up(self, action: StartChild) -> None:
+        """Look for the workflow of a child, where it is unknown."""
+        if action.workflow not in self._definitions:
+            with suppress(StoreError):  # then it is unknown for now
+                await self._look_for(action.workflow)
 
     def apply(
         self,

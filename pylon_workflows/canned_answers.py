@@ -11,7 +11,7 @@ from pylon_workflows.decision import Decision, TakenIdError
 from pylon_workflows.errors import InvalidInputError, MalformedAnswerError, TurnNotOpenError, TurnOpenError
 from pylon_workflows.live_instances import LiveInstances
 from pylon_workflows.ports import Clock
-from runner_protocol.messages import Action
+from runner_protocol.messages import Action, StartChild
 
 
 class CannedAnswers:
@@ -30,7 +30,8 @@ class CannedAnswers:
             UnknownInstanceError, InvalidInputError (it does not fit the records), TurnOpenError, TurnNotOpenError;
             UnknownWorkflowError: of a child.
         """
-        await self._actions.look_up([action])
+        if isinstance(action, StartChild):
+            await self._actions.look_up(action)
         known: dict[str, Instance | None] = {}
         while True:
             try:

@@ -112,7 +112,10 @@ class Changes:
         after, starts = decision.after, decision.starts
         is_to_announce = after.is_finished and (self.has_announcements or has_family(after))
         write = self._store.append(after, decision.transitions, is_to_announce=is_to_announce, starts=starts)
-        taken = await self.stored(live, decision, write, is_stored=_is_none)
+        try:
+            taken = await write  # to its end, whoever cancels
+        finally:
+            self._settle(live, decision, write, _is_none)
         if taken is not None:
             raise TakenIdError(taken)
 
@@ -120,24 +123,26 @@ class Changes:
         self, live: LiveInstance, decision: Decision, write: Write[T], *, is_stored: Callable[[T], bool]
     ) -> T:
         """What `write` comes to, which stores what has been decided, or nothing, as `is_stored` tells."""
-        after, starts = decision.after, decision.starts
         try:
-            outcome = await write  # to its end, whoever cancels
+            return await write  # to its end, whoever cancels
         finally:
-            if not write.done() or write.exception() is not None:
-                live.forget()
-                if not isinstance(write.exception(), StorageFullError):  # which says that nothing was changed
-                    for instance in (after, *starts):
-                        self.doubts.add(instance.id)
-            elif is_stored(write.result()):
-                live.instance = after
-                self._committed(after)
-                for started in starts:
-                    self._live.keep(started)
-                    self._committed(started)
-                for found in decision.found:
-                    self.doubts.add(found.id)  # it may have finished meanwhile
-        return outcome
+            self._settle(live, decision, write, is_stored)
+
+    def _settle(self, live: LiveInstance, decision: Decision, write: Write[T], is_stored: Callable[[T], bool]) -> None:
+        after, starts = decision.after, decision.starts
+        if not write.done() or write.exception() is not None:
+            live.forget()
+            if not isinstance(write.exception(), StorageFullError):  # which says that nothing was changed
+                for instance in (after, *starts):
+                    self.doubts.add(instance.id)
+        elif is_stored(write.result()):
+            live.instance = after
+            self._committed(after)
+            for started in starts:
+                self._live.keep(started)
+                self._committed(started)
+            for found in decision.found:
+                self.doubts.add(found.id)  # it may have finished meanwhile
 
     async def change(self, instance_id: str, command: Command) -> tuple[Instance, Sequence[Transition]]:
         """Execute a command that came from outside; returns the state after it and what followed from it."""

@@ -9,6 +9,8 @@ from pylon_workflows.core.evolution import begin, evolve, evolve_all
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import ChildStarted, InstanceStarted, Transition
 
+_NOBODY: Mapping[str, Instance | None] = {}
+
 
 class TakenIdError(Exception):
     """Of an instance that was to start with a change the id is taken; nothing was changed."""
@@ -39,10 +41,10 @@ class Decision:
         self.after = instance
         self.run = instance.run
         self.at = at
-        self.known: Mapping[str, Instance | None] = {} if known is None else known
+        self.known = _NOBODY if known is None else known
         self.transitions: list[Transition] = []
-        self.starts: list[Instance] = []
-        self.found: list[Instance] = []
+        self.starts: tuple[Instance, ...] = ()
+        self.found: tuple[Instance, ...] = ()
 
     def add(self, command: Command) -> int:
         """Decide one more command; how many transitions follow. Raises what `decide` raises, and adds nothing then."""
@@ -69,6 +71,6 @@ class Decision:
             if isinstance(transition, ChildStarted):
                 former = self.known.get(transition.child_id)
                 if former is None:
-                    self.starts.append(begin(child))
+                    self.starts += (begin(child),)
                 else:
-                    self.found.append(former)
+                    self.found += (former,)
