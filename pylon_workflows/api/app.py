@@ -149,7 +149,8 @@ def public_routes(handlers: Handlers) -> list[Route]:
 
 def assembled(routes: Sequence[Route], middleware: Sequence[Middleware]) -> Starlette:
     """An application of these routes, which redirects nobody."""
-    app = Starlette(routes=[*routes, Route("/{rest:path}", _unknown, methods=None)], middleware=middleware)
+    unknown = _exact(Route("/{rest:path}", _unknown, methods=None))
+    app = Starlette(routes=[*routes, unknown], middleware=middleware)
     app.router.redirect_slashes = False
     app.middleware_stack = app.build_middleware_stack()
     return app
@@ -212,7 +213,13 @@ class _Resource:
 
 def route(path: str, **handlers: Handler) -> Route:
     """What a path answers, by method, to everybody."""
-    return Route(path, _Resource(handlers))
+    return _exact(Route(path, _Resource(handlers)))
+
+
+def _exact(route: Route) -> Route:
+    """The route, with line breaks being what other characters are: a name may have them, and a path end in one."""
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
+    return route
 
 
 class _Unknown:

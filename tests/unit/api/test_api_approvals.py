@@ -33,6 +33,16 @@ async def test_the_instance_shows_its_open_gate(client: httpx.AsyncClient, insta
         assert [each["id"] for each in (await client.get(f"/?status={word}")).json()] == [instance_id]
 
 
+async def test_a_gate_whose_name_has_line_breaks_is_decided(
+    client: httpx.AsyncClient, engine: StillEngine, instance_id: str
+) -> None:
+    await engine.apply(instance_id, Approval(name="ship\nit\n", message="Ship?"))
+    path = f"/{instance_id}/approvals/approval%3Aship%0Ait%0A"
+    assert (await client.post(path, json={"decision": "approve", "by": "alice"})).status_code == 200
+    for unknown in ("/start%0A", "/a/b/c%0Ad"):
+        assert (await client.post(unknown, json={})).json()["code"] in ("unknown-route", "method-not-allowed")
+
+
 @pytest.mark.parametrize(("decision", "approved"), [("approve", True), ("reject", False)])
 async def test_a_gate_is_decided(
     client: httpx.AsyncClient, engine: StillEngine, instance_id: str, gate: str, decision: str, approved: bool
