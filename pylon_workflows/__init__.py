@@ -63,10 +63,11 @@ from pylon_workflows.errors import (
     WorkflowCancelledError,
     WorkflowError,
     WorkflowFailedError,
+    WrongCodecError,
     WrongHookUrlError,
 )
 from pylon_workflows.outbound_webhooks import OutboundWebhook
-from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, RunnerWait, Started
+from pylon_workflows.ports import ApprovalReceipt, EventReceipt, InstanceSummary, PayloadCodec, RunnerWait, Started
 from pylon_workflows.published import PublishedStart, PublishReceipt
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.runner.http import HttpRunner
@@ -118,6 +119,7 @@ __all__ = [
     "OutboundWebhook",
     "OutcomeError",
     "OwnershipLostError",
+    "PayloadCodec",
     "PublishReceipt",
     "PublishedStart",
     "Record",
@@ -154,6 +156,7 @@ __all__ = [
     "WorkflowEngine",
     "WorkflowError",
     "WorkflowFailedError",
+    "WrongCodecError",
     "WrongHookUrlError",
     "create_app",
 ]

@@ -54,6 +54,7 @@ WorkflowError
     │   └── DatabaseInUseHereError
     ├── OwnershipLostError
     ├── NewerDatabaseError
+    ├── WrongCodecError
     ├── CorruptDatabaseError
     │   └── UnreadableInstanceError   one instance's rows; the others are not concerned
     ├── StorageFullError
@@ -296,6 +297,10 @@ class OwnershipLostError(StoreError, code="ownership-lost"):
 
 class NewerDatabaseError(StoreError, code="newer-database"):
     """The file was written by a newer release."""
+
+
+class WrongCodecError(StoreError, code="wrong-codec"):
+    """The file is encrypted, and the codec is missing or has not its keys; nothing was changed."""
 
 
 class CorruptDatabaseError(StoreError, code="corrupt-database"):

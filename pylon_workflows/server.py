@@ -29,7 +29,7 @@ from pylon_workflows.errors import EngineError, InvalidInputError
 from pylon_workflows.hooks import HookSource, create_hooks_app
 from pylon_workflows.hooks.hook_calls import without_signature
 from pylon_workflows.outbound_webhooks import OutboundWebhook
-from pylon_workflows.ports import Engine
+from pylon_workflows.ports import Engine, PayloadCodec
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
 from pylon_workflows.store.token_rows import has_tokens
@@ -82,6 +82,7 @@ class ServeOptions:
     settings: EngineSettings = field(default_factory=EngineSettings)
     runner_auth: RunnerAuth | None = None
     webhooks: Sequence[OutboundWebhook] = ()
+    codec: PayloadCodec | None = None
 
     def __post_init__(self) -> None:
         checked_hosts(self.allowed_hosts)
@@ -175,6 +176,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, announce: Calla
         webhooks=options.webhooks,
         database=options.database,
         synchronous=options.synchronous,
+        codec=options.codec,
         settings=options.settings,
     )
     for definition in options.workflows:

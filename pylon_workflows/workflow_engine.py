@@ -20,7 +20,7 @@ from pylon_workflows.ownership.access import Access, SharedAccess, SoleAccess
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
-from pylon_workflows.ports import Clock, Describer, Role, Runner, Store
+from pylon_workflows.ports import Clock, Describer, PayloadCodec, Role, Runner, Store
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.runner.http import HttpRunner
 from pylon_workflows.runner.routing import RoutingRunner
@@ -44,8 +44,9 @@ class WorkflowEngine(EngineCalls):
     them; one with an `auth` of its own is given as `HttpRunner(url, auth=...)`.
     `webhooks` are told, at least once, when an instance completes, fails, is cancelled or blocked.
     `database` is the file's path; the file is created on first use and belongs to one engine at a time.
-    `synchronous="full"` survives a power cut, `"normal"` only a crash (PROMISES.md P1, P2). `settings` are the other
-    knobs; `store`, `clock` and `jitter` are for tests.
+    `synchronous="full"` survives a power cut, `"normal"` only a crash (PROMISES.md P1, P2). `codec` encrypts what
+    users put into workflows before it is written (docs/security.md); each process on the file has it. `settings` are
+    the other knobs; `store`, `clock` and `jitter` are for tests.
 
     Nothing happens before `async with engine:`, or before the web app's lifespan (`engine.lifespan`) begins.
 
@@ -63,6 +64,7 @@ class WorkflowEngine(EngineCalls):
         webhooks: Sequence[OutboundWebhook] = (),
         database: str | os.PathLike[str] = "workflows.db",
         synchronous: Synchronous = "full",
+        codec: PayloadCodec | None = None,
         settings: EngineSettings | None = None,
         store: Store | None = None,
         clock: Clock | None = None,
@@ -79,8 +81,10 @@ class WorkflowEngine(EngineCalls):
         if store is None:
             self._guard = FileGuard(path)
             path = path.absolute()  # the program may be in another folder when the engine is entered, and later
-            store = file = SqliteStore(path, synchronous=synchronous)
+            store = file = SqliteStore(path, synchronous=synchronous, codec=codec)
             checks = (self._guard.check, file.check)
+        elif codec is not None:
+            raise InvalidInputError("codec: is for the database file, and there is a store in its place")
         clock = SystemClock() if clock is None else clock
         engine = LocalEngine(
             store,
@@ -94,12 +98,14 @@ class WorkflowEngine(EngineCalls):
             receivers=receivers_of(webhooks, clock),
             jitter=jitter,
         )
-        super().__init__(engine, self._access_to(engine, settings, path), settings)
+        super().__init__(engine, self._access_to(engine, settings, path, codec), settings)
 
-    def _access_to(self, engine: LocalEngine, settings: EngineSettings, path: Path) -> Access:
+    def _access_to(
+        self, engine: LocalEngine, settings: EngineSettings, path: Path, codec: PayloadCodec | None
+    ) -> Access:
         if self._guard is None:
             return SoleAccess(engine, self._runner)
-        standby = Standby(path, SqliteFileReads(path), self._definitions)
+        standby = Standby(path, SqliteFileReads(path, codec=codec), self._definitions)
         link = create_link_app(engine, settings)
         timeout_s = settings.forward_timeout_s
         worker = Worker(engine, standby, self._guard, link, path=path, runner=self._runner, patience_s=timeout_s)
@@ -126,7 +132,7 @@ class WorkflowEngine(EngineCalls):
 
         Raises:
             DatabaseInUseError: an engine of this process has the file, or this one runs already. NewerDatabaseError,
-            CorruptDatabaseError: see the message.
+            CorruptDatabaseError: see the message. WrongCodecError: the file is encrypted, and not with this codec.
         """
         await self._access.start()
         return self

@@ -9,10 +9,12 @@ import click
 
 from pylon_workflows.cli.client import DEFAULT_URL, Client
 from pylon_workflows.cli.client_command import path_of
+from pylon_workflows.cli.codec_option import codec_option
 from pylon_workflows.cli.output import print_line
 from pylon_workflows.errors import WorkflowError
 from pylon_workflows.exports import exported, read_export
 from pylon_workflows.ownership.guard import FileGuard
+from pylon_workflows.ports import PayloadCodec
 from pylon_workflows.store.file_views import history_in, viewed
 from pylon_workflows.store.sqlite import SqliteStore
 
@@ -31,13 +33,16 @@ class NotExchangedError(click.ClickException):
 @click.option("--to", type=_FILE, help="Write it there, instead of standard output.")
 @click.option("--url", envvar="PYLON_WORKFLOW_URL", default=DEFAULT_URL, show_default=True, help="The API's URL.")
 @click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="The API's token.")
-def export_instance(*, id: str, file: Path | None, to: Path | None, url: str, token: str | None) -> None:
+@codec_option
+def export_instance(
+    *, id: str, file: Path | None, to: Path | None, url: str, token: str | None, codec: PayloadCodec | None
+) -> None:
     """Write the instance ID as a JSON document: from the database FILE, or from the engine at the URL."""
     if file is None:
         document = Client(url, token).download(path_of(id, "export"))
     else:
         try:
-            document = exported(viewed(file, lambda connection: history_in(connection, id)), datetime.now(UTC))
+            document = exported(viewed(file, lambda connection: history_in(connection, id), codec), datetime.now(UTC))
         except WorkflowError as error:
             raise NotExchangedError(str(error)) from None
     if to is None:
@@ -53,13 +58,14 @@ def export_instance(*, id: str, file: Path | None, to: Path | None, url: str, to
 @click.command("import")
 @click.argument("document", type=_FILE)
 @click.argument("file", type=_FILE)
-def import_instance(*, document: Path, file: Path) -> None:
+@codec_option
+def import_instance(*, document: Path, file: Path, codec: PayloadCodec | None) -> None:
     """Put the instance of an exported DOCUMENT (- for standard input) into FILE, which no engine may have open."""
     guard = FileGuard(file)
     try:
         content = sys.stdin.buffer.read() if str(document) == "-" else document.read_bytes()
         guard.acquire()
-        sentence = asyncio.run(_imported(content, file))
+        sentence = asyncio.run(_imported(content, file, codec))
     except OSError as error:
         raise NotExchangedError(f"{document} cannot be read: {error.strerror}") from None
     except WorkflowError as error:
@@ -69,9 +75,9 @@ def import_instance(*, document: Path, file: Path) -> None:
     print_line(sentence)
 
 
-async def _imported(content: bytes, file: Path) -> str:
+async def _imported(content: bytes, file: Path, codec: PayloadCodec | None) -> str:
     instance, history = read_export(content)
-    store = SqliteStore(file)
+    store = SqliteStore(file, codec=codec)
     await store.open()
     try:
         taken_by = await store.create(instance, later=history[1:])

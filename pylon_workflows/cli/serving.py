@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pylon_workflows.api.limits import Limits
+from pylon_workflows.cli.codec_option import codec_option
 from pylon_workflows.cli.notify_options import notify_options, outbound_webhooks
 from pylon_workflows.cli.runner_options import runner_auth, runner_auth_options
 from pylon_workflows.definitions import WorkflowDefinition
@@ -93,6 +94,7 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     "--hooks", "hooks_file", metavar="FILE",
     help="Take webhooks at /hooks from the sources in this TOML file; other machines may call them.",
 )  # fmt: skip
+@codec_option
 @click.option("--synchronous", type=click.Choice(["full", "normal"]), default="full", show_default=True,
     help="normal may lose the last moments in a power cut.",
 )  # fmt: skip

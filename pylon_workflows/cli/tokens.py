@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pylon_workflows.cli.codec_option import codec_option
 from pylon_workflows.cli.output import print_json, print_line, print_table
 from pylon_workflows.errors import DatabaseInUseError, StoreError, TooManyTokensError, UnknownTokenError, WorkflowError
 from pylon_workflows.ownership import token_requests
@@ -18,7 +19,7 @@ from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.ownership.owner_client import AnswerLostError, NotDoneError, OwnerClient
 from pylon_workflows.ownership.owner_requests import OwnerRequest
 from pylon_workflows.ownership.socket_file import socket_path
-from pylon_workflows.ports import TokenStore
+from pylon_workflows.ports import PayloadCodec, TokenStore
 from pylon_workflows.store.file_views import viewed
 from pylon_workflows.store.sqlite import SqliteStore
 from pylon_workflows.store.token_rows import tokens_in
@@ -63,12 +64,21 @@ def token() -> None:
 @click.option("--expires", "expires_in", metavar="DURATION", callback=_duration, help="Such as 90d; never, if absent.")
 @click.option("--note", default="", help="Whose it is, for `token list`.")
 @_file
+@codec_option
 @_json
-def create(*, scopes: tuple[str, ...], expires_in: timedelta | None, note: str, file: Path, as_json: bool) -> None:
+def create(
+    *,
+    scopes: tuple[str, ...],
+    expires_in: timedelta | None,
+    note: str,
+    file: Path,
+    codec: PayloadCodec | None,
+    as_json: bool,
+) -> None:
     """Make a token and print it: it is shown now and never again."""
     try:
         made, text = new_token(scopes, now=datetime.now(UTC), expires_in=expires_in, note=note)
-        asyncio.run(_changed(file, token_requests.save(made), lambda tokens: _save(tokens, made)))
+        asyncio.run(_changed(file, codec, token_requests.save(made), lambda tokens: _save(tokens, made)))
     except WorkflowError as error:
         raise NotDoneWithTokenError(str(error)) from None
     if as_json:
@@ -102,13 +112,14 @@ def list_tokens(*, file: Path, as_json: bool) -> None:
 @token.command("revoke")
 @click.argument("id")
 @_file
-def revoke(*, id: str, file: Path) -> None:
+@codec_option
+def revoke(*, id: str, file: Path, codec: PayloadCodec | None) -> None:
     """Let the token ID count no more. The token itself is understood too."""
     try:
         token_id = check_token_id(id)
         if not file.is_file():
             raise StoreError(f"{file} is not there: check the name")
-        asyncio.run(_changed(file, token_requests.revoke(token_id), lambda tokens: _revoke(tokens, token_id)))
+        asyncio.run(_changed(file, codec, token_requests.revoke(token_id), lambda tokens: _revoke(tokens, token_id)))
     except WorkflowError as error:
         raise NotDoneWithTokenError(str(error)) from None
     print_line(f"revoked {token_id}")
@@ -125,7 +136,12 @@ async def _revoke(tokens: TokenStore, token_id: str) -> None:
         raise unknown_token(token_id)
 
 
-async def _changed(file: Path, request: OwnerRequest[None], here: Callable[[TokenStore], Awaitable[None]]) -> None:
+async def _changed(
+    file: Path,
+    codec: PayloadCodec | None,
+    request: OwnerRequest[None],
+    here: Callable[[TokenStore], Awaitable[None]],
+) -> None:
     """Make a change where no engine runs on the file, or have the engine make it that does. Either may change.
 
     Raises:
@@ -141,7 +157,7 @@ async def _changed(file: Path, request: OwnerRequest[None], here: Callable[[Toke
             except DatabaseInUseError as error:
                 reason = str(error)
             else:
-                return await _on_file(file, here)
+                return await _on_file(file, codec, here)
             try:
                 await owner.ask(request, deadline)
             except NotDoneError as error:
@@ -162,8 +178,8 @@ async def _changed(file: Path, request: OwnerRequest[None], here: Callable[[Toke
         await owner.close()
 
 
-async def _on_file(file: Path, here: Callable[[TokenStore], Awaitable[None]]) -> None:
-    store = SqliteStore(file)
+async def _on_file(file: Path, codec: PayloadCodec | None, here: Callable[[TokenStore], Awaitable[None]]) -> None:
+    store = SqliteStore(file, codec=codec)
     await store.open()
     try:
         await here(store.tokens)

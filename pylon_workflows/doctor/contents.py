@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from pylon_workflows.doctor.encryption import encryption
 from pylon_workflows.doctor.findings import NOTHING, Finding, Verdict
 from pylon_workflows.doctor.verification import verified
 from pylon_workflows.errors import CorruptDatabaseError
+from pylon_workflows.ports import PayloadCodec
 from pylon_workflows.store import outbox_rows, published_rows, reads, schedule_rows
 from pylon_workflows.store.failures import is_corruption
 from pylon_workflows.store.migrations import APPLICATION_ID, migrations
 from pylon_workflows.store.rows import definitions_from
 from pylon_workflows.store.schedule_rows import schedules_from
+from pylon_workflows.store.sealing import Seal
 from pylon_workflows.store.token_rows import tokens_in
 
 _HEADER = b"SQLite format 3\x00"
@@ -31,7 +34,7 @@ class UnreadableError(Exception):
         self.advice = advice
 
 
-def contents(path: Path, *, is_verifying: bool = False) -> Iterator[Finding]:
+def contents(path: Path, codec: PayloadCodec | None = None, *, is_verifying: bool = False) -> Iterator[Finding]:
     """The schema's version, the integrity and the instances, as far as they can be read; their histories if wanted.
 
     Raises:
@@ -40,7 +43,7 @@ def contents(path: Path, *, is_verifying: bool = False) -> Iterator[Finding]:
     for is_last in (False, True):
         has_log = Path(f"{path}-wal").exists()
         try:
-            found = list(_read(path, has_log=has_log, is_verifying=is_verifying))
+            found = list(_read(path, codec=codec, has_log=has_log, is_verifying=is_verifying))
         except sqlite3.Error as error:
             if is_corruption(error):
                 found = [_damaged(str(error))]
@@ -52,7 +55,7 @@ def contents(path: Path, *, is_verifying: bool = False) -> Iterator[Finding]:
     yield from found
 
 
-def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]:
+def _read(path: Path, *, codec: PayloadCodec | None, has_log: bool, is_verifying: bool) -> Iterator[Finding]:
     if not has_log:  # with a log it is in use, and opened by SQLite alone, which holds locks on it
         with path.open("rb") as file:
             header = file.read(len(_HEADER))
@@ -64,6 +67,7 @@ def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]
     options = "mode=ro" if has_log else "mode=ro&immutable=1"  # the latter makes no files beside it
     with closing(sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)) as connection:
         connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
+        connection.row_factory = None if codec is None else Seal(codec).opened
         known = len(migrations())
         version = _version(connection, path)
         yield _schema(version, known)
@@ -73,12 +77,24 @@ def _read(path: Path, *, has_log: bool, is_verifying: bool) -> Iterator[Finding]
             yield _instances(connection)
             if version == known:
                 yield _definitions(connection)
-                yield _schedules(connection)
+                sealed = encryption(connection, has_codec=codec is not None)
+                is_readable = sealed is None or bool(sealed.facts["is_opened"])
+                if sealed is not None:
+                    yield sealed
+                if is_readable:
+                    yield _schedules(connection)
                 yield _tokens(connection)
                 yield _published(connection)
                 yield _outbox(connection)
-                if is_verifying:
+                if is_verifying and is_readable:
                     yield from verified(connection)
+                elif is_verifying:
+                    yield Finding(
+                        about="histories",
+                        text="not looked at: they are encrypted",
+                        advice="give the codec that the engine has (--codec MODULE:NAME)",
+                        verdict=Verdict.NEEDS_ACTION,
+                    )
             elif is_verifying:
                 text = "not looked at: the file is an older release's"
                 yield Finding(about="histories", text=text, advice="start the engine, which brings it up to date")

@@ -9,17 +9,19 @@ from pylon_workflows.doctor import surroundings
 from pylon_workflows.doctor.contents import UnreadableError, contents
 from pylon_workflows.doctor.findings import Finding, Report, Verdict
 from pylon_workflows.ownership import file_systems
+from pylon_workflows.ports import PayloadCodec
 
 
 def examine(
     path: Path,
     *,
     is_verifying: bool = False,
+    codec: PayloadCodec | None = None,
     file_system_of: Callable[[Path], str | None] = file_systems.type_at,
 ) -> Report:
     """Look at the file, at what is around it and at what is in it. Nothing is written.
 
-    `is_verifying` adds up the history of each instance, and holds its row to that.
+    `is_verifying` adds up the history of each instance, and holds its row to that: of an encrypted file with its codec.
 
     To be called in another process than the engine's: POSIX locks, which SQLite holds on the file, go with any close of
     it in their process.
@@ -29,10 +31,12 @@ def examine(
         _check_readable(real)
     except UnreadableError as error:
         return Report(path, [_unreadable(error)])
-    return Report(path, list(_findings(real, file_system_of, is_verifying=is_verifying)))
+    return Report(path, list(_findings(real, file_system_of, codec, is_verifying=is_verifying)))
 
 
-def _findings(path: Path, file_system_of: Callable[[Path], str | None], *, is_verifying: bool) -> Iterator[Finding]:
+def _findings(
+    path: Path, file_system_of: Callable[[Path], str | None], codec: PayloadCodec | None, *, is_verifying: bool
+) -> Iterator[Finding]:
     owner = surroundings.owner(path)
     yield owner
     yield surroundings.sqlite()
@@ -41,7 +45,7 @@ def _findings(path: Path, file_system_of: Callable[[Path], str | None], *, is_ve
     yield surroundings.space(path)
     yield surroundings.sizes(path, is_owned=bool(owner.facts["is_owned"]))
     try:
-        yield from contents(path, is_verifying=is_verifying)
+        yield from contents(path, codec, is_verifying=is_verifying)
     except UnreadableError as error:
         yield _unreadable(error)
 

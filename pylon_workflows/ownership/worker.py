@@ -81,6 +81,7 @@ class Worker:
             await asyncio.wait([self._leading])
             raise
         if self._leading.done():
+            await asyncio.sleep(0)  # its callbacks come first: the caller may try again at once
             await self._leading
 
     async def stop(self) -> None:
@@ -143,7 +144,7 @@ class Worker:
         if not self._standby.is_open:
             try:
                 await self._standby.open()
-            except errors.NewerDatabaseError:
+            except (errors.NewerDatabaseError, errors.WrongCodecError):
                 raise
             except errors.StoreError as error:
                 self.standing.trouble = str(error)

@@ -6,6 +6,7 @@ from pylon_workflows.ports.describer import Describer
 from pylon_workflows.ports.engine import EMPTY, Engine, Role
 from pylon_workflows.ports.live_rows import LiveRows, Piece
 from pylon_workflows.ports.outbox_store import OutboxStore
+from pylon_workflows.ports.payload_codec import PayloadCodec
 from pylon_workflows.ports.published_store import Acceptance, PublishedStore, StartOutcome
 from pylon_workflows.ports.receiver import NotDeliveredError, Receiver
 from pylon_workflows.ports.run_store import RunStore
@@ -47,6 +48,7 @@ __all__ = [
     "LiveRows",
     "NotDeliveredError",
     "OutboxStore",
+    "PayloadCodec",
     "Piece",
     "PublishReceipt",
     "PublishedStore",

@@ -9,11 +9,12 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, NewerDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
-from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary
+from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, PayloadCodec
 from pylon_workflows.schedule import Schedule
 from pylon_workflows.store import migrations, reads, schedule_rows, token_rows
 from pylon_workflows.store.rows import definitions_from, summary_from
 from pylon_workflows.store.schedule_rows import schedules_from
+from pylon_workflows.store.sealing import CHECK_OF, Seal, check_opened
 from pylon_workflows.store.sqlite_change_log import SqliteChangeLog
 from pylon_workflows.store.sqlite_published import SqlitePublished
 from pylon_workflows.store.sqlite_secrets import read_secret
@@ -38,11 +39,10 @@ class SqliteFileReads:
     connections of this process keep others from taking its log away.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, codec: PayloadCodec | None = None) -> None:
         self._path = Path(path).absolute()
-        self._histories = reads.Reader(self._path)
-        self._states = reads.Reader(self._path)
-        self._lists = reads.Reader(self._path)
+        self._seal = None if codec is None else Seal(codec)
+        self._histories, self._states, self._lists = (reads.Reader(self._path, self._seal) for _ in range(3))
         self.change_log = SqliteChangeLog(self._lists)
         self.published = SqlitePublished(_no_writer, self._states)
 
@@ -50,7 +50,8 @@ class SqliteFileReads:
         """Connect to a file that the owner has brought up to date.
 
         Raises:
-            NewerDatabaseError: written by a newer release. StoreError: there is none yet, or an older one.
+            NewerDatabaseError: written by a newer release. WrongCodecError: encrypted with another codec or key.
+            StoreError: there is none yet, or an older one.
         """
         try:
             await self._histories.open()
@@ -68,6 +69,12 @@ class SqliteFileReads:
                     f"{self._path} was written by a newer release (schema {version}, this release knows {known})"
                 )
             raise StoreError(f"{self._path} is not ready: its owner is bringing it up to date")
+        try:
+            for (check,) in await self._states.rows(CHECK_OF):
+                check_opened(check, has_codec=self._seal is not None)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Disconnect, after the calls that are under way."""

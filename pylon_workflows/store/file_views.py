@@ -9,10 +9,12 @@ from typing import TypeVar
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.errors import StoreError
 from pylon_workflows.ids import unknown_instance
+from pylon_workflows.ports import PayloadCodec
 from pylon_workflows.store.codec import decode_history
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.migrations import check, migrations
+from pylon_workflows.store.sealing import Seal, check_file
 
 T = TypeVar("T")
 
@@ -23,11 +25,11 @@ WHERE instance = (SELECT key FROM instances WHERE id = ?) ORDER BY revision
 """
 
 
-def viewed(path: Path, look: Callable[[sqlite3.Connection], T]) -> T:
+def viewed(path: Path, look: Callable[[sqlite3.Connection], T], codec: PayloadCodec | None = None) -> T:
     """What is seen in the file. To be called in another process than its engine's.
 
     A file with a log is in use, and SQLite reads it with the log. One without is read as it is, so that nothing is made
-    beside it, and once more when an engine has begun to write in the meantime.
+    beside it, and once more when an engine has begun to write in the meantime. With a codec its values are opened.
 
     Raises:
         StoreError and its kinds: there is no such file, or it cannot be read.
@@ -38,23 +40,24 @@ def viewed(path: Path, look: Callable[[sqlite3.Connection], T]) -> T:
     check(path, migrations())
     if not _has_log(path):
         try:
-            seen = _seen(path, look, "mode=ro&immutable=1")
+            seen = _seen(path, look, codec, "mode=ro&immutable=1")
         except StoreError:
             if not _has_log(path):
                 raise
         else:
             if not _has_log(path):
                 return seen
-    return _seen(path, look, "mode=ro")
+    return _seen(path, look, codec, "mode=ro")
 
 
 def _has_log(path: Path) -> bool:
     return Path(f"{path}-wal").exists()
 
 
-def _seen(path: Path, look: Callable[[sqlite3.Connection], T], options: str) -> T:
+def _seen(path: Path, look: Callable[[sqlite3.Connection], T], codec: PayloadCodec | None, options: str) -> T:
     try:
         with closing(sqlite3.connect(uri(path, options), uri=True, isolation_level=None)) as connection:
+            connection.row_factory = None if codec is None else Seal(codec).opened
             connection.execute("BEGIN")
             return look(connection)
     except sqlite3.Error as error:
@@ -62,7 +65,12 @@ def _seen(path: Path, look: Callable[[sqlite3.Connection], T], options: str) -> 
 
 
 def history_in(connection: sqlite3.Connection, instance_id: str) -> Sequence[Transition]:
-    """All transitions of an instance. Raises UnknownInstanceError, UnreadableInstanceError; sqlite3.Error."""
+    """All transitions of an instance.
+
+    Raises:
+        UnknownInstanceError, UnreadableInstanceError; sqlite3.Error. WrongCodecError: it was viewed without the codec.
+    """
+    check_file(connection, has_codec=connection.row_factory is not None)
     try:
         found = connection.execute(REVISION_OF, (instance_id,)).fetchone()
     except sqlite3.OperationalError as error:

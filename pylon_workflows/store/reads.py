@@ -31,6 +31,7 @@ from pylon_workflows.store.codec import check_revision, decode_rows, to_microsec
 from pylon_workflows.store.failures import translate
 from pylon_workflows.store.file_copies import uri
 from pylon_workflows.store.rows import DEFINITION, SUMMARY_COLUMNS, summary_from
+from pylon_workflows.store.sealing import Seal
 from pylon_workflows.summaries import MAX_HISTORY_PAGE_BYTES
 
 Rows = Sequence[Any]
@@ -116,14 +117,17 @@ Left to itself the connection fails in the middle of the statement, and goes on 
 class Reader:
     """One connection in read-only mode; every statement sees what had been committed when it began."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seal: Seal | None = None) -> None:
         self._path = path
+        self._seal = seal
         self._connection: aiosqlite.Connection | None = None
 
     async def open(self) -> None:
         """Connect to a file that exists."""
         self._connection = await aiosqlite.connect(uri(self._path, "mode=ro"), uri=True, isolation_level=None)
         self._connection.text_factory = any_text
+        if self._seal is not None:
+            self._connection.row_factory = self._seal.opened  # type: ignore[assignment]
 
     async def close(self) -> None:
         """Disconnect, after the calls that are under way."""

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,8 @@ from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
-from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, Write
-from pylon_workflows.store import disk, migrations, published_rows, reads, schedule_rows, token_rows, writes
+from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, PayloadCodec, Write
+from pylon_workflows.store import disk, migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
 from pylon_workflows.store.failures import translate
@@ -28,13 +29,15 @@ from pylon_workflows.store.rows import (
     restored_row,
     summary_from,
 )
+from pylon_workflows.store.sealed_commits import OPERATIONS, SealedCommits
+from pylon_workflows.store.sealing import Seal, take_file
 from pylon_workflows.store.sqlite_change_log import SqliteChangeLog
 from pylon_workflows.store.sqlite_live_rows import SqliteLiveRows
-from pylon_workflows.store.sqlite_outbox import OUTBOX_OPERATIONS, SqliteOutbox
+from pylon_workflows.store.sqlite_outbox import SqliteOutbox
 from pylon_workflows.store.sqlite_published import SqlitePublished
-from pylon_workflows.store.sqlite_runs import SqliteRuns, delete_past_runs
+from pylon_workflows.store.sqlite_runs import SqliteRuns
 from pylon_workflows.store.sqlite_schedules import SqliteSchedules
-from pylon_workflows.store.sqlite_secrets import SqliteSecrets, keep_secret
+from pylon_workflows.store.sqlite_secrets import SqliteSecrets
 from pylon_workflows.store.sqlite_tokens import SqliteTokens
 
 _log = logging.getLogger(__name__)
@@ -47,16 +50,22 @@ class SqliteStore:
     """A `Store` in the file at `path`, which is created when there is none.
 
     With `synchronous="full"` what a call has returned survives a power cut, with "normal" the end of the program (P1,
-    P2). One store at a time may have a file open: `ownership` sees to that.
+    P2). With a `codec` the values are encrypted (`sealed_commits`). One store at a time may have a file open:
+    `ownership` sees to that.
     """
 
-    def __init__(self, path: str | Path, *, synchronous: Literal["full", "normal"] = "full") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        synchronous: Literal["full", "normal"] = "full",
+        codec: PayloadCodec | None = None,
+    ) -> None:
         self._path = Path(path).absolute()
         self._synchronous = synchronous
         self._writer: GroupCommit | None = None
-        self._histories = reads.Reader(self._path)
-        self._states = reads.Reader(self._path)
-        self._lists = reads.Reader(self._path)
+        self._seal = None if codec is None else Seal(codec)
+        self._histories, self._states, self._lists = (reads.Reader(self._path, self._seal) for _ in range(3))
         self._absurd_due_at: object = None
         self.schedules = SqliteSchedules(lambda: self._open_writer, self._states)
         self.published = SqlitePublished(lambda: self._open_writer, self._states)
@@ -69,34 +78,11 @@ class SqliteStore:
 
     async def open(self) -> None:
         """See `Store`."""
-        operations = (
-            writes.create,
-            writes.append,
-            writes.append_with_starts,
-            writes.create_whole,
-            writes.park,
-            writes.restore,
-            writes.mark_announced,
-            writes.save_definition,
-            writes.delete,
-            schedule_rows.save_schedule,
-            schedule_rows.tick_schedule,
-            schedule_rows.delete_schedule,
-            published_rows.accept_published,
-            published_rows.claim_published,
-            published_rows.start_published,
-            published_rows.expire_published,
-            published_rows.forget_published,
-            token_rows.save_token,
-            token_rows.delete_token,
-            keep_secret,
-            delete_past_runs,
-            *OUTBOX_OPERATIONS,
-        )
         epoch = Epoch()
-        writer = GroupCommit(
+        commits = GroupCommit if self._seal is None else partial(SealedCommits, self._seal)
+        writer = commits(
             lambda: self._reconnect() if epoch.is_taken else self._connect(),
-            operations,
+            tuple(OPERATIONS),
             epoch,
             name=f"pylon-workflows-writer {self._path.name}",
             has_room=lambda: disk.has_room(self._path.parent),
@@ -135,9 +121,12 @@ class SqliteStore:
         """The connection that writes, to a file that has been checked and is up to date."""
         scripts = migrations.migrations()
         version = migrations.check(self._path, scripts)
-        return self._connected(
-            "mode=rwc", lambda connection: migrations.migrate(connection, self._path, version, scripts)
-        )
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            migrations.migrate(connection, self._path, version, scripts)
+            take_file(connection, self._path, self._seal)
+
+        return self._connected("mode=rwc", prepare)
 
     def _reconnect(self) -> sqlite3.Connection:
         """Another one to the same file.
@@ -145,7 +134,10 @@ class SqliteStore:
         It is not looked at but through SQLite: any other open and close of a file drops the locks that this process's
         other connections have on it.
         """
-        return self._connected("mode=rw", lambda _: None)
+        return self._connected("mode=rw", self._open_rows)
+
+    def _open_rows(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = None if self._seal is None else self._seal.opened
 
     def _connected(self, mode: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
         try:

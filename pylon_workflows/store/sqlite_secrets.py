@@ -7,6 +7,7 @@ from typing import Any
 from pylon_workflows.errors import CorruptDatabaseError
 from pylon_workflows.store import reads
 from pylon_workflows.store.group_commit import GroupCommit
+from pylon_workflows.store.sealing import is_sealed
 
 _ONE = "SELECT value FROM secrets WHERE name = ?"
 _KEEP = "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
@@ -41,6 +42,6 @@ async def read_secret(reader: reads.Reader, name: str) -> bytes | None:
 
 
 def _checked(name: str, value: Any) -> bytes:
-    if not isinstance(value, bytes) or not value:
+    if not isinstance(value, bytes) or not value or is_sealed(value):
         raise CorruptDatabaseError(f"the secret {name!r} of the file cannot be read")
     return value

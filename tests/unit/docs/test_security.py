@@ -11,6 +11,7 @@ from pylon_workflows.edge import connections, protocol
 from pylon_workflows.edge.connections import EdgeLimits
 from pylon_workflows.edge.open_files import MOST_CONNECTIONS
 from pylon_workflows.server import ServeOptions
+from pylon_workflows.store import sealed_commits
 
 PAGE = "docs/security.md"
 
@@ -44,3 +45,15 @@ def test_the_codes_of_the_edge_are_told() -> None:
     problems = (protocol._HEAD_TOO_LARGE, protocol._HEAD_TOO_SLOW, protocol._MALFORMED, protocol._FULL)
     for problem in problems:
         assert f"{problem.status} `{problem.code}`" in text_of(PAGE).replace("\n", " ")
+
+
+def test_the_columns_that_are_encrypted_are_told() -> None:
+    documented = {
+        (table_name, column)
+        for row in table(PAGE, "encrypted")
+        for table_name, column in re.findall(r"`(\w+)\.(\w+)`", row[1])
+    }
+    of_the_code = re.findall(r"^\| (\w+) \| (\w+(?:, \w+)*) \|$", sealed_commits.__doc__ or "", re.MULTILINE)
+    assert documented == {(name, each) for name, columns in of_the_code[1:] for each in columns.split(", ")}
+    users = {column for name, column in documented if column not in ("body", "payload", "value")}
+    assert users == set(sealed_commits._USERS)

@@ -463,9 +463,9 @@ def test_an_engine_that_begins_to_write_while_the_file_is_read_is_read_again(dat
 
     modes, read = [], contents._read
 
-    def read_while_an_engine_starts(path, *, has_log, is_verifying):
+    def read_while_an_engine_starts(path, *, has_log, **options):
         modes.append(has_log)
-        yield from read(path, has_log=False, is_verifying=is_verifying)
+        yield from read(path, has_log=False, **options)
         path.with_name("orders.db-wal").touch()
 
     monkeypatch.setattr(contents, "_read", read_while_an_engine_starts)

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from cryptography.fernet import Fernet
+
+from examples.encryption.fernet_codec import FernetCodec
 from pylon_workflows.ports import Store
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.store.sqlite import SqliteStore
@@ -33,6 +36,27 @@ class TestSqliteStore(
     def same_store(self, store: Store) -> Store:
         assert isinstance(store, SqliteStore)
         return SqliteStore(store._path)
+
+
+class TestEncryptedSqliteStore(
+    StoreContract,
+    ScheduleStoreContract,
+    PublishedStoreContract,
+    TokenStoreContract,
+    SecretStoreContract,
+    RunStoreContract,
+    ChangeLogContract,
+    LiveRowsContract,
+    OutboxStoreContract,
+):
+    codec = FernetCodec([Fernet.generate_key()])
+
+    def new_store(self, folder: Path) -> Store:
+        return SqliteStore(folder / "workflows.db", codec=self.codec)
+
+    def same_store(self, store: Store) -> Store:
+        assert isinstance(store, SqliteStore)
+        return SqliteStore(store._path, codec=self.codec)
 
 
 class TestMemoryStore(
