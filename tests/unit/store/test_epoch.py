@@ -10,6 +10,7 @@ import pytest
 
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import OwnershipLostError
+from pylon_workflows.notices import NOTICED, Subscription
 from pylon_workflows.schedule import Tick
 from pylon_workflows.store.codec import from_microseconds
 from pylon_workflows.store.epoch import Epoch, Mark
@@ -31,6 +32,7 @@ def path(tmp_path):
 async def former(path):
     """A store whose file another has opened since: its instances are running, finished, and in a later run."""
     store = SqliteStore(path)
+    store.outbox.write_for([Subscription(key="all", statuses=frozenset(NOTICED))], lambda: at(9))
     await store.open()
     await store.create(new_instance("running"))
     await store.create(new_instance("finished"))
@@ -79,6 +81,9 @@ WRITES = {
     "save_token": lambda store: store.tokens.save(SENDER),
     "delete_token": lambda store: store.tokens.delete("abcdefghijk1"),
     "keep_secret": lambda store: store.secrets.keep("hooks", b"x" * 32),
+    "forget_delivered": lambda store: store.outbox.delivered(1),
+    "put_off_failed": lambda store: store.outbox.failed(1, next_at=at(60)),
+    "give_up_old": lambda store: store.outbox.give_up("all", before=at(60), limit=1),
     "forget_published": lambda store: store.published.forget(now=at(20_000), limit=1),
 }
 
