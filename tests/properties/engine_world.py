@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from inspect import isasyncgen
+from inspect import isasyncgen, isawaitable
 from typing import Any, Self
 
 from pylon_workflows.errors import RunnerError, StorageFullError, StoreError
@@ -151,7 +151,9 @@ class HeldStore:
         def call(*args: Any, **options: Any) -> Any:
             self._check_alive()
             read = method(*args, **options)
-            return walk(read) if isasyncgen(read) else answer(read)
+            if isasyncgen(read):
+                return walk(read)
+            return answer(read) if isawaitable(read) else read
 
         return call
 
