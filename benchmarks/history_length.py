@@ -17,6 +17,7 @@ from benchmarks.report import Figure, Report, median_figure
 from benchmarks.surroundings import INPUT, WORKFLOW, Options, bare_runner, folder_on_disk, new_engine, run_in
 from benchmarks.windows import median, ratios
 from pylon_workflows.store import writes
+from pylon_workflows.store.sealed_commits import OPERATIONS
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 ENGINE_PARTS = (DECIDE, STORE, WRITER, DISPATCH)
@@ -108,7 +109,7 @@ async def _count(runner: str, folder: Path, length: int) -> list[Figure]:
         counted["transitions"] += sum(len(transitions) for transitions in appends)
         return results
 
-    with patch.object(writes, "append", counting):
+    with patch.object(writes, "append", counting), patch.dict(OPERATIONS, {counting: OPERATIONS[append]}):
         async with new_engine(f"{runner}/steps/{length}", database) as engine:
             await _drive(engine, 1)
     with closing(sqlite3.connect(database)) as connection:

@@ -13,7 +13,7 @@ A trigger copies those of the outbox from the instance, sealed as they are. The 
 times, counts, definitions, tokens (of whose secrets there are only hashes).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pylon_workflows.ports import Write
@@ -103,7 +103,7 @@ def _secret(seal: Seal, item: tuple[str, bytes]) -> Any:
     return item[0], seal.value(item[1])
 
 
-OPERATIONS: Mapping[Operation, Callable[[Seal, Any], Any] | None] = {
+OPERATIONS: dict[Operation, Callable[[Seal, Any], Any] | None] = {
     writes.create: _created,
     writes.append: _append,
     writes.append_with_starts: _with_starts,

@@ -12,6 +12,7 @@ from typing import Any
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.ports import EventReceipt, Write
 from pylon_workflows.store import writes
+from pylon_workflows.store.sealed_commits import OPERATIONS
 from pylon_workflows.store.sqlite import SqliteStore
 
 
@@ -54,6 +55,7 @@ def commit_half_a_change() -> None:
         return append(connection, [rows[-1:] for rows in appends])
 
     writes.append = appended_in_two
+    OPERATIONS[appended_in_two] = OPERATIONS[append]
 
 
 BREAKAGES: dict[str, Callable[[], None]] = {

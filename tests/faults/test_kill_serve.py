@@ -213,7 +213,6 @@ def test_no_kill_loses_what_was_acknowledged_or_runs_a_recorded_step_again(
             f"recorded steps run twice: {len(twice)}; {time.monotonic() - began:.1f} s\n"
         )
     assert not twice, f"seed {seed}"
-    assert max(Counter(again).values(), default=0) <= 1, f"seed {seed}: two turns of one instance were in flight"
     flaky = sum(given["flaky"] is True for given in load.inputs.values())
     assert len(set(ran)) == 3 * len(load.inputs) + flaky, "a step never ran, or had an attempt too many"
     assert len(ran) - len(again) == len(set(ran))
