@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from pylon_workflows.core.commands import ApplySteps
@@ -81,11 +82,14 @@ def _with_free_keys(instance: Instance, steps: Sequence[PlainStep]) -> Sequence[
     if records.are_free([step.key for step in steps]):
         return steps
     keys: set[str] = set()
-    for number, step in enumerate(steps):
+
+    def is_free(step: PlainStep) -> bool:
         if step.key in keys or records.is_taken(step.key):
-            return steps[:number]
+            return False
         keys.add(step.key)
-    return steps
+        return True
+
+    return list(takewhile(is_free, steps))
 
 
 def skipped(instance: Instance, action: StepSkip, now: datetime) -> StepSkipped:
