@@ -170,6 +170,19 @@ class Deaths:
             last[step] = line
         return again
 
+    def check_order(self, ran: list[Step]) -> None:
+        """An answer may be steps ahead of its commits; those run again one after the other, from the first of them."""
+        ends = [*self.restarts[1:], len(ran)]
+        for (_, recorded), begins, ends_at in zip(self.recorded, self.restarts, ends, strict=True):
+            before = dict.fromkeys(ran[:begins])
+            repeated: dict[str, list[Step]] = {}
+            for step in ran[begins:ends_at]:
+                if step in before:
+                    repeated.setdefault(step[0], []).append(step)
+            for instance_id, steps in repeated.items():
+                lost = [step for step in before if step[0] == instance_id and step not in recorded]
+                assert steps == lost[: len(steps)], f"{instance_id}: {lost} were cut off, and {steps} ran again"
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(90 + 20 * KILLS)
@@ -213,6 +226,7 @@ def test_no_kill_loses_what_was_acknowledged_or_runs_a_recorded_step_again(
             f"recorded steps run twice: {len(twice)}; {time.monotonic() - began:.1f} s\n"
         )
     assert not twice, f"seed {seed}"
+    deaths.check_order(ran)
     flaky = sum(given["flaky"] is True for given in load.inputs.values())
     assert len(set(ran)) == 3 * len(load.inputs) + flaky, "a step never ran, or had an attempt too many"
     assert len(ran) - len(again) == len(set(ran))
