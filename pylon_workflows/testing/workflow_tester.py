@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, Instance, Status
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
+from pylon_workflows.errors import UnknownInstanceError
 from pylon_workflows.ports import EMPTY, Apply, Runner, Turn
 from pylon_workflows.runner.local import Handler, HandlesTurns, LocalRunner
 from pylon_workflows.settings import EngineSettings
@@ -135,9 +136,9 @@ class WorkflowTester:
         return await self.engine.history(instance_id)
 
     async def _pass_time(self, instance_id: str, is_there: Callable[[Instance], bool]) -> Instance:
-        instance = await self.engine.get(instance_id)
         try:
             async with asyncio.timeout(self._timeout_s):
+                instance = await self._started(instance_id)
                 while not is_there(instance) and not instance.is_finished:
                     moves_at = await self._moves_at(instance)
                     if moves_at is None:
@@ -147,8 +148,20 @@ class WorkflowTester:
                     await asyncio.sleep(_POLL_S)
                     instance = await self.engine.get(instance_id)
         except TimeoutError:
+            instance = await self.engine.get(instance_id)
             raise TimeoutError(f"{instance_id} is still {instance.status} after {self._timeout_s:g} s") from None
         return instance
+
+    async def _started(self, instance_id: str) -> Instance:
+        """The instance; an event that has been published, and not been looked at yet, may be what starts it."""
+        while True:
+            is_last_look = not self._is_matching
+            try:
+                return await self.engine.get(instance_id)
+            except UnknownInstanceError:
+                if is_last_look:
+                    raise
+            await asyncio.sleep(_POLL_S)
 
     async def _moves_at(self, instance: Instance) -> datetime | None:
         """When it goes on by itself: now while it is being driven; None when only the test can make it."""

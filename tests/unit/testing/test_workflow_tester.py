@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pylon_workflows import Status, WorkflowDefinition
+from pylon_workflows import PublishedStart, Status, UnknownInstanceError, WorkflowDefinition
 from pylon_workflows.testing import StillWaitingError, WorkflowTester
 from runner_protocol import Context, Runner, workflow
 
@@ -141,3 +141,17 @@ async def test_what_was_published_is_taken_before_time_passes():
             await tester.engine.publish("paid", "late", correlation="order:7")
             assert (await tester.finish(second)).output == "late"
         assert tester.clock.now() == began
+
+
+async def test_an_instance_that_a_published_event_starts_is_there_when_it_is_asked_for():
+    @workflow("order")
+    async def order(ctx, input):
+        return await ctx.wait_for_event("paid", correlation="order:9")
+
+    async with WorkflowTester(Runner([order])) as tester:
+        start = PublishedStart("order", id="order-9")
+        await tester.engine.publish("created", correlation="order:9", start=start)
+        await tester.engine.publish("paid", 40, correlation="order:9", start=start)
+        assert (await tester.finish("order-9")).output == 40
+        with pytest.raises(UnknownInstanceError, match="order-8"):
+            await tester.finish("order-8")
