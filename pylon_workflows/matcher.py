@@ -79,7 +79,6 @@ class Matcher:
         self._unreadable: set[int] = set()
         self._fresh: dict[int, PublishedEvent] = {}
         self._fresh_bytes = 0
-        self._places = asyncio.Semaphore(_PLACES)
         self._is_behind = False
 
     @property
@@ -112,15 +111,14 @@ class Matcher:
 
     async def run(self) -> None:
         """Match whatever comes, and first what is in the store, for ever."""
-        self._places, self._new = asyncio.Semaphore(_PLACES), asyncio.Queue()  # those before may be another loop's
+        self._new = asyncio.Queue()  # the one before may be another loop's
         for key in self._looks:
             self._new.put_nowait(key)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_at_what_is_left())
             tasks.create_task(self._look_again_at_what_was_put_off())
-            while True:
-                key = await self._new.get()
-                tasks.create_task(self._work_off(key), name="match published events")
+            for _ in range(_PLACES):
+                tasks.create_task(self._work(), name="match published events")
 
     async def settle(self, instance_ids: Sequence[str]) -> None:
         """Let instances whose waits are over have what was published in time. Raises StoreError."""
@@ -156,13 +154,16 @@ class Matcher:
             for key in put_off:
                 self._look(key, _Look())
 
+    async def _work(self) -> None:
+        while True:
+            await self._work_off(await self._new.get())
+
     async def _work_off(self, key: str) -> None:
         looks, is_told = self._looks[key], False
         while looks:
             look, _ = looks.popitem(last=False)  # what is told from now on is looked at anew
             try:
-                async with self._places:
-                    await self._match(key, look)
+                await self._match(key, look)
             except CorruptDatabaseError as error:
                 _log.error("a published event is left unmatched, tried again in a minute: %s", error)
                 self._put_off.add(key)

@@ -51,7 +51,7 @@ class EngineSettings:
 
     max_in_flight: int = 512
     max_queued: int = 10_000
-    max_live_instances: int = 10_000
+    max_live_instances: int = 1_000  # every thousand makes a full garbage collection 12 ms longer
     max_live_bytes: int = 64_000_000
     shutdown_grace_s: float = 20.0
     forward_timeout_s: float = 10.0
