@@ -71,7 +71,7 @@ class EngineSettings:
         for name in ("max_in_flight", "max_queued", "max_live_instances", "max_live_bytes", *_LIMITS):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        if self.shutdown_grace_s < 0:
+        if not self.shutdown_grace_s >= 0:
             raise InvalidInputError(f"shutdown_grace_s: must not be negative, not {self.shutdown_grace_s}")
         if not self.forward_timeout_s > 0:
             raise InvalidInputError(f"forward_timeout_s: must be positive, not {self.forward_timeout_s}")

@@ -17,6 +17,7 @@ from pylon_workflows.logs import LogFormat, configure_logging
 from pylon_workflows.server import DEFAULT_PORT, ServeOptions
 from pylon_workflows.server import serve as run_server
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, HOOKS_URL_VARIABLE, RUNNER_URL_VARIABLE, EngineSettings
+from pylon_workflows.settings_file import load_settings
 
 _DEFAULTS = EngineSettings(hooks_url=None)
 
@@ -95,6 +96,10 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     help="Take webhooks at /hooks from the sources in this TOML file; other machines may call them.",
 )  # fmt: skip
 @codec_option
+@click.option(
+    "--settings", "settings_file", metavar="FILE",
+    help="EngineSettings in a TOML file, such as retain_finished_for = \"7d\"; an option given here goes before it.",
+)  # fmt: skip
 @click.option("--synchronous", type=click.Choice(["full", "normal"]), default="full", show_default=True,
     help="normal may lose the last moments in a power cut.",
 )  # fmt: skip
@@ -115,11 +120,11 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     default=10.0, show_default=True, help="For a request's head to come.",
 )  # fmt: skip
 @click.option("--max-connections", metavar="COUNT", type=click.IntRange(1), help="At a time; what the system allows.")
-@click.option("--max-input", metavar="BYTES", type=click.IntRange(1), default=_DEFAULTS.max_input_bytes,
-    show_default=True, help="Of the input of a start, as JSON.",
+@click.option("--max-input", "max_input_bytes", metavar="BYTES", type=click.IntRange(1),
+    help=f"Of the input of a start, as JSON.  [default: {_DEFAULTS.max_input_bytes}]",
 )  # fmt: skip
-@click.option("--max-event", metavar="BYTES", type=click.IntRange(1), default=_DEFAULTS.max_event_bytes,
-    show_default=True, help="Of the data of an event, as JSON.",
+@click.option("--max-event", "max_event_bytes", metavar="BYTES", type=click.IntRange(1),
+    help=f"Of the data of an event, as JSON.  [default: {_DEFAULTS.max_event_bytes}]",
 )  # fmt: skip
 def serve(
     *,
@@ -129,27 +134,30 @@ def serve(
     no_discovery: bool,
     max_body: int,
     body_timeout: float,
-    max_input: int,
-    max_event: int,
+    max_input_bytes: int | None,
+    max_event_bytes: int | None,
+    settings_file: str | None,
     log_format: LogFormat,
     **options: Any,
 ) -> None:
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
     if token == "":  # `--token "$UNSET"`; an empty variable of the environment is none
         raise click.UsageError("--token: is empty, which would let everybody on this machine in; leave it out for that")
+    given = {
+        "max_input_bytes": max_input_bytes,
+        "max_event_bytes": max_event_bytes,
+        "has_discovery": False if no_discovery else None,
+        "hooks_url": hooks_url or None,
+    }
     try:
+        in_file = {} if settings_file is None else load_settings(settings_file)
         settings = ServeOptions(
             token=token,
             hooks=() if hooks_file is None else load_sources(hooks_file, os.environ),
             runner_auth=runner_auth(options),
             webhooks=outbound_webhooks(options),
             limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
-            settings=EngineSettings(
-                max_input_bytes=max_input,
-                max_event_bytes=max_event,
-                has_discovery=not no_discovery,
-                hooks_url=hooks_url or None,
-            ),
+            settings=EngineSettings(**in_file | {name: value for name, value in given.items() if value is not None}),
             **options,
         )
     except InvalidInputError as error:

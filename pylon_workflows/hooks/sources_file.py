@@ -8,10 +8,8 @@ events = { "payment_intent.succeeded" = "paid" }
 start = { workflow = "late-payment", events = ["paid"] }
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,8 +20,7 @@ from pylon_workflows.hooks.signatures.checks import TOLERANCE_S
 from pylon_workflows.hooks.signatures.generic import Algorithm, Encoding
 from pylon_workflows.hooks.signatures.verifier import BodyFormat, Verifier
 from pylon_workflows.hooks.sources import HookSource, HookStart, checked_sources
-
-_MAX_BYTES = 1024 * 1024
+from pylon_workflows.toml_files import read_toml
 
 
 class _Table(BaseModel):
@@ -115,30 +112,14 @@ def load_sources(path: str | PathLike[str], environment: Mapping[str, str]) -> S
             message names the file, the source and the field, and shows no secret.
     """
     try:
-        return _sources(_text(Path(path)), environment)
+        return _sources(read_toml(path), environment)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
 
 
-def _text(path: Path) -> str:
+def _sources(tables: Mapping[str, Any], environment: Mapping[str, str]) -> Sequence[HookSource]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidInputError(f"cannot be read: {error.strerror}") from None
-    if len(data) > _MAX_BYTES:
-        raise InvalidInputError(f"has more than {_MAX_BYTES:,} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise InvalidInputError("is not UTF-8") from None
-
-
-def _sources(text: str, environment: Mapping[str, str]) -> Sequence[HookSource]:
-    try:
-        file = _File.model_validate(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInputError(f"not TOML: {error}") from None
+        file = _File.model_validate(tables)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise InvalidInputError(f"{_place(first['loc'])}: {first['msg'].removeprefix('Input ')}") from None

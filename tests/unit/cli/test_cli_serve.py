@@ -3,6 +3,7 @@ import runpy
 import sys
 import tomllib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,23 @@ def test_the_environment_names_runner_and_token(
         ("t", "http://127.0.0.1:2/run"),
         (None, "http://127.0.0.1:2/run"),
     ]
+
+
+def test_settings_come_from_a_file_and_options_go_before_it(run: Run, told: list[ServeOptions], tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('retain_finished_for = "7d"\nmax_input_bytes = 10\nmax_event_bytes = 11\nhas_discovery = false')
+    result = run("serve", "--settings", str(file), "--max-input", "20")
+    assert result.exit_code == 0, result.stderr
+    assert told[0].settings == EngineSettings(
+        retain_finished_for=timedelta(days=7), max_input_bytes=20, max_event_bytes=11, has_discovery=False
+    )
+    file.write_text("max_in_flight = 0")
+    result = run("serve", "--settings", str(file))
+    assert result.exit_code == 2
+    assert "max_in_flight: must be at least 1, not 0" in result.stderr
+    result = run("serve", "--settings", "none.toml")
+    assert result.exit_code == 2
+    assert "none.toml: cannot be read: " in result.stderr
 
 
 def test_what_runners_are_shown_comes_from_variables_and_files(

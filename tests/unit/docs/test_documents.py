@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -26,6 +26,7 @@ from pylon_workflows.outbound_webhooks import message_of
 from pylon_workflows.ports import InstanceSummary
 from pylon_workflows.published import MAX_CORRELATION_LENGTH
 from pylon_workflows.settings import EngineSettings
+from pylon_workflows.settings_file import load_settings
 from runner_protocol.actions import MAX_MEMBERS, MAX_MEMBERS_IN_FLIGHT
 from runner_protocol.kit.context import Context
 from runner_protocol.kit.options import StepOptions
@@ -178,6 +179,13 @@ def test_the_limits_are_those_of_the_code() -> None:
     owners = {"EngineSettings": settings, "Limits": api}
     assert named
     assert all(hasattr(owners[owner], name) for owner, name in named)
+
+
+def test_the_file_of_settings_says_what_the_code_beside_it_says(tmp_path: Path) -> None:
+    [shown] = [block for block in blocks_of("docs/operations.md") if block.words.get("file") == "settings.toml"]
+    (tmp_path / "settings.toml").write_text(shown.text)
+    settings = EngineSettings(**load_settings(tmp_path / "settings.toml"))
+    assert settings == EngineSettings(retain_finished_for=timedelta(days=7), max_history=100_000, max_in_flight=64)
 
 
 def test_every_helper_for_authors_is_shown() -> None:
