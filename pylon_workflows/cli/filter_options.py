@@ -53,13 +53,13 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def tags_of(texts: Sequence[str]) -> dict[str, str]:
+def tags_of(texts: Sequence[str], option: str = "--tag") -> dict[str, str]:
     """Tags that were written `name=value`. Raises click.BadParameter."""
     tags: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or tags.setdefault(name, value) != value:
-            raise click.BadParameter(f"{text!r} should be NAME=VALUE, and each name once", param_hint="--tag")
+            raise click.BadParameter(f"{text!r} should be NAME=VALUE, and each name once", param_hint=option)
     return tags
 
 
