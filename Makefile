@@ -83,7 +83,7 @@ $(AUDIT): requirements/audit.txt | $(BIN)/python
 build: $(AUDIT) ## The wheel, the source archive, and what the wheel needs as a CycloneDX document, in dist/
 	@rm -rf dist
 	@$(AUDIT_VENV)/bin/python -m build --no-isolation
-	@$(AUDIT_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.cdx.json requirements/demo.txt
+	@$(AUDIT_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.cdx.json requirements/wheel.txt
 
 audit: $(AUDIT) ## Look the pinned packages up among the known vulnerabilities
 	@$(AUDIT_VENV)/bin/python tools/audit.py

@@ -14,11 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by `make requirements`. Every package is pinned, with the hashes of its files.\n"
 FILES = {
-    "demo.txt": ("--extra", "fast", "--group", "build"),
     "dev.txt": ("--extra", "fast", "--group", "build", "--group", "dev"),
+    "demo.txt": ("--extra", "fast", "--group", "build"),
+    "wheel.txt": (),
     "audit.txt": ("--group", "build", "--group", "audit"),
 }
-"""What each file holds beside the package's own dependencies."""
+"""What each file holds beside the package's own dependencies, the largest first: the others agree with it."""
 
 
 def main() -> int:
@@ -26,13 +27,13 @@ def main() -> int:
     folder = ROOT / "requirements"
     folder.mkdir(exist_ok=True)
     constraints: list[str] = []
-    for name in ("dev.txt", "demo.txt", "audit.txt"):
+    for name, more in FILES.items():
         with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
             subprocess.run(
                 (
                     *("uv", "pip", "compile", "pyproject.toml", "--quiet", "--universal", "--python-version", "3.11"),
                     *("--generate-hashes", "--no-header", "--no-annotate", "--strip-extras", "--upgrade"),
-                    *FILES[name],
+                    *more,
                     *constraints,
                     *("--output-file", output.name),
                 ),
