@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from document_blocks import ROOT, Block, blocks_of
 
+from tests.conformance.run_all import is_node_there
+
 KIT = ROOT / "runner_protocol" / "typescript"
 WITHIN_S = 300.0
 UNTIL_S = 60.0
@@ -129,11 +131,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_there(program: str) -> bool:
-    """Whether the machine has it; of Node a version that the kit takes, and the kit built. CI has everything."""
+    """Whether the machine has it; of Node a version that the kit takes, and the kit built. CI must have everything."""
+    is_ready = shutil.which(program) is not None
     if program == "node":
-        is_ready = shutil.which("node") is not None and (KIT / "dist" / "index.js").exists()
-    else:
-        is_ready = shutil.which(program) is not None
+        is_ready = is_node_there() and (KIT / "dist" / "index.js").exists()
+    if not is_ready and os.environ.get("CI"):
+        pytest.fail(f"{program} is not ready (`make typescript` builds the kit), and CI must leave nothing out")
     return is_ready
 
 
@@ -157,6 +160,15 @@ def is_alike(shown: str, printed: str) -> bool:
 )
 def test_shown_output_is_compared(shown: str, printed: str, is_right: bool) -> None:
     assert is_alike(shown, printed) is is_right
+
+
+def test_what_the_machine_lacks_is_left_out_but_never_in_ci(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    assert not is_there("node")
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match="node is not ready"):
+        is_there("node")
 
 
 @pytest.fixture
