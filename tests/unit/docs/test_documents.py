@@ -1,5 +1,6 @@
 """What the documents say is so: their commands, messages, tables, sentences and links."""
 
+import ast
 import json
 import re
 import subprocess
@@ -14,13 +15,14 @@ from shell_commands import check_click, check_command
 
 from pylon_workflows import Limits, __version__, errors
 from pylon_workflows.actions import MAX_DEPTH_OF_CHILDREN
-from pylon_workflows.api import history_shapes, refusals, schemas
+from pylon_workflows.api import history_shapes, schemas
 from pylon_workflows.api.app import explain
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.cli import main as command_line
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
 from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
+from pylon_workflows.hooks import app as hooks_app
 from pylon_workflows.notices import Notice
 from pylon_workflows.outbound_webhooks import message_of
 from pylon_workflows.ports import InstanceSummary
@@ -34,8 +36,11 @@ from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_reque
 from tests.contracts.store_contract import new_instance
 
 OPERATIONS_PAGE = "docs/operations.md"
-TOLD_OF_TOKENS = ("unknown-token", "too-many-tokens")
-"""Told on the command line: no route of the API makes tokens."""
+NEVER_OVER_HTTP = (
+    "turn-open", "turn-not-open", "database-in-use", "newer-database", "wrong-codec",
+    "unknown-token", "too-many-tokens",
+)  # fmt: skip
+"""Told to who calls the engine or the command line: no route of the API leads to them."""
 A_NOTICE = Notice.of(InstanceSummary.of(new_instance()), key=1, message_id="msg_1", at=datetime(2026, 1, 1, tzinfo=UTC))
 LANGUAGES = {"python", "sh", "toml", "ts", "text", "json", "mermaid", "ini", "dockerfile"}
 
@@ -128,31 +133,42 @@ def test_the_table_of_commands_is_that_of_the_program() -> None:
     assert {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)} == set(command_line.commands)
 
 
-def test_the_table_of_error_codes_is_that_of_the_api() -> None:
-    kinds = [kind for module in (errors, refusals) for kind in vars(module).values() if isinstance(kind, type)]
+def kinds_of(kind: type[errors.WorkflowError]) -> set[type[errors.WorkflowError]]:
+    """The errors of that kind, but for those that tests define."""
+    below = {each for child in kind.__subclasses__() for each in kinds_of(child)}
+    return {each for each in {kind, *below} if each.__module__.startswith("pylon_workflows.")}
+
+
+def written_problems() -> dict[str, str]:
+    """The problems that the code writes down as they are, beside those that it makes of errors: code and status."""
+    found = {}
+    for path in (ROOT / "pylon_workflows").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Problem":
+                terms = {each.arg: each.value for each in call.keywords}
+                if isinstance(terms["code"], ast.Constant):
+                    found[terms["code"].value] = ast.unparse(terms["status"])
+    return found
+
+
+def test_the_table_of_error_codes_is_all_that_can_be_answered() -> None:
+    """By the API, by webhooks and by the edge of `serve`."""
     concrete = (
         errors.StoreError, errors.InvalidInputError, errors.InvalidIdError, errors.CorruptDatabaseError,
         errors.InboxFullError,
     )  # fmt: skip
-    answered = {}
-    for kind in kinds:
+    rows = {cells[0].strip("`"): cells for cells in table(OPERATIONS_PAGE, "code")}
+    answered = {**written_problems(), "refused": "its own"}
+    assert len(answered) >= 8
+    for kind in kinds_of(errors.WorkflowError):
         is_abstract = bool(kind.__subclasses__()) and kind not in concrete
-        if not issubclass(kind, errors.WorkflowError) or is_abstract or issubclass(kind, errors.OutcomeError):
+        if is_abstract or issubclass(kind, errors.OutcomeError) or kind.code in NEVER_OVER_HTTP:
             continue
-        problem = explain(kind("why"))
-        if problem is not None:
-            answered[problem.code] = problem.status
-    for never_over_http in (
-        "turn-open",
-        "turn-not-open",
-        "database-in-use",
-        "newer-database",
-        "wrong-codec",
-        *TOLD_OF_TOKENS,
-    ):
-        del answered[never_over_http]
-    documented = {cells[0].strip("`"): int(cells[1]) for cells in table(OPERATIONS_PAGE, "code")}
-    assert documented == answered
+        problem, to_a_webhook = explain(kind("why")), hooks_app._explain(kind("why"))
+        if problem is not None and to_a_webhook is not None:
+            answered[problem.code] = str(problem.status)
+            assert str(to_a_webhook.status) in " ".join(rows.get(problem.code, [])), problem.code
+    assert {code: cells[1] for code, cells in rows.items()} == answered
 
 
 def test_the_limits_are_those_of_the_code() -> None:
