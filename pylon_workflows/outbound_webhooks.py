@@ -1,4 +1,4 @@
-"""Webhooks to others: POSTed to where the configuration says, signed with the headers of Standard Webhooks."""
+"""Outbound webhooks: POSTed to where the configuration says, signed with the headers of Standard Webhooks."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Options of `serve` about webhooks to others."""
+"""Options of `serve` about outbound webhooks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar

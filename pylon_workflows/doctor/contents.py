@@ -246,7 +246,7 @@ def _outbox(connection: sqlite3.Connection) -> Finding:
     total = sum(counts.values())
     return Finding(
         about="outbox",
-        text=f"{total:,} webhooks to others not delivered yet" + (f", for {len(counts):,} receivers" if total else ""),
+        text=f"{total:,} outbound webhooks not delivered yet" + (f", for {len(counts):,} receivers" if total else ""),
         advice="the log says why, in warnings that begin with `webhook`" if total else NOTHING,
         facts={"receivers": counts},
     )

@@ -1,4 +1,4 @@
-"""Webhooks to others over real sockets: what is sent, what counts as taken, and what is refused at the start."""
+"""Outbound webhooks over real sockets: what is sent, what counts as taken, and what is refused at the start."""
 
 import asyncio
 import base64

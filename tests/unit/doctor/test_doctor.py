@@ -656,5 +656,5 @@ def test_webhooks_that_are_not_delivered_yet_are_counted(tmp_path):
 
     asyncio.run(cancel())
     finding = found(examined(path), "outbox")
-    assert finding.text == "1 webhooks to others not delivered yet, for 1 receivers"
+    assert finding.text == "1 outbound webhooks not delivered yet, for 1 receivers"
     assert finding.facts == {"receivers": {"all": 1}}
