@@ -49,7 +49,7 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls, LiveCalls):
         """Like `start`, and tells whether the instance is new."""
         return await self._access.change(
             lambda: self._engine.start_or_find(name, input, **options),
-            lambda: owner_requests.start(self._settings, name, input, options),
+            lambda: owner_requests.start(self._settings, name, input, options, now=self._engine.clock.now()),
         )
 
     async def get(self, instance_id: str, *, as_of: int | None = None) -> Instance:

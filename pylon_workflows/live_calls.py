@@ -5,7 +5,7 @@ from pylon_workflows.errors import NoOwnerError
 from pylon_workflows.explain.shapes import Explanation
 from pylon_workflows.ownership import live_requests
 from pylon_workflows.ownership.access import Access
-from pylon_workflows.ports import ChangePage
+from pylon_workflows.ports import ChangePage, Clock
 from pylon_workflows.summaries import HistoryPage
 
 
@@ -14,6 +14,11 @@ class LiveCalls:
 
     _engine: LocalEngine
     _access: Access
+
+    @property
+    def clock(self) -> Clock:
+        """What tells this engine the time, and the API over it: tokens expire by it."""
+        return self._engine.clock
 
     async def explain(self, instance_id: str) -> Explanation:
         """Why an instance is where it is: what it waits for and since when, and what would let it go on.
@@ -60,7 +65,7 @@ class LiveCalls:
 
     @property
     def given_up_webhooks(self) -> int | None:
-        """How many webhooks to others (`webhooks=`) were given up, after three days, since this process owns the file.
+        """How many outbound webhooks (`webhooks=`) were given up, after three days, since this process owns the file.
 
         The log tells which. Only the owner knows (`role`): elsewhere it is None.
         """

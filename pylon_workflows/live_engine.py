@@ -4,12 +4,17 @@ from pylon_workflows.core.instance import Instance
 from pylon_workflows.engine_parts import EngineParts
 from pylon_workflows.explain.finding import explanation_of
 from pylon_workflows.explain.shapes import Driving, Explanation
-from pylon_workflows.ports import ChangePage
+from pylon_workflows.ports import ChangePage, Clock
 from pylon_workflows.summaries import HistoryPage, RunnerWait
 
 
 class LiveEngine(EngineParts):
     """The calls of a `LocalEngine` about what goes on."""
+
+    @property
+    def clock(self) -> Clock:
+        """See `ports.Engine.clock`."""
+        return self._clock
 
     async def explain(self, instance_id: str) -> Explanation:
         """See `ports.Engine.explain`."""

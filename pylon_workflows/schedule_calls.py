@@ -30,7 +30,9 @@ class ScheduleCalls:
         """
         return await self._access.change(
             lambda: self._engine.schedule(cron, name, input, **options),
-            lambda: schedule_requests.schedule(self._settings, cron, name, input, options),
+            lambda: schedule_requests.schedule(
+                self._settings, cron, name, input, options, now=self._engine.clock.now()
+            ),
         )
 
     async def unschedule(self, schedule_id: str) -> None:

@@ -1,7 +1,7 @@
 """What users call on an engine about tokens of the API: done in this process, or by whichever process owns the file."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.ownership import token_requests
@@ -27,7 +27,7 @@ class TokenCalls:
             InvalidInputError: no scope or an unknown one, a time that is not positive, a long note.
             TooManyTokensError: 1,000.
         """
-        token, text = new_token(scopes, now=datetime.now(UTC), expires_in=expires_in, note=note)
+        token, text = new_token(scopes, now=self._engine.clock.now(), expires_in=expires_in, note=note)
         await self._access.change(lambda: self._engine.save_token(token), lambda: token_requests.save(token))
         return text
 

@@ -105,7 +105,7 @@ class WorkflowEngine(EngineCalls):
     ) -> Access:
         if self._guard is None:
             return SoleAccess(engine, self._runner)
-        standby = Standby(path, SqliteFileReads(path, codec=codec), self._definitions)
+        standby = Standby(path, SqliteFileReads(path, codec=codec), self._definitions, engine.clock)
         link = create_link_app(engine, settings)
         timeout_s = settings.forward_timeout_s
         worker = Worker(engine, standby, self._guard, link, path=path, runner=self._runner, patience_s=timeout_s)

@@ -5,9 +5,7 @@ import hashlib
 import hmac
 import inspect
 import re
-import time
 from collections.abc import Awaitable, Callable, Collection
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -99,20 +97,21 @@ class Authorize:
         token = await self._engine.find_token(shown.id)
         if not shown.is_right(token) or token is None:
             return None
-        if token.has_expired(datetime.now(UTC)):
+        if token.has_expired(self._engine.clock.now()):
             raise _refusal(f"the token {token.id} has expired: ask for another", error="invalid_token")
         return token
 
     def _while_it_counts(self, token: Token, send: Send) -> Send:
         """A `send` that ends a stream of events, which may last for long, once its token counts no more."""
-        is_stream, is_over, looked_at = False, False, time.monotonic()
+        clock = self._engine.clock
+        is_stream, is_over, looked_at = False, False, clock.monotonic()
 
         async def watched(message: Message) -> None:
             nonlocal is_stream, is_over, looked_at
             if message["type"] == "http.response.start":
                 is_stream = any(value.startswith(b"text/event-stream") for _, value in message.get("headers", ()))
-            elif is_stream and not is_over and time.monotonic() - looked_at >= LOOK_AGAIN_S:
-                looked_at = time.monotonic()
+            elif is_stream and not is_over and clock.monotonic() - looked_at >= LOOK_AGAIN_S:
+                looked_at = clock.monotonic()
                 if not await self._counts(token):
                     is_over = True
                     await send({"type": "http.response.body", "body": b""})
@@ -126,7 +125,7 @@ class Authorize:
             known = await self._engine.find_token(token.id)
         except WorkflowError:
             return False
-        return known is not None and not known.has_expired(datetime.now(UTC))
+        return known is not None and not known.has_expired(self._engine.clock.now())
 
     async def _asked(self, authorize: HostAuthorize, scope: Scope) -> frozenset[TokenScope]:
         """What the host application grants. It may know the caller by a cookie, which any page makes a browser send."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from functools import partial
 
 from starlette.responses import StreamingResponse
@@ -26,7 +25,7 @@ async def export_response(engine: Engine, instance_id: str, *, is_wanted: bool) 
 
 async def _parts(engine: Engine, instance_id: str, page: HistoryPage) -> AsyncIterator[bytes]:
     revision = page.revision  # what follows in the meantime is no part of it
-    yield export_head(datetime.now(UTC))
+    yield export_head(engine.clock.now())
     while True:
         yield await asyncio.to_thread(partial(_lines, page, revision))
         if page.last >= revision:

@@ -8,7 +8,7 @@ that never came.
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -72,17 +72,18 @@ class OwnerRequest(Generic[T]):
     is_repeatable: bool = True
 
 
-def start(settings: EngineSettings, name: str, input: Any, options: StartOptions) -> OwnerRequest[Started]:
+def start(
+    settings: EngineSettings, name: str, input: Any, options: StartOptions, *, now: datetime
+) -> OwnerRequest[Started]:
     """Start an instance. Without an id or key it gets an id here, and then it is new however often it is sent.
 
-    A delay begins here.
+    A delay begins `now`.
     """
     input_json = CanonicalJson(checked_json(input, "input", settings.max_input_bytes, InputTooLargeError))
     try:
         members = {"name": encode(name), "input": input_json}
     except JsonError as error:
         raise InvalidInputError(f"name: {error}") from None
-    now = datetime.now(UTC)
     sent = checked_start(options, now)
     is_ours = sent.id is None and sent.idempotency_key is None
     if is_ours:

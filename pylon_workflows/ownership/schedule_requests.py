@@ -1,7 +1,7 @@
 """What a standby asks of the owner about schedules (see `owner_requests`)."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,11 +15,11 @@ from runner_protocol.strict_json import encode_parsed
 
 
 def schedule(
-    settings: EngineSettings, cron: str, name: str, input: Any, options: ScheduleOptions
+    settings: EngineSettings, cron: str, name: str, input: Any, options: ScheduleOptions, *, now: datetime
 ) -> OwnerRequest[Schedule]:
     """Make or change a schedule. It has its id from here on, so that it is one however often it is sent."""
     input_json = CanonicalJson(checked_json(input, "input", settings.max_input_bytes, InputTooLargeError))
-    made = new_schedule(cron, name, input_json, options, now=datetime.now(UTC))
+    made = new_schedule(cron, name, input_json, options, now=now)
     terms = ScheduleOptions(id=made.id, timezone=made.timezone, missed=made.missed, tags=made.tags)
     rest = encode_parsed({"cron": made.cron, "name": name, **terms, "tags": dict(made.tags)})
 

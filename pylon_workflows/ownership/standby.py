@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Unpack
 
@@ -25,7 +24,7 @@ from pylon_workflows.histories import folded, history_of, history_page, instance
 from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
-from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, ChangeLog, ChangePage, HistoryPage, InstanceSummary
+from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, ChangeLog, ChangePage, Clock, HistoryPage, InstanceSummary
 from pylon_workflows.schedule import Schedule, unknown_schedule
 from pylon_workflows.tokens import Token
 from pylon_workflows.updates import Updates
@@ -115,10 +114,11 @@ class FileReads(Protocol):
 class Standby:
     """Reads and waits. It keeps no instance: each read is of the file as it is now."""
 
-    def __init__(self, path: Path, reads: FileReads, definitions: Definitions) -> None:
+    def __init__(self, path: Path, reads: FileReads, definitions: Definitions, clock: Clock) -> None:
         self._path = path
         self._reads = reads
         self._definitions = definitions
+        self._clock = clock
         self._waiters = Waiters(self._read)
         self._updates = Updates(self._keep_watching)
         self._following = Following(reads, self._updates)
@@ -227,7 +227,7 @@ class Standby:
     async def explain(self, instance_id: str) -> Explanation:
         """See `ports.Engine.explain`, as far as the file tells."""
         instance = await self.get(instance_id)
-        return await explanation_of(self._reads, instance, datetime.now(UTC), Driving(place="elsewhere"))
+        return await explanation_of(self._reads, instance, self._clock.now(), Driving(place="elsewhere"))
 
     async def next_history(self, instance_id: str, *, after: int, timeout_s: float) -> HistoryPage:
         """See `ports.Engine.next_history`."""

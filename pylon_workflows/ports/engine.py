@@ -9,6 +9,7 @@ from pylon_workflows.errors import WorkflowError
 from pylon_workflows.explain.shapes import Explanation
 from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.ports.change_log import ChangePage
+from pylon_workflows.ports.clock import Clock
 from pylon_workflows.published import PublishedStart, PublishReceipt
 from pylon_workflows.schedule import Schedule, ScheduleOptions
 from pylon_workflows.start_options import StartOptions
@@ -185,7 +186,7 @@ class Engine(Protocol):
 
     @property
     def given_up_webhooks(self) -> int | None:
-        """How many webhooks to others were given up since the owner's start; None where another process knows."""
+        """How many outbound webhooks were given up since the owner's start; None where another process knows."""
         ...
 
     def waiting_for_runner(self, instance: Instance) -> RunnerWait | None:
@@ -246,6 +247,11 @@ class Engine(Protocol):
 
     async def has_tokens(self) -> bool:
         """Whether there are tokens of the API, expired and unreadable ones too: then callers need one."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """What tells it the time, and the fronts: tokens expire by it."""
         ...
 
     @property

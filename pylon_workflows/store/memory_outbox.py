@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pylon_workflows.clock import SystemClock
 from pylon_workflows.notices import LONGEST_BACKOFF, NOTICED, GivenUp, Notice, Subscription
 from pylon_workflows.summaries import InstanceSummary
 
@@ -23,7 +24,7 @@ class MemoryOutbox:
     def __init__(self, check_open: Callable[[], None]) -> None:
         self._check_open = check_open
         self._subscriptions: Sequence[Subscription] = ()
-        self._now: Callable[[], datetime] = datetime.now
+        self._now: Callable[[], datetime] = SystemClock().now
         self._notices: dict[int, _Stored] = {}
         self._keys = itertools.count(1)
 

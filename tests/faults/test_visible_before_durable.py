@@ -168,7 +168,7 @@ async def everybody(path):
         reads = SqliteFileReads(path)
         await reads.open()
         try:
-            standby = Standby(path, reads, Definitions())
+            standby = Standby(path, reads, Definitions(), engine.clock)
             yield engine, Readers(path, engine, client, standby)
         finally:
             await standby.close()

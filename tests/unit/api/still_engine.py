@@ -15,8 +15,8 @@ class StillEngine(WorkflowEngine):
     """Time stands at 09:00:00, and moves on a second before each change."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock(datetime(2026, 11, 21, 9, 0, tzinfo=UTC))
-        super().__init__(runner=None, store=MemoryStore(), clock=self.clock, jitter=lambda: 1.0)
+        clock = FakeClock(datetime(2026, 11, 21, 9, 0, tzinfo=UTC))
+        super().__init__(runner=None, store=MemoryStore(), clock=clock, jitter=lambda: 1.0)
 
     async def start_or_find(self, name: str, input: Any = EMPTY, **options: Any) -> Started:
         self.clock.advance(1)

@@ -1,7 +1,6 @@
 """Tokens of the engine's file: what each may do, route by route."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -118,9 +117,8 @@ async def test_a_token_that_was_revoked_counts_no_more_at_once(engine: StillEngi
 async def test_a_stream_ends_when_its_token_counts_no_more(
     engine: StillEngine, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(auth, "LOOK_AGAIN_S", 0.0)
     monkeypatch.setattr(live_handlers, "_QUIET_S", 0.0)
-    text = await engine.create_token(["read"])
+    text = await engine.create_token(["read"], expires_in=timedelta(minutes=1))
     await engine.start_or_find("onboarding", id="a")
     async with reading(create_app(engine), "/a/stream", authorization=f"Bearer {text}") as reader:
         await reader.read(1)
@@ -129,9 +127,9 @@ async def test_a_stream_ends_when_its_token_counts_no_more(
         assert not reader.is_over
         if kind == "revoked":
             await engine.revoke_token(text)
+            engine.clock.advance(auth.LOOK_AGAIN_S)
         else:
-            [token] = await engine.tokens()
-            engine._engine._tokens._tokens[token.id] = replace(token, expires_at=token.created_at)
+            engine.clock.advance(timedelta(minutes=1))
         await engine.apply("a", StepComplete(step_name="secret"))
         await reader.until(lambda reader: reader.is_over)
         assert b"secret" not in reader.body
@@ -140,7 +138,10 @@ async def test_a_stream_ends_when_its_token_counts_no_more(
 async def test_a_token_that_has_expired_lets_nobody_in_and_is_no_open_door(
     engine: StillEngine, outside: httpx.AsyncClient, client: httpx.AsyncClient
 ) -> None:
-    text = await engine.create_token(["read"], expires_in=timedelta(microseconds=1))
+    text = await engine.create_token(["read"], expires_in=timedelta(days=90))
+    engine.clock.advance(timedelta(days=90, microseconds=-1))
+    assert (await outside.get("/", headers=bearing(text))).status_code == 200
+    engine.clock.advance(timedelta(microseconds=1))
     answer = await outside.get("/", headers=bearing(text))
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert "has expired" in answer.json()["detail"]
@@ -150,7 +151,8 @@ async def test_a_token_that_has_expired_lets_nobody_in_and_is_no_open_door(
 async def test_whose_secret_is_wrong_hears_what_a_stranger_hears(
     engine: StillEngine, outside: httpx.AsyncClient
 ) -> None:
-    text = await engine.create_token(["read"], expires_in=timedelta(microseconds=1))
+    text = await engine.create_token(["read"], expires_in=timedelta(days=1))
+    engine.clock.advance(timedelta(days=1))
     _, token_id, secret = text.split("_")
     wrong = f"pw_{token_id}_{secret[::-1]}"
     strangers = f"pw_{token_id[::-1]}_{secret}"

@@ -73,7 +73,10 @@ class Mute:
 def worker(path, **settings: Any) -> WorkflowEngine:
     """An engine of the process under test."""
     engine = WorkflowEngine(
-        runner=settings.pop("runner", None), database=path, settings=EngineSettings(shutdown_grace_s=0, **settings)
+        runner=settings.pop("runner", None),
+        clock=settings.pop("clock", None),
+        database=path,
+        settings=EngineSettings(shutdown_grace_s=0, **settings),
     )
     engine.register(WorkflowDefinition("order"))
     return engine

@@ -1,7 +1,7 @@
 """A worker that does not own the file makes and revokes tokens through the owner, and knows them from the file."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ from owner import Mute, Owner, worker
 
 from pylon_workflows import create_app
 from pylon_workflows.errors import UnknownTokenError
-from pylon_workflows.testing import wait_until
+from pylon_workflows.testing import FakeClock, wait_until
 from pylon_workflows.tokens import new_token
 
 
@@ -43,6 +43,21 @@ async def test_a_standbys_api_lets_in_who_has_a_token_and_at_once_nobody_whose_w
             assert (await client.post("/start", json={"name": "order"}, headers=headers)).status_code == 403
             await owner.engine.revoke_token(text.split("_")[1])
             assert (await client.get("/", headers=headers)).status_code == 401
+
+
+async def test_a_standby_and_its_api_go_by_the_clock_that_it_was_given(path):
+    clock = FakeClock(datetime(2040, 1, 1, tzinfo=UTC))
+    async with Owner(path), worker(path, clock=clock) as standby:
+        text = await standby.create_token(["read"], expires_in=timedelta(days=90))
+        [token] = await standby.tokens()
+        assert token.created_at == clock.now()
+        assert (await standby.get(await standby.start("order", delay="1h"))).due_at == clock.now() + timedelta(hours=1)
+        transport = httpx.ASGITransport(create_app(standby), client=("203.0.113.9", 5))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.example") as client:
+            headers = {"authorization": f"Bearer {text}"}
+            assert (await client.get("/definitions", headers=headers)).status_code == 200
+            clock.advance(timedelta(days=90))
+            assert (await client.get("/definitions", headers=headers)).status_code == 401
 
 
 @pytest.mark.parametrize("verb", ["create", "revoke"])
