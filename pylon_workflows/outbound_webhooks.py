@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import Status
 from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.http_client.address import HttpAddress
 from pylon_workflows.http_client.client import HttpClient
 from pylon_workflows.http_client.connection import Answer, HttpClientError
+from pylon_workflows.http_client.retry_after import parse_retry_after
 from pylon_workflows.notices import NOTICED, Notice, Subscription
 from pylon_workflows.ports import Clock, NotDeliveredError
-from pylon_workflows.runner.address import RunnerAddress
-from pylon_workflows.runner.answers import parse_retry_after
 from runner_protocol.signing import SigningKeys
 from runner_protocol.strict_json import encode_parsed
 
@@ -154,16 +154,13 @@ def _keys(secrets: Sequence[str]) -> SigningKeys:
         raise InvalidInputError(f"webhook: {error}") from None
 
 
-def _address(url: str) -> RunnerAddress:
+def _address(url: str) -> HttpAddress:
     if not isinstance(url, str):
         raise InvalidInputError("webhook: url: must be a text")
-    try:
-        return RunnerAddress.parse(url)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"webhook: url: {str(error).removeprefix('runner URL: ')}") from None
+    return HttpAddress.parse(url, "webhook: url")
 
 
-def _head(address: RunnerAddress) -> Sequence[str]:
+def _head(address: HttpAddress) -> Sequence[str]:
     """The lines that all requests begin with."""
     lines = [
         f"POST {address.target} HTTP/1.1",

@@ -1,8 +1,5 @@
 """What an answer means: the table of PROTOCOL.md section 4, the same whatever carried the bytes."""
 
-import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeGuard
 
@@ -22,15 +19,10 @@ ACCEPTED_TYPES = f"{STREAM_TYPE}, application/json"
 LARGE_ANSWER_BYTES = 64 * 1024
 """Answers beyond this are parsed off the loop (PROMISES.md)."""
 
-MAX_RETRY_AFTER_S = 3600.0
-"""A runner that asks for a longer pause is asked again after an hour: nobody means a year."""
-
 SHOWN_BYTES = 200
 """How much of a body a message shows."""
 
 _UNKNOWN_CALLER = " (it does not accept who asks: compare the secrets, the token and the clocks of both sides)"
-
-_PLAIN_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 
 
 def read_answer(
@@ -59,25 +51,6 @@ def read_answer(
         except MalformedMessageError:
             pass  # the page of a proxy or of a crashed app: no answer of the workflow's
     raise RunnerUnavailableError(_describe(status, body), retry_after_s=retry_after_s)
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Read a `Retry-After` header (seconds or an HTTP date) as seconds from `now`, from 0 to MAX_RETRY_AFTER_S.
-
-    None for garbage: it asks for nothing.
-    """
-    if value is None:
-        return None
-    text = value.strip()
-    if _PLAIN_SECONDS.fullmatch(text):
-        seconds = float(text)
-    else:
-        try:
-            at = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def format_timeout(timeout_s: float) -> str:

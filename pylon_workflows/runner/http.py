@@ -12,6 +12,7 @@ from pylon_workflows.errors import (
     RunnerUnavailableError,
     TurnTimedOutError,
 )
+from pylon_workflows.http_client.address import HttpAddress
 from pylon_workflows.http_client.body_stream import BodyStream
 from pylon_workflows.http_client.client import HttpClient
 from pylon_workflows.http_client.connection import (
@@ -22,20 +23,20 @@ from pylon_workflows.http_client.connection import (
     HttpClientError,
     NoAnswerInTimeError,
 )
+from pylon_workflows.http_client.retry_after import parse_retry_after
 from pylon_workflows.ports import Apply, Clock, Turn
-from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.answers import (
     ACCEPTED_TYPES,
     LARGE_ANSWER_BYTES,
     check_encoding,
     format_timeout,
     is_stream,
-    parse_retry_after,
     read_answer,
 )
 from pylon_workflows.runner.auth import SIGNED_ON_THE_LOOP, RequestSigner, RunnerAuth, signing_keys, tls_context
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description
+from pylon_workflows.runner.idempotency_header import encode_key
 from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import MAX_ANSWER_BYTES, Action, Description
 
@@ -52,7 +53,7 @@ class HttpRunner:
 
     def __init__(self, url: str, *, auth: RunnerAuth | None = None, clock: Clock | None = None) -> None:
         self._auth = auth or RunnerAuth()
-        self._address = RunnerAddress.parse(url)
+        self._address = HttpAddress.parse(url, "runner URL")
         self._head = _head(self._address, self._auth)
         self._clock = clock or SystemClock()
         keys = signing_keys(self._auth.secrets)
@@ -164,7 +165,7 @@ async def _take_stream(answer: Answer, stream: BodyStream, apply: Apply, *, time
         stream.close()
 
 
-def _head(address: RunnerAddress, auth: RunnerAuth) -> bytes:
+def _head(address: HttpAddress, auth: RunnerAuth) -> bytes:
     """What all requests begin with, up to the idempotency key's value."""
     lines = [
         f"POST {address.target} HTTP/1.1",

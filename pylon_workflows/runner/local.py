@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol, Self, cast
 
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InvalidInputError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.http_client.retry_after import parse_retry_after
 from pylon_workflows.ports import Apply, Clock, Turn
-from pylon_workflows.runner.address import encode_key
 from pylon_workflows.runner.answers import (
     ACCEPTED_TYPES,
     LARGE_ANSWER_BYTES,
@@ -19,13 +19,13 @@ from pylon_workflows.runner.answers import (
     check_encoding,
     format_timeout,
     is_stream,
-    parse_retry_after,
     read_answer,
 )
 from pylon_workflows.runner.asgi import AsgiApp, AsgiExchange
 from pylon_workflows.runner.auth import RequestSigner, signing_keys
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description, read_whole
+from pylon_workflows.runner.idempotency_header import encode_key
 from pylon_workflows.runner.pump import LocalBody, pumped
 from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import Description

@@ -11,9 +11,10 @@ from email.utils import format_datetime
 import pytest
 
 from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, RunnerUnavailableError, TurnTimedOutError
+from pylon_workflows.http_client.address import HttpAddress
 from pylon_workflows.ports import Runner
-from pylon_workflows.runner.address import RunnerAddress, encode_key
 from pylon_workflows.runner.http import HttpRunner
+from pylon_workflows.runner.idempotency_header import encode_key
 from runner_protocol.messages import Complete
 from tests.contracts.describer_contract import DescriberContract, Describing
 from tests.contracts.runner_contract import HeaderContract, NoAnswerError, ReplyTo, a_turn, answer_of
@@ -153,7 +154,7 @@ async def test_credentials_in_the_url_become_basic_auth_and_appear_in_no_message
                 await answer_of(runner, a_turn())
     assert b"authorization: basic " + b64encode(b"us@er:s3cr:t").lower() in heads[0].lower()
     assert "s3cr" not in str(caught.value)
-    assert "s3cr" not in repr(RunnerAddress.parse(url))
+    assert "s3cr" not in repr(HttpAddress.parse(url, "runner URL"))
 
 
 async def test_a_connection_that_the_runner_closes_after_each_answer_costs_no_more_than_a_dropped_turn() -> None:
@@ -278,7 +279,7 @@ def test_a_url_that_is_none_is_refused_at_once(url: str, complaint: str) -> None
     ],
 )
 def test_a_runner_is_called_by_its_host_and_port(url: str, name: str) -> None:
-    assert RunnerAddress.parse(url).name == name
+    assert HttpAddress.parse(url, "runner URL").name == name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How a runner is addressed: its URL, checked once, and the idempotency key in a header."""
+"""Where requests go: a URL from the configuration, checked once."""
 
 import re
 from base64 import b64encode
@@ -10,12 +10,11 @@ from pylon_workflows.errors import InvalidInputError
 
 _IN_A_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
 _IN_A_TARGET = "%/?:@!$&'()*+,;=~[]"
-_PLAIN_KEY = re.compile(r"[A-Za-z0-9_.:#/-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerAddress:
-    """Where a runner answers, what to call it in messages, and the `authorization` header, if it needs one.
+class HttpAddress:
+    """Where a server answers, what to call it in messages, and the `authorization` header, if it needs one.
 
     `target` and `authority` are what a request says: the path with the query, and the host with the port. The
     credentials are in none of the others, so that no message shows them.
@@ -30,8 +29,10 @@ class RunnerAddress:
     authorization: str | None = field(repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, what: str) -> Self:
         """Read a URL such as `http://127.0.0.1:9876/run`; `user:password@` before the host becomes basic auth.
+
+        `what` is what messages call the URL.
 
         Raises:
             InvalidInputError: not http or https, no host, or a bad port.
@@ -40,12 +41,12 @@ class RunnerAddress:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise InvalidInputError(f"runner URL: {error}") from None
+            raise InvalidInputError(f"{what}: {error}") from None
         if parts.scheme not in ("http", "https"):
-            raise InvalidInputError(f"runner URL: should begin with http:// or https://, not {parts.scheme[:20]!r}")
+            raise InvalidInputError(f"{what}: should begin with http:// or https://, not {parts.scheme[:20]!r}")
         if not host:
-            raise InvalidInputError("runner URL: the host is missing")
-        host = _ascii(host)
+            raise InvalidInputError(f"{what}: the host is missing")
+        host = _ascii(host, what)
         shown = f"[{host}]" if ":" in host else host
         name = shown if port is None else f"{shown}:{port}"
         target = quote(parts.path or "/", safe=_IN_A_TARGET)
@@ -67,18 +68,11 @@ class RunnerAddress:
         )
 
 
-def _ascii(host: str) -> str:
+def _ascii(host: str, what: str) -> str:
     try:
         encoded = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
         encoded = ""
     if not _IN_A_HOST.fullmatch(encoded):
-        raise InvalidInputError(f"runner URL: {host[:100]!r} is no host")
+        raise InvalidInputError(f"{what}: {host[:100]!r} is no host")
     return encoded
-
-
-def encode_key(idempotency_key: str) -> bytes:
-    """Percent-encode a key for the header, as JavaScript's `encodeURI` does: what ASCII can show stays readable."""
-    if _PLAIN_KEY.fullmatch(idempotency_key):
-        return idempotency_key.encode("ascii")
-    return quote(idempotency_key, safe=":/?#[]@!$&'()*+,;=").encode("ascii")
