@@ -12,10 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pylon_workflows import errors
-from pylon_workflows.api.app import assembled, explain, public_routes
+from pylon_workflows.api.answers import explain
+from pylon_workflows.api.app import public_routes
 from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.api.routes import assembled
 from pylon_workflows.api.scopes import GrantEverything
 from pylon_workflows.api.token_handlers import TokenHandlers
 from pylon_workflows.definitions import WorkflowDefinition

@@ -10,12 +10,13 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pylon_workflows.api.app import assembled, explain, route
+from pylon_workflows.api.answers import explain
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
 from pylon_workflows.api.refusals import BadSignatureError, UnknownSourceError
 from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.responses import json_response
+from pylon_workflows.api.routes import assembled, route
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InboxFullError, UnknownWorkflowError
 from pylon_workflows.hooks.complaints import Complaints

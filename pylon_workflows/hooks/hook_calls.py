@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pylon_workflows.api.app import route
 from pylon_workflows.api.bodies import one_header
 from pylon_workflows.api.responses import json_response
+from pylon_workflows.api.routes import route
 from pylon_workflows.canonical_json import CanonicalJson
 from pylon_workflows.errors import CallerError, InboxFullError, WrongHookUrlError
 from pylon_workflows.hooks.bodies import UnreadableBodyError, read_body

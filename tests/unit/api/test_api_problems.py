@@ -7,7 +7,8 @@ from still_engine import StillEngine, TroubledEngine
 
 from pylon_workflows import errors
 from pylon_workflows.api import refusals
-from pylon_workflows.api.app import ANSWERS, create_app, explain
+from pylon_workflows.api.answers import ANSWERS, explain
+from pylon_workflows.api.app import create_app
 from pylon_workflows.api.link import create_link_app
 from pylon_workflows.api.problems import AnswerErrors
 from pylon_workflows.settings import EngineSettings

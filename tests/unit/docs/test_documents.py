@@ -16,7 +16,7 @@ from shell_commands import check_click, check_command
 from pylon_workflows import Limits, __version__, errors
 from pylon_workflows.actions import MAX_DEPTH_OF_CHILDREN
 from pylon_workflows.api import history_shapes, schemas
-from pylon_workflows.api.app import explain
+from pylon_workflows.api.answers import explain
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.cli import main as command_line
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
