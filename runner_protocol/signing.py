@@ -19,8 +19,10 @@ TOLERANCE_S = 300
 
 HEADERS = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
 
+VERSION = b"v1,"
+"""What each signature begins with."""
+
 _PREFIX = "whsec_"
-_VERSION = b"v1,"
 _LEAST_BYTES, _MOST_BYTES = 24, 64
 _is_timestamp = re.compile(rb"[0-9]{1,15}").fullmatch
 
@@ -54,7 +56,7 @@ class SigningKeys:
 
     def signed(self, message_id: bytes, timestamp: bytes, body: bytes) -> bytes:
         """The value of `webhook-signature`, of the other two headers' values as they are sent."""
-        return b" ".join(_signatures(self._keys, b"%b.%b." % (message_id, timestamp), body))
+        return b" ".join(signatures(self._keys, message_id, timestamp, body))
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, now_s: float) -> None:
         """Check a message by its headers, whose names are in lower case; each of the three is there once.
@@ -71,13 +73,19 @@ class SigningKeys:
             raise SignatureError(
                 f"it was signed more than {TOLERANCE_S} s before or after the present time: look at both clocks"
             )
-        candidates = [each for each in given.split(b" ") if each.startswith(_VERSION)]
+        candidates = [each for each in given.split(b" ") if each.startswith(VERSION)]
         is_right = False
-        for expected in _signatures(self._keys, b"%b.%b." % (message, signed_at), body):
+        for expected in signatures(self._keys, message, signed_at, body):
             for candidate in candidates:
                 is_right |= hmac.compare_digest(expected, candidate)
         if not is_right:
             raise SignatureError("no signature of it was made with a secret that is known here")
+
+
+def signatures(keys: Iterable[bytes], message_id: bytes, timestamp: bytes, body: bytes) -> list[bytes]:
+    """The signature with each key, as they stand in `webhook-signature`."""
+    message = b"%b.%b.%b" % (message_id, timestamp, body)
+    return [VERSION + b64encode(hmac.digest(key, message, "sha256")) for key in keys]
 
 
 def keys_from_environment() -> SigningKeys | None:
@@ -99,11 +107,6 @@ def _values(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
             what = "is missing" if not values else f"stands there {len(values)} times"
             raise SignatureError(f"the header {name.decode()} {what}")
     return [values[0] for values in found.values()]
-
-
-def _signatures(keys: Iterable[bytes], head: bytes, body: bytes) -> list[bytes]:
-    message = head + body
-    return [_VERSION + b64encode(hmac.digest(key, message, "sha256")) for key in keys]
 
 
 def _read(secret: str, number: int) -> bytes:
