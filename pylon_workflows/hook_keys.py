@@ -8,11 +8,11 @@ import secrets
 
 from pylon_workflows.errors import WrongHookUrlError
 from pylon_workflows.ports import InstanceSummary, SecretStore
-from runner_protocol.hook_urls import hook_signature
+from runner_protocol.hook_urls import MAX_HOOK_NAME_LENGTH, hook_signature
 from runner_protocol.strict_json import encode_parsed
 
-RUNS_LOOKED_BACK = 1_000
-"""Of an instance with more runs the oldest ones' URLs are unknown, not outdated."""
+RUNS_LOOKED_BACK = 16
+"""Of an instance with more runs the oldest ones' URLs are unknown, not outdated: anybody can have these looked for."""
 
 HOOK_SECRET = "hooks"  # noqa: S105 -- it is not the secret itself
 """The name under which the store keeps the secret."""
@@ -21,6 +21,8 @@ _SECRET_BYTES = 32
 _DIGITS = frozenset("0123456789abcdef")
 _SIGNATURE_LENGTH = 64
 _NOBODYS = bytes(_SECRET_BYTES)
+_FIRST_RUN = 1
+_LONGEST_ID = 128
 
 
 class HookKeys:
@@ -53,16 +55,22 @@ def is_present_hook(
     `secret` is the store's HOOK_SECRET, `summary` the instance's; either may be missing.
 
     Raises:
-        WrongHookUrlError: of neither. Whether there is such an instance shows neither in it nor in what it takes.
+        WrongHookUrlError: of neither. Whether there is such an instance, and how many runs it has had, shows neither in
+            the error nor in how much is computed: the signatures of as many runs for each.
     """
-    key = _key(_NOBODYS if secret is None else secret, instance_id)
-    present = 1 if summary is None else summary.run
-    is_known = secret is not None and summary is not None
-    if len(signature) == _SIGNATURE_LENGTH and _DIGITS.issuperset(signature) and _is_text(name):
-        for run in range(present, max(0, present - 1 - RUNS_LOOKED_BACK), -1):
-            if hmac.compare_digest(hook_signature(key, instance_id, run, name), signature) and is_known:
+    if _can_be_one(instance_id, name, signature):
+        key = _key(_NOBODYS if secret is None else secret, instance_id)
+        present = 0 if secret is None or summary is None else summary.run
+        for run in range(present, present - 1 - RUNS_LOOKED_BACK, -1):
+            if hmac.compare_digest(hook_signature(key, instance_id, run, name), signature) and run >= _FIRST_RUN:
                 return run == present
     raise WrongHookUrlError("nobody has been given this URL")
+
+
+def _can_be_one(instance_id: str, name: str, signature: str) -> bool:
+    """Whether there is anything to compute: what is no URL of any instance costs nothing, however long it is."""
+    is_signature = len(signature) == _SIGNATURE_LENGTH and _DIGITS.issuperset(signature)
+    return is_signature and len(instance_id) <= _LONGEST_ID and len(name) <= MAX_HOOK_NAME_LENGTH and _is_text(name)
 
 
 def _key(secret: bytes, instance_id: str) -> str:

@@ -146,6 +146,50 @@ async def test_an_instance_of_many_runs_is_looked_back_at_only_so_far() -> None:
             await engine.is_present_hook(instance_id, "psp", hook_signature(key, instance_id, 1, "psp"))
 
 
+async def test_what_is_nobodys_url_costs_the_same_few_signatures_whatever_it_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+
+    def counted(key: str, instance_id: str, run: int, name: str) -> str:
+        computed.append(run)
+        return hook_signature(key, instance_id, run, name)
+
+    last = RUNS_LOOKED_BACK * 2
+    runner = ScriptedRunner(
+        lambda request: WAITS if request.workflow_id == "young" or request.run == last else ContinueAsNew(input=None)
+    )
+    async with new_engine(runner) as engine:
+        for instance_id in ("young", "old"):
+            await waiting(engine, await engine.start("order", id=instance_id))
+        monkeypatch.setattr("pylon_workflows.hook_keys.hook_signature", counted)
+        for instance_id, name, count in (
+            ("young", "psp", RUNS_LOOKED_BACK + 1),
+            ("old", "psp", RUNS_LOOKED_BACK + 1),
+            ("nobody", "psp", RUNS_LOOKED_BACK + 1),
+            ("n" * 129, "psp", 0),
+            ("old", "p" * 124, 0),
+        ):
+            computed.clear()
+            with pytest.raises(WrongHookUrlError):
+                await engine.is_present_hook(instance_id, name, "0" * 64)
+            assert len(computed) == count
+        computed.clear()
+        key = grant_of(runner.requests[-1]).key
+        assert await engine.is_present_hook("old", "psp", hook_signature(key, "old", last, "psp")) is True
+        assert computed == [last]
+
+
+async def test_a_run_that_never_was_is_nobodys() -> None:
+    runner = ScriptedRunner(lambda _: WAITS)
+    async with new_engine(runner) as engine:
+        await waiting(engine, await engine.start("order", id="order-7"))
+        key = grant_of(runner.requests[0]).key
+        for run in (0, -1):
+            with pytest.raises(WrongHookUrlError):
+                await engine.is_present_hook("order-7", "psp", hook_signature(key, "order-7", run, "psp"))
+
+
 async def test_no_url_is_anybodys_in_a_file_that_has_given_out_none() -> None:
     async with engine_in_memory(None, settings=EngineSettings(shutdown_grace_s=0)) as engine:
         engine.register(WorkflowDefinition("order"))
