@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.once_a_minute import OnceAMinute
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +23,6 @@ _LINGER_S = 5.0
 
 _YOUNG_S = 1.0
 """A head that has not taken longer is not slow: most come in one piece, as most bodies come with theirs."""
-
-_REPORT_S = 60.0
 
 
 class Awaited(Enum):
@@ -82,7 +81,7 @@ class Connections:
             Awaited.UNREAD_BODY: _LINGER_S,
         }
         self._ended = 0
-        self._reported_at = -_REPORT_S
+        self._reports = OnceAMinute(now)
 
     def __len__(self) -> int:
         return len(self._awaiting)
@@ -191,6 +190,5 @@ class Connections:
         connection.end_late(awaited)
 
     def _report(self, what: str, count: int) -> None:
-        if self._now() - self._reported_at >= _REPORT_S:
-            self._reported_at = self._now()
+        if self._reports.turn() is not None:
             _log.warning(f"{what}: the slowest make room, %d so far", count, self._ended)
