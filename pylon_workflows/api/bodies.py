@@ -24,6 +24,7 @@ from pylon_workflows.errors import (
     TooDeepError,
     TooManyRetriesError,
 )
+from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import MAX_DEPTH, JsonError, check_depth, parse
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -79,6 +80,16 @@ def one_header(request: Request, name: str, *, max_length: int) -> str | None:
         kind = NameTooLongError if value else InvalidInputError
         raise kind(f"{name}: must have 1 to {max_length} characters, not {len(value)}")
     return value
+
+
+def sent_event_id(request: Request) -> str | None:
+    """The event id that the headers say. Raises InvalidInputError, NameTooLongError.
+
+    Stricter than the webhooks (`hooks/sent_headers.py`): there a refusal loses the event of a sender who cannot mend
+    it, here the caller is an application, whose mistake is told where it can be seen.
+    """
+    webhook_id = one_header(request, "webhook-id", max_length=MAX_NAME_LENGTH)
+    return webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
 
 
 def one_parameter(request: Request, name: str) -> str | None:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pylon_workflows.api import openapi, views
-from pylon_workflows.api.bodies import one_header, read_body
+from pylon_workflows.api.bodies import one_header, read_body, sent_event_id
 from pylon_workflows.api.bulk_shapes import BulkRequest
 from pylon_workflows.api.event_stream import Streams
 from pylon_workflows.api.exporting import export_response
@@ -134,8 +134,7 @@ class Handlers(ScheduleHandlers, PublishHandlers, LiveHandlers):
     async def send_event(self, request: Request) -> Response:
         """Accept an event, once per event id."""
         instance_id = _instance_id(request)
-        webhook_id = one_header(request, "webhook-id", max_length=MAX_NAME_LENGTH)
-        header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
+        header = sent_event_id(request)
         body = await read_body(request, EventRequest)
         receipt = await self._engine.send_event(instance_id, body.event, body.data, event_id=body.event_id or header)
         return json_response(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))

@@ -3,13 +3,12 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pylon_workflows.api.bodies import check_value_depth, one_header, read_body
+from pylon_workflows.api.bodies import check_value_depth, read_body, sent_event_id
 from pylon_workflows.api.publish_shapes import PublishRequest
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.scopes import check_scope
 from pylon_workflows.ports import Engine
 from pylon_workflows.published import PublishedStart
-from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.strict_json import encode_parsed
 
 
@@ -20,8 +19,7 @@ class PublishHandlers:
 
     async def publish(self, request: Request) -> Response:
         """Accept an event for whoever waits for it, once per source and event id."""
-        webhook_id = one_header(request, "webhook-id", max_length=MAX_NAME_LENGTH)
-        header = webhook_id or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
+        header = sent_event_id(request)
         body = await read_body(request, PublishRequest, envelope=2)  # the start's input stands in the start
         check_value_depth(body.data, "data")
         start = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,13 +19,13 @@ from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.routes import assembled, route
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InboxFullError, UnknownWorkflowError
-from pylon_workflows.hooks.complaints import Complaints
 from pylon_workflows.hooks.delivering import deliver
 from pylon_workflows.hooks.hook_calls import hook_call_route, without_signature
 from pylon_workflows.hooks.interpretation import UNMAPPED, Challenge, Delivery, Interpreter, NotApplicableError
 from pylon_workflows.hooks.signatures.checks import refused
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
 from pylon_workflows.hooks.sources import HookSource, checked_sources
+from pylon_workflows.once_a_minute import OnceAMinute
 from pylon_workflows.ports import Clock, Engine
 from runner_protocol.strict_json import encode_parsed
 
@@ -87,8 +87,10 @@ class _Door:
     def __init__(self, engine: Engine, source: HookSource, clock: Clock) -> None:
         self._engine = engine
         self._source = source
+        self._verify: Callable[[RawHeaders, bytes, float], object] = source.verifier.verify
         self._clock = clock
-        self._complaints = Complaints(f"webhook source {source.name}", clock)
+        self._refusals = OnceAMinute(clock.monotonic)
+        self._failures = OnceAMinute(clock.monotonic)
         self._interpreter = Interpreter(source)
         self.wants_url_id = self._interpreter.wants_url_id
 
@@ -102,7 +104,9 @@ class _Door:
                 return _answer({"challenge": delivery.answer})
             is_duplicate = await deliver(self._engine, self._source.name, delivery)
         except BadSignatureError as error:
-            self._complaints.tell(error)
+            others = self._refusals.turn()
+            if others is not None:
+                _logger.warning("webhook source %s: a delivery was refused: %s%s", self._source.name, error, others)
             raise
         except NotApplicableError as error:
             level = logging.DEBUG if error.reason == UNMAPPED else logging.INFO
@@ -113,11 +117,16 @@ class _Door:
     def _open(self, body: bytes, headers: RawHeaders, url_id: str | None) -> Delivery | Challenge:
         """Verify, and only then read."""
         try:
-            self._source.verifier.verify(headers, body, self._clock.now().timestamp())
+            answer = self._verify(headers, body, self._clock.now().timestamp())
+            if answer is not None:  # such as False, or what an `async def` returns: it would let everybody in
+                raise TypeError(f"a verifier returns None or raises BadSignatureError, and not {type(answer).__name__}")
         except BadSignatureError:
             raise
         except Exception:
-            _logger.exception("webhook source %s: its verifier failed", self._source.name)
+            # 401 and not 500: whatever a stranger sends may lead here, and most senders come again after either.
+            others = self._failures.turn()
+            if others is not None:
+                _logger.exception("webhook source %s: its verifier failed%s", self._source.name, others)
             raise refused("the signature could not be verified") from None
         return self._interpreter.read(body, headers, url_id)
 

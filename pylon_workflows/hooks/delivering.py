@@ -1,13 +1,11 @@
 """A delivery given to the engine: stored and acknowledged, whoever it is for."""
 
-import hashlib
-
 from pylon_workflows.errors import CallerError, InboxFullError, UnknownWorkflowError
+from pylon_workflows.hooks.delivery_ids import event_id_of
 from pylon_workflows.hooks.interpretation import Delivery, NotApplicableError
 from pylon_workflows.ids import check_possible_id
 from pylon_workflows.ports import Engine
 from pylon_workflows.published import PublishedStart
-from runner_protocol.fields import MAX_NAME_LENGTH
 
 _MAY_COME_AGAIN = (InboxFullError, UnknownWorkflowError)
 """Refusals that pass: the inbox is read, the workflow is deployed."""
@@ -34,7 +32,7 @@ async def _deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
             check_possible_id(delivery.instance_id),
             delivery.event,
             delivery.data,
-            event_id=_event_id(f"{source}:", delivery.id),
+            event_id=event_id_of(source, delivery.id),
         )
         return receipt.is_duplicate
     start: PublishedStart | None = None
@@ -45,16 +43,8 @@ async def _deliver(engine: Engine, source: str, delivery: Delivery) -> bool:
         delivery.event,
         delivery.data,
         correlation=delivery.correlation or "",
-        event_id=_event_id("", delivery.id),
+        event_id=event_id_of("", delivery.id),
         source=source,
         start=start,
     )
     return published.is_duplicate
-
-
-def _event_id(prefix: str, delivery_id: str) -> str:
-    """The delivery's id as an event's: as it is, or its hash where it would be too long for one."""
-    event_id = prefix + delivery_id
-    if len(event_id) <= MAX_NAME_LENGTH:
-        return event_id
-    return f"{prefix}sha256-{hashlib.sha256(delivery_id.encode()).hexdigest()}"

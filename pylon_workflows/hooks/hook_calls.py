@@ -4,24 +4,26 @@ The URL's own signature is the only leave that is asked for, and it is checked b
 """
 
 import asyncio
-import hashlib
 import logging
 import re
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pylon_workflows.api.bodies import one_header
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.routes import route
 from pylon_workflows.canonical_json import CanonicalJson
 from pylon_workflows.errors import CallerError, InboxFullError, WrongHookUrlError
 from pylon_workflows.hooks.bodies import UnreadableBodyError, read_body
-from pylon_workflows.hooks.complaints import Complaints
+from pylon_workflows.hooks.delivery_ids import event_id_of
+from pylon_workflows.hooks.interpretation import AMBIGUOUS
+from pylon_workflows.hooks.sent_headers import AmbiguousHeaderError, header_text
+from pylon_workflows.hooks.signatures.verifier import RawHeaders
+from pylon_workflows.once_a_minute import OnceAMinute
 from pylon_workflows.ports import Clock, Engine
-from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.hook_urls import hook_event
 from runner_protocol.strict_json import encode, encode_parsed
 
@@ -50,26 +52,27 @@ class HookCalls:
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
-        self._complaints = Complaints("hook URLs", clock)
+        self._refusals = OnceAMinute(clock.monotonic)
 
     async def receive(self, request: Request) -> Response:
         """Store the event that a call is.
 
         Raises:
-            WrongHookUrlError: nobody has been given this URL. InvalidInputError: a header is none. InboxFullError,
-            EngineError, StoreError: not now.
+            WrongHookUrlError: nobody has been given this URL. InboxFullError, EngineError, StoreError: not now.
         """
         instance_id, name, signature = (request.path_params[part] for part in ("id", "name", "signature"))
         try:
             is_present = await self._engine.is_present_hook(instance_id, name, signature)
         except WrongHookUrlError as error:
-            self._complaints.tell(error)
+            others = self._refusals.turn()
+            if others is not None:
+                _logger.warning("hook URLs: a call was refused: %s%s", error, others)
             raise
         if not is_present:
             return _not_applied(instance_id, "earlier-run", "the URL is of an earlier run of the instance")
-        event_id = _event_id(name, request)
         body = await request.body()
         try:
+            event_id = _event_id(name, request.headers.raw)
             if len(body) > _READ_ON_THE_LOOP:
                 data = await asyncio.to_thread(_data, request, body)
             else:
@@ -77,6 +80,8 @@ class HookCalls:
             receipt = await self._engine.send_event(instance_id, hook_event(name), data, event_id=event_id)
         except InboxFullError:
             raise
+        except AmbiguousHeaderError as error:
+            return _not_applied(instance_id, AMBIGUOUS, str(error))
         except UnreadableBodyError as error:
             return _not_applied(instance_id, "unreadable-body", str(error))
         except CallerError as error:
@@ -98,16 +103,11 @@ def _data(request: Request, body: bytes) -> CanonicalJson:
         raise UnreadableBodyError(f"the body: {error}") from None
 
 
-def _event_id(name: str, request: Request) -> str | None:
-    """The call's own id as the event's; apart from the ids of other senders. Raises InvalidInputError."""
-    header = one_header(request, "webhook-id", max_length=MAX_NAME_LENGTH)
-    call_id = header or one_header(request, "Idempotency-Key", max_length=MAX_NAME_LENGTH)
-    if call_id is None:
-        return None
-    event_id = f"hook:{name}:{call_id}"
-    if len(event_id) <= MAX_NAME_LENGTH:
-        return event_id
-    return f"hook:sha256-{hashlib.sha256(f'{name}:{call_id}'.encode()).hexdigest()}"
+def _event_id(name: str, headers: RawHeaders) -> str | None:
+    """The call's own id as the event's. Without one every call is an event. Raises AmbiguousHeaderError."""
+    call_id = header_text(headers, "webhook-id") or header_text(headers, "idempotency-key")
+    # Quoted, a name has no colon: a caller of one hook can make no id that is another hook's.
+    return None if call_id is None else event_id_of(HOOK_SEGMENT, f"{quote(name, safe='')}:{call_id}")
 
 
 def _not_applied(instance_id: str, reason: str, detail: str) -> Response:

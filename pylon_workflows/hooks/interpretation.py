@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 from pylon_workflows.canonical_json import CanonicalJson
 from pylon_workflows.hooks.bodies import UnreadableBodyError, read_body
+from pylon_workflows.hooks.sent_headers import AmbiguousHeaderError
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
 from pylon_workflows.hooks.sources import HookSource
 from pylon_workflows.hooks.templates import Arrived, MissingError, Template, checked_path, value_at
 from runner_protocol.strict_json import encode_parsed
 
 UNMAPPED = "unmapped-event"
+AMBIGUOUS = "ambiguous-header"
 
 _MAX_CHALLENGE = 1000
 
@@ -85,6 +87,8 @@ class Interpreter:
             return self._read(Arrived(value, headers, url_id))
         except MissingError as error:
             raise NotApplicableError("missing-field", str(error)) from None
+        except AmbiguousHeaderError as error:
+            raise NotApplicableError(AMBIGUOUS, str(error)) from None
 
     def _read(self, arrived: Arrived) -> Delivery:
         event = self._event.fill(arrived)

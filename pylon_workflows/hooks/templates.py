@@ -1,7 +1,7 @@
 """Texts with gaps, filled from a delivery: where its id, its event and its target stand.
 
 `order:{data.order_id}`         a field of the body, by its path; a number in the path counts in a list, from 0
-`{header:x-github-delivery}`    a header that stands there once
+`{header:x-github-delivery}`    a header (`sent_headers.py`)
 `{url:id}`                      what follows the source in the URL: `/hooks/<source>/<id>`
 `{event.type|command}`          the first of several that is there
 `{{` and `}}`                   a brace
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.hooks.sent_headers import header_text
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
 
 _WORD = re.compile(r"\{\{|\}\}|\{(?P<gap>[^{}]*)\}|(?P<brace>[{}])|[^{}]+")
@@ -60,7 +61,7 @@ class Template:
         return all(isinstance(piece, str) for piece in self._pieces)
 
     def fill(self, arrived: Arrived) -> str:
-        """The text with its gaps filled. Raises MissingError."""
+        """The text with its gaps filled. Raises MissingError, AmbiguousHeaderError."""
         return "".join(piece if isinstance(piece, str) else _first(piece, arrived) for piece in self._pieces)
 
 
@@ -119,23 +120,14 @@ def _text(gap: str, arrived: Arrived) -> str:
             raise MissingError("the URL has no id after the source's name")
         return arrived.url_id
     if gap.startswith(_OF_HEADER):
-        return _header(gap.removeprefix(_OF_HEADER), arrived.headers)
+        name = gap.removeprefix(_OF_HEADER)
+        text = header_text(arrived.headers, name)
+        if text is None:
+            raise MissingError(f"the header {name} is missing or empty")
+        return text
     value = value_at(arrived.body, gap.split("."))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
         raise MissingError(f"the body's field {gap} is neither a text nor an integer")
     return value
-
-
-def _header(name: str, headers: RawHeaders) -> str:
-    values = [value for key, value in headers if key.lower() == name.lower().encode()]
-    if len(values) != 1:
-        raise MissingError(f"the header {name} {'is missing' if not values else 'stands there repeatedly'}")
-    try:
-        text = values[0].decode()
-    except UnicodeDecodeError:
-        text = ""
-    if not text:
-        raise MissingError(f"the header {name} holds no text")
-    return text

@@ -30,7 +30,8 @@ class Verifier(Protocol):
         `now` is the time in unix seconds. Nothing of the body is read as anything but bytes.
 
         Raises:
-            BadSignatureError: anything else, whatever the headers and the body are. Nothing else is raised.
+            BadSignatureError: anything else, whatever the headers and the body are. Nothing else is raised or returned;
+            what does is logged, and refuses the delivery.
         """
         ...
 

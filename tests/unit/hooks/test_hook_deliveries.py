@@ -13,7 +13,15 @@ from pylon_workflows import Limits, WorkflowEngine
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import EventReceived
 from pylon_workflows.errors import EngineNotRunningError, InboxFullError, NoOwnerError, StorageFullError, WorkflowError
-from pylon_workflows.hooks import GitHub, HookSource, Slack, StandardWebhooks, Stripe, create_hooks_app
+from pylon_workflows.hooks import (
+    BadSignatureError,
+    GitHub,
+    HookSource,
+    Slack,
+    StandardWebhooks,
+    Stripe,
+    create_hooks_app,
+)
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
 from pylon_workflows.testing import FakeClock
 from runner_protocol.messages import WaitEvent
@@ -249,16 +257,42 @@ class TestRefused:
         answer = await post(client, "/stripe", body, stripe(SECRET, body, AT))
         assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
 
-    async def test_a_verifier_that_fails_lets_nothing_in(
-        self, client_of: MakeClient, caplog: pytest.LogCaptureFixture
+    async def test_a_verifier_that_fails_lets_nothing_in_and_fills_no_log(
+        self, client_of: MakeClient, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Broken:
             def verify(self, headers: RawHeaders, body: bytes, now: float) -> None:
                 raise ZeroDivisionError
 
         client = client_of(HookSource("own", Broken(), instance="{id}", event="paid", delivery="{id}"))
-        assert (await post(client, "/own", PAID, [])).status_code == 401
-        assert "webhook source own: its verifier failed" in caplog.text
+        for wait_s in (0, 59, 1):
+            clock.advance(timedelta(seconds=wait_s))
+            answer = await post(client, "/own", PAID, [])
+            assert (answer.status_code, answer.json()["code"]) == (401, "bad-signature")
+        told = [record for record in caplog.records if record.exc_info]
+        assert [record.getMessage() for record in told] == [
+            "webhook source own: its verifier failed",
+            "webhook source own: its verifier failed (and 1 others since the last was told)",
+        ]
+        assert "ZeroDivisionError" in caplog.text
+
+    @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+    async def test_a_verifier_that_answers_instead_of_refusing_lets_nothing_in(
+        self, engine: WorkflowEngine, client_of: MakeClient, instance_id: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Answers:
+            def verify(self, headers: RawHeaders, body: bytes, now: float) -> bool:
+                return False
+
+        class Waits:
+            async def verify(self, headers: RawHeaders, body: bytes, now: float) -> None:
+                raise BadSignatureError("never seen")
+
+        for verifier in (Answers(), Waits()):
+            source = HookSource("own", verifier, instance="{data.order}", event="paid", delivery="{id}")  # type: ignore[arg-type]
+            assert (await post(client_of(source), "/own", PAID, [])).status_code == 401
+        assert "a verifier returns None or raises BadSignatureError, and not bool" in caplog.text
+        assert await received(engine) == []
 
 
 class TestNotNow:
@@ -314,6 +348,18 @@ class TestSenders:
         form = urlencode({"payload": body}).encode()
         await post(client_of(source), "/github", form, github(SECRET, form, delivery=b"d-2", event=b"ping"))
         assert await received(engine) == [("github.push", "github:d-1"), ("github.ping", "github:d-2")]
+
+    async def test_githubs_id_may_stand_there_twice_but_not_be_two(
+        self, engine: WorkflowEngine, client_of: MakeClient, instance_id: str
+    ) -> None:
+        client = client_of(HookSource("github", GitHub(SECRET), instance="order-{number}"))
+        body = body_of({"number": 7})
+        signed = github(SECRET, body, delivery=b"d-1")
+        assert (await post(client, "/github", body, [*signed, (b"x-github-delivery", b"d-1")])).json()["applied"]
+        assert (await post(client, "/github", body, signed)).json()["duplicate"]
+        answer = await post(client, "/github", body, [*signed, (b"x-github-delivery", b"d-2")])
+        assert (answer.status_code, answer.json()["reason"]) == (200, "ambiguous-header")
+        assert await received(engine) == [("push", "github:d-1")]
 
     async def test_a_json_that_is_said_to_be_a_form_is_read_as_what_was_signed(
         self, engine: WorkflowEngine, client_of: MakeClient, instance_id: str

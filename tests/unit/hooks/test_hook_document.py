@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from starlette.requests import ClientDisconnect
 
-from pylon_workflows import hooks
+from pylon_workflows import errors, hooks
+from pylon_workflows.api import refusals
+from pylon_workflows.api.answers import ANSWERS
+from pylon_workflows.api.problems import UNEXPECTED
 from pylon_workflows.hooks import HookSource, sources_file
+from pylon_workflows.hooks.app import _explain
 from pylon_workflows.hooks.sources_file import load_sources
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "webhooks.md").read_text()
@@ -41,9 +46,37 @@ def test_every_scheme_is_listed_with_what_its_senders_do() -> None:
             assert (time == "5 minutes") is hasattr(verifier, "_tolerance_s")
 
 
-def test_the_file_of_the_page_is_one() -> None:
-    text = PAGE.partition("```toml file=hooks.toml\n")[2].partition("```")[0]
-    psp, github = sources_file._sources(text, {"PSP_SECRET": "b25l", "GITHUB_SECRET": "two"})
+REFUSED = {
+    refusals.BadSignatureError, errors.WrongHookUrlError, refusals.UnknownSourceError, refusals.UnknownRouteError,
+    refusals.MethodNotAllowedError, refusals.BodyTooSlowError, refusals.BodyTooLargeError, errors.InboxFullError,
+    errors.KeptEventsFullError, errors.UnknownWorkflowError,
+}  # fmt: skip
+OF_THE_API = {
+    refusals.MalformedJsonError, refusals.RefusedRequestError, refusals.MissingTokenError, refusals.NotLocalError,
+    refusals.NotAllowedError, refusals.MissingScopeError, refusals.ForeignOriginError, refusals.UnknownHostError,
+    refusals.TooManyStreamsError, refusals.UnsupportedEncodingError,
+}  # fmt: skip
+
+
+def test_every_answer_is_listed_with_its_status_and_whether_it_asks_to_come_again() -> None:
+    known = {
+        each for each in vars(refusals).values() if isinstance(each, type) and each.__module__ == refusals.__name__
+    }
+    assert known == OF_THE_API | {each for each in REFUSED if each.__module__ == refusals.__name__}
+    ours = {each for each in ANSWERS if issubclass(each, errors.EngineError | errors.StoreError)}
+    problems = [_explain(kind("x")) for kind in REFUSED | ours] + [_explain(ClientDisconnect()), UNEXPECTED]
+    expected = {(each.status, each.code): "retry-after" in each.headers for each in problems if each is not None}
+    listed = {
+        (int(status), code): "Retry-After" in when
+        for status, body, when in table("status")
+        for code in re.findall(r"`([a-z-]+)`", body)
+    }
+    assert listed == expected
+
+
+def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
+    (tmp_path / "hooks.toml").write_text(PAGE.partition("```toml file=hooks.toml\n")[2].partition("```")[0])
+    psp, github = load_sources(tmp_path / "hooks.toml", {"PSP_SECRET": "b25l", "GITHUB_SECRET": "two"})
     assert (psp.name, github.name) == ("psp", "github")
 
 

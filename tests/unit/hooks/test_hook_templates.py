@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.hooks.sent_headers import AmbiguousHeaderError
 from pylon_workflows.hooks.templates import Arrived, MissingError, Template
 
 BODY = {
@@ -11,7 +12,10 @@ BODY = {
     "7": {"x": "seven"},
     "none": None,
 }
-HEADERS = [(b"x-delivery", b"d-1"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"x-raw", b"\xff"), (b"x-empty", b"")]
+HEADERS = [
+    (b"x-delivery", b"d-1"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"x-same", b"1"), (b"x-same", b"1 "),
+    (b"x-text", "\u00fc".encode()), (b"x-raw", b"\xff"), (b"x-empty", b""), (b"x-blank", b" \t"),
+]  # fmt: skip
 ARRIVED = Arrived(BODY, HEADERS, "url-id")
 
 
@@ -29,6 +33,9 @@ ARRIVED = Arrived(BODY, HEADERS, "url-id")
         ("{nothing|data.empty|id}", "evt_1"),
         ("{ nothing | id }", "evt_1"),
         ("{header:x-none|url:id}", "url-id"),
+        ("{header:x-same}", "1"),
+        ("{header:x-text}", "\u00fc"),
+        ("{header:x-raw}", "\u00ff"),
         ("{{{id}}}", "{evt_1}"),
         ("}}{{", "}{"),
         ("{id}-{data.order_id}", "evt_1-7"),
@@ -43,13 +50,19 @@ def test_gaps_are_filled(text: str, filled: str) -> None:
     [
         "{nothing}", "{data.nothing}", "{id.x}", "{data.lines.2.sku}", "{data.lines.-1.sku}", "{data.lines.x}",
         "{data}", "{data.lines}", "{data.empty}", "{data.paid}", "{data.sum}", "{none}", "{header:x-none}",
-        "{header:x-twice}", "{header:x-raw}", "{header:x-empty}", "{nothing|none}",
+        "{header:x-empty}", "{header:x-blank}", "{nothing|none}",
     ],
 )  # fmt: skip
 def test_what_is_not_there_or_no_text_is_missing(text: str) -> None:
     with pytest.raises(MissingError) as caught:
         Template(text, "event").fill(ARRIVED)
     assert "evt_1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{header:x-twice}", "{header:x-twice|id}", "{id|header:x-none}{header:X-Twice}"])
+def test_a_header_that_says_several_things_says_nothing_and_nothing_stands_in_for_it(text: str) -> None:
+    with pytest.raises(AmbiguousHeaderError, match="several values"):
+        Template(text, "event").fill(ARRIVED)
 
 
 @pytest.mark.parametrize("body", [None, 5, "text", [], ["id"], True])
