@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pylon_workflows.core.instance import ChildWait, EventWait, Instance
-from pylon_workflows.core.transitions import EventReceived
+from pylon_workflows.core.transitions import EventReceived, Transition
 from pylon_workflows.errors import CorruptDatabaseError, UnreadableInstanceError
 from pylon_workflows.explain.near_misses import MOST_BYTES, closest
 from pylon_workflows.explain.reasons import explained
@@ -15,7 +15,7 @@ from pylon_workflows.published import PublishedEvent
 from pylon_workflows.summaries import HistoryPage, InstanceSummary
 
 _RECENT = 50
-"""So many of the last transitions are read."""
+"""So many of the last transitions are told, or as many of the last as one page of a history holds."""
 _KEPT = 20
 
 
@@ -50,16 +50,25 @@ class Source(Protocol):
 
 async def explanation_of(source: Source, instance: Instance, now: datetime, driving: Driving) -> Explanation:
     """Why the instance is where it is. Raises StoreError."""
-    recent = await _page(source, instance, instance.revision - _RECENT, _RECENT)
     facts = Facts(
         now=now,
         driving=driving,
-        recent=() if recent is None else recent.transitions,
+        recent=await _recent(source, instance),
         child=await source.summary(instance.wait.child_id) if isinstance(instance.wait, ChildWait) else None,
         kept=await _kept(source.published, instance),
         received_at=await _received_at(source, instance),
     )
     return explained(instance, facts)
+
+
+async def _recent(source: Source, instance: Instance) -> Sequence[Transition]:
+    """The last transitions. A page that is full before the end has the older ones: then fewer are asked for."""
+    count = _RECENT
+    while True:
+        page = await _page(source, instance, instance.revision - count, count)
+        if page is None or page.last >= instance.revision or count == 1:
+            return () if page is None else page.transitions
+        count //= 2
 
 
 async def _kept(published: Published, instance: Instance) -> list[KeptEvent]:
