@@ -9,8 +9,8 @@ from pylon_workflows.api.sharing import Sharing
 from pylon_workflows.filters import InstanceFilter
 from pylon_workflows.ports import ChangePage, Engine
 
-_MOST_KEPT = 2_000
-"""Instances of the last pages, for who is a little behind."""
+_MOST_KEPT, _MOST_BYTES = 2_000, 4 * 1024 * 1024
+"""Instances of the last pages, for who is a little behind, and how much is written of them: an error may be long."""
 
 
 class Told:
@@ -18,6 +18,11 @@ class Told:
 
     def __init__(self, page: ChangePage) -> None:
         self.page = page
+
+    @cached_property
+    def size(self) -> int:
+        """In bytes, as it is written."""
+        return sum(map(len, self._texts))
 
     def messages(self, where: InstanceFilter) -> bytes:
         """Those of the instances that fit. Only the last one has an id: who is cut off before it is told again."""
@@ -50,7 +55,7 @@ class SharedChanges:
         self._engine = engine
         self._sharing: Sharing[int, Told] = Sharing()
         self._told: OrderedDict[int, Told] = OrderedDict()
-        self._kept = 0
+        self._kept = self._bytes = 0
 
     def has(self, after: int) -> bool:
         """Whether what follows is known already."""
@@ -66,8 +71,12 @@ class SharedChanges:
         told = Told(await self._engine.next_changes(after=after, timeout_s=timeout_s))
         if told.page.after > after:
             self._told[after] = told
-            self._kept += len(told.page.instances)
-            while self._kept > _MOST_KEPT:
+            self._count(told, 1)
+            while self._kept > _MOST_KEPT or self._bytes > _MOST_BYTES:
                 _, oldest = self._told.popitem(last=False)
-                self._kept -= len(oldest.page.instances)
+                self._count(oldest, -1)
         return told
+
+    def _count(self, told: Told, sign: int) -> None:
+        self._kept += sign * len(told.page.instances)
+        self._bytes += sign * told.size
