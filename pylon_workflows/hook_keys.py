@@ -8,7 +8,7 @@ import secrets
 
 from pylon_workflows.errors import WrongHookUrlError
 from pylon_workflows.ports import InstanceSummary, SecretStore
-from runner_protocol.hook_urls import MAX_HOOK_NAME_LENGTH, hook_signature
+from runner_protocol.hook_urls import hook_event, hook_signature
 from runner_protocol.strict_json import encode_parsed
 
 RUNS_LOOKED_BACK = 16
@@ -69,8 +69,12 @@ def is_present_hook(
 
 def _can_be_one(instance_id: str, name: str, signature: str) -> bool:
     """Whether there is anything to compute: what is no URL of any instance costs nothing, however long it is."""
+    try:
+        hook_event(name)
+    except ValueError:
+        return False
     is_signature = len(signature) == _SIGNATURE_LENGTH and _DIGITS.issuperset(signature)
-    return is_signature and len(instance_id) <= _LONGEST_ID and len(name) <= MAX_HOOK_NAME_LENGTH and _is_text(name)
+    return is_signature and len(instance_id) <= _LONGEST_ID and _is_text(name)
 
 
 def _key(secret: bytes, instance_id: str) -> str:

@@ -123,6 +123,7 @@ async def test_any_other_url_is_nobodys() -> None:
             (instance_id, "psp", ""),
             (instance_id, "psp", "ä" * 64),
             (instance_id, "\ud800", right),
+            (instance_id, ".", hook_signature(key, instance_id, 1, ".")),
         ]
         wrong += [
             (instance_id, "psp", right[:at] + f"{int(right[at], 16) ^ 1:x}" + right[at + 1 :]) for at in range(64)
