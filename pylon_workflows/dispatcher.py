@@ -8,13 +8,14 @@ workflow by workflow, when there is room again; what a start finds in the store 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.explain.shapes import Place
 from pylon_workflows.fair_queue import FairQueue
+from pylon_workflows.logs import without_request
 from pylon_workflows.pace import LOOK_S, LOOKS, Pace
 from pylon_workflows.ports import Clock, RunnerWait
 from pylon_workflows.postponements import Postponements
@@ -73,6 +74,7 @@ class Dispatcher:
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
         self._is_open = False
+        self._context = without_request()
 
     def is_crowded(self, name: str, turns: int = 1) -> bool:
         """Whether one of this workflow that has had its turns should step back: its place is wanted, or all must end.
@@ -95,8 +97,9 @@ class Dispatcher:
         return not (self._queue or self._driving or self._postponed or self._unread or self._to_read or self._reading)
 
     def open(self) -> None:
-        """Begin with what the store holds."""
+        """Begin with what the store holds. What is done from now on is done in the present context, whoever asks."""
         self._is_open = True
+        self._context = without_request()
         self._to_read[None] = None
         self._fill()
 
@@ -123,14 +126,12 @@ class Dispatcher:
 
     def hurry(self, instance_id: str) -> None:
         """Drive it now, if it is postponed."""
-        name = self._postponed.cut_short(instance_id)
-        if name is not None:
+        if (name := self._postponed.cut_short(instance_id)) is not None:
             self.offer(instance_id, name)
 
     def runner_wait(self, instance_id: str, name: str) -> RunnerWait | None:
         """Why and until when a runnable instance waits for the runner, if it does."""
-        wait = self._health.wait_of(instance_id, name)
-        if wait is None:
+        if (wait := self._health.wait_of(instance_id, name)) is None:
             return None
         now = self._clock.monotonic()
         left_s = max(0.0, (self._postponed.until(instance_id) or now) - now)
@@ -180,33 +181,33 @@ class Dispatcher:
             instance_id = self._queue.take(name)
             if is_probe:
                 self._probes[name] = instance_id
-            drive = self._run(instance_id, name)
-            self._driving[instance_id] = asyncio.create_task(drive, name=f"drive {instance_id}")
+            self._driving[instance_id] = self._task(self._run(instance_id, name), f"drive {instance_id}")
             if name in self._unread and self._queue.has_room(name):
                 self._to_read[name] = None
         self._keep_pace_where_needed()
         if self._is_open and self._to_read and self._reading is None:
-            self._reading = asyncio.create_task(self._read_backlog(), name="fetch runnable instances")
+            self._reading = self._task(self._read_backlog(), "fetch runnable instances")
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return asyncio.create_task(work, name=name, context=self._context.copy())
 
     def _may_probe(self, name: str) -> bool:
         """One probe at a time for each workflow, beside turns that began before: those may take hours."""
         now = self._clock.monotonic()
-        wait_s = self._health.seconds_until_probe(name, now)
-        if wait_s > 0:
+        if (wait_s := self._health.seconds_until_probe(name, now)) > 0:
             self._set_alarm(now + wait_s)
             return False
         return self._probes.get(name) not in self._driving
 
     async def _run(self, instance_id: str, name: str) -> None:
         postpone_s: float | None = None
-        is_to_repeat = False
         try:
             postpone_s = await self._drive(instance_id)
-            is_to_repeat = postpone_s == 0
         except Exception:
             _log.exception("%s: driving failed; tried again in a minute", instance_id)
             postpone_s = 60.0
         finally:
+            is_to_repeat = postpone_s == 0
             del self._driving[instance_id]
             self._queue.give_back(name)
             self._turns += not is_to_repeat  # who steps back has asked whether it should
@@ -226,7 +227,7 @@ class Dispatcher:
 
     def _keep_pace_where_needed(self) -> None:
         if self._pacing is None and self._is_open and self._pace.is_to_be_kept(self._taken):
-            self._pacing = asyncio.create_task(self._keep_pace(), name="look how late the event loop is")
+            self._pacing = self._task(self._keep_pace(), "look how late the event loop is")
 
     async def _keep_pace(self) -> None:
         while self._pace.is_to_be_kept(self._taken):
@@ -286,8 +287,7 @@ class Dispatcher:
             if self._alarm_at <= at:
                 return
             self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = asyncio.create_task(self._ring(at), name="offer postponed instances")
+        self._alarm_at, self._alarm = at, self._task(self._ring(at), "offer postponed instances")
 
     async def _ring(self, at: float) -> None:
         await self._clock.sleep(max(0.0, at - self._clock.monotonic()))

@@ -7,7 +7,7 @@ handlers, and may give them `JsonFormatter`.
 
 import json
 import logging
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -53,6 +53,13 @@ class TextFormatter(logging.Formatter):
         """The record without its traceback."""
         request = request_id.get()
         return super().formatMessage(record) + ("" if request is None else f" (request {request})")
+
+
+def without_request() -> Context:
+    """The present context, but for the request's id: for a task that is begun in a request and outlives it."""
+    context = copy_context()
+    context.run(request_id.set, None)
+    return context
 
 
 def configure_logging(form: LogFormat = "text", level: int = logging.INFO) -> None:

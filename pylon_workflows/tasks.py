@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from pylon_workflows.errors import StoreError
+from pylon_workflows.logs import without_request
 from pylon_workflows.ports import Clock
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Tasks:
 
     def start(self, parts: Iterable[Part]) -> None:
         """Run each of these functions; one that raises is logged and called again a second later."""
-        self._parts = [asyncio.create_task(self._run(part)) for part in parts]
+        self._parts = [asyncio.create_task(self._run(part), context=without_request()) for part in parts]
 
     async def _run(self, part: Part) -> None:
         while True:

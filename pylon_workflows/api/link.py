@@ -17,6 +17,7 @@ from pylon_workflows.api.app import public_routes
 from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.routes import assembled
 from pylon_workflows.api.scopes import GrantEverything
 from pylon_workflows.api.token_handlers import TokenHandlers
@@ -44,6 +45,7 @@ def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
         *public_routes(handlers),
     ]
     middleware = [
+        Middleware(IdentifyRequests),  # by the ids that the standbys' callers have
         # A refusal is the standby's to tell: it asks the next owner, and its caller may never notice.
         Middleware(AnswerErrors, _explain_whole, logs_refusals=False),
         Middleware(GrantEverything),

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from pylon_workflows.logs import without_request
+
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -24,7 +26,7 @@ class Sharing(Generic[K, T]):
         """What `ask` comes to, which is called when nobody waits for the same. Raises what that raises."""
         asked = self._asked.get(key)
         if asked is None or asked.task.done():
-            asked = self._asked[key] = _Asked(asyncio.create_task(ask()))
+            asked = self._asked[key] = _Asked(asyncio.create_task(ask(), context=without_request()))
         asked.count += 1
         try:
             return await asyncio.shield(asked.task)

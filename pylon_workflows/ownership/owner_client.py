@@ -9,6 +9,7 @@ from typing import Any
 from pylon_workflows import errors
 from pylon_workflows.http_client.client import HttpClient
 from pylon_workflows.http_client.connection import Answer, CannotConnectError, HttpClientError
+from pylon_workflows.logs import request_id
 from pylon_workflows.ownership.owner_requests import OwnerRequest
 from pylon_workflows.ownership.socket_file import short_name
 from runner_protocol.strict_json import JsonError, parse
@@ -44,9 +45,6 @@ class OwnerClient:
             NotDoneError, AnswerLostError; a WorkflowError that the owner answered with.
         """
         loop = asyncio.get_running_loop()
-        head = (
-            f"{request.method} {request.target} HTTP/1.1\r\nhost: owner\r\ncontent-length: {len(request.body)}\r\n\r\n"
-        )
         try:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
@@ -56,7 +54,8 @@ class OwnerClient:
             if (stranger := self._stranger()) is not None:
                 raise NotDoneError(f"{self._path} belongs to user {stranger}, who is not to be told anything")
             client = self._open_client()
-            answer = await client.request(head.encode(), request.body, timeout_s=max(deadline - loop.time(), 0.001))
+            timeout_s = max(deadline - loop.time(), 0.001)
+            answer = await client.request(_head(request), request.body, timeout_s=timeout_s)
         except CannotConnectError as error:
             raise NotDoneError(str(error)) from None
         except HttpClientError as error:
@@ -104,6 +103,14 @@ class OwnerClient:
         self._hang_up()
         await asyncio.gather(*self._closing)
         self._names.close()
+
+
+def _head(request: OwnerRequest[Any]) -> bytes:
+    """What is done for a caller of this process's API stands under the same id in the owner's log."""
+    lines = [f"{request.method} {request.target} HTTP/1.1", "host: owner", f"content-length: {len(request.body)}"]
+    if (its_id := request_id.get()) is not None:
+        lines.append(f"x-request-id: {its_id}")
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 _NOT_DONE = (errors.EngineNotRunningError.code, errors.OwnershipLostError.code, errors.NoOwnerError.code)

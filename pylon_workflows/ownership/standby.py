@@ -22,6 +22,7 @@ from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter,
 from pylon_workflows.following import Following
 from pylon_workflows.histories import folded, history_of, history_page, instance_as_of
 from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
+from pylon_workflows.logs import without_request
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.parking import shown
 from pylon_workflows.ports import MAX_HISTORY_PAGE, MAX_PAGE, ChangeLog, ChangePage, Clock, HistoryPage, InstanceSummary
@@ -239,7 +240,8 @@ class Standby:
 
     def _keep_watching(self) -> None:
         if self._watching is None:
-            self._watching = asyncio.create_task(self._watch(), name="watch the file for what others commit")
+            what = "watch the file for what others commit"
+            self._watching = asyncio.create_task(self._watch(), name=what, context=without_request())
 
     async def _watch(self) -> None:
         """Tell those who wait, as long as there are any; the file is read only when somebody has committed to it."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from pylon_workflows import errors
 from pylon_workflows.engine import LocalEngine
+from pylon_workflows.logs import without_request
 from pylon_workflows.ownership import registry
 from pylon_workflows.ownership.file_identity import Identity, identity_of
 from pylon_workflows.ownership.guard import FileGuard
@@ -70,7 +71,8 @@ class Worker:
         """Become the owner or a standby. Raises what keeps the file from both."""
         key = registry.enter(self._path, self)
         self.standing.begin()
-        self._leading = asyncio.create_task(self._lead(), name=f"own or stand by: {self._path.name}")
+        what = f"own or stand by: {self._path.name}"
+        self._leading = asyncio.create_task(self._lead(), name=what, context=without_request())
         self._leading.add_done_callback(lambda _: registry.leave(key))
         self._leading.add_done_callback(lambda _: self.standing.notify())
         try:
