@@ -14,6 +14,8 @@ from pylon_workflows.summaries import PARKED
 from runner_protocol.fields import format_timestamp
 from runner_protocol.hook_urls import EVENT_PREFIX
 
+_ADVANCE = "`engine.advance`, or a POST to its `/advance`"
+
 
 class _Why(NamedTuple):
     reason: Reason
@@ -146,7 +148,7 @@ def _runnable(instance: Instance, facts: Facts) -> _Why:
         summary = f"waits for the runner since {format_timestamp(wait.since)}: {wait.reason}"
         ways = (
             f"an answer of the runner, which is asked again by itself at {format_timestamp(wait.next_try_at)}",
-            f"or at once: POST /{instance.id}/advance",
+            f"or at once: advance it ({_ADVANCE})",
         )
         return _Why(Reason.RUNNER, summary, wait.since, ways, wait.next_try_at)
     match driving.place:
@@ -180,7 +182,7 @@ def _asked(instance: Instance) -> str:
 
 def _unexplained(instance: Instance, summary: str) -> _Why:
     ways = (
-        f"POST /{instance.id}/advance, which looks at it anew; `doctor --verify` says whether the file is well",
+        f"advance it ({_ADVANCE}), which looks at it anew; `doctor --verify` says whether the file is well",
         f"pylon-workflows cancel {instance.id}, which ends it",
     )
     return _Why(Reason.UNEXPLAINED, summary, None, ways)

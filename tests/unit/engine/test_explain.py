@@ -11,6 +11,8 @@ from pylon_workflows import Status, WorkflowDefinition
 from pylon_workflows.errors import RunnerUnavailableError, UnknownInstanceError, UnreadableInstanceError
 from pylon_workflows.explain.shapes import Reason
 from pylon_workflows.settings import EngineSettings
+from pylon_workflows.store import reads
+from pylon_workflows.store.sqlite import SqliteStore
 from pylon_workflows.testing import FakeClock, ScriptedRunner, engine_in_memory, script
 from runner_protocol.messages import (
     Approval,
@@ -264,7 +266,7 @@ async def test_a_runner_that_is_away_is_told_with_the_next_try(answer, said):
         assert at(0) < found.next_at <= at(5)
         assert found.runner_said.text == said
         assert said in found.summary
-        assert found.ways_on[1] == "or at once: POST /a/advance"
+        assert found.ways_on[1] == "or at once: advance it (`engine.advance`, or a POST to its `/advance`)"
 
 
 async def test_one_that_is_asked_about_says_since_when_and_until_when():
@@ -337,6 +339,22 @@ async def test_without_a_runner_it_waits_for_canned_answers():
     async with engine_that() as engine:
         await engine.start("order", id="a")
         assert (await explained(engine)).reason is Reason.NO_RUNNER
+
+
+async def test_after_large_answers_the_last_one_is_told_and_not_one_of_those_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(reads, "MAX_HISTORY_PAGE_BYTES", 5_000)
+    async with engine_that(store=SqliteStore(tmp_path / "workflows.db")) as engine:
+        await engine.start("order", id="a")
+        for number in range(60):
+            await engine.apply("a", StepComplete(step_name=f"s{number}", output="x" * 1_000))
+        assert (await engine.explain("a")).runner_said.text == "the step 's59' is done"
+        await engine.apply("a", StepComplete(step_name="largest", output="x" * 9_000))
+        assert (await engine.explain("a")).runner_said.text == "the step 'largest' is done"
+        await engine.send_event("a", "early", "x" * 4_000)
+        await engine.apply("a", Sleep(duration="1h"))
+        found = await engine.explain("a")
+        assert (found.since, found.runner_said.at) == (at(0), at(0))
+        assert found.runner_said.text == "sleep until 2026-01-01T01:00:00.000Z"
 
 
 async def test_nobody_is_unknown():
