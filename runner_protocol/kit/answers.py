@@ -1,5 +1,6 @@
 """Makes answers: what was returned or raised, as the action that says so; and the bytes that go out."""
 
+import sys
 import traceback
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,9 @@ from runner_protocol.strict_json import encode, parse
 _MAX_MESSAGE, _MAX_STACK, _MAX_DATA = 10_000, 30_000, 65_536
 _CARRIED = ("vars", "unset", "usage", "progress", "logs", "noted")
 """What any action may carry beside."""
+
+_RAISED_WITH_A_SENTENCE = (Exception, RuntimeError, ValueError)
+"""Python's own classes, and OSError's kinds, whose text is for people; that of the others tells little without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +173,25 @@ def _describe(error: BaseException) -> ErrorDetail:
 
 
 def _text(error: BaseException) -> str:
+    name = type(error).__name__
     try:
-        return str(error) or type(error).__name__
+        text = str(error)
+        if isinstance(error, BaseExceptionGroup):
+            text = f"{text}: {'; '.join(map(_text, error.exceptions))}"
+        is_enough = _is_for_people(error)
     except (Exception, SystemExit):
-        return f"{type(error).__name__}, whose text cannot be shown"
+        return f"{name}, whose text cannot be shown"
+    if not text:
+        return name
+    return text if is_enough else f"{name}: {text}"
+
+
+def _is_for_people(error: BaseException) -> bool:
+    """Whether the error says enough without its class: `KeyError: 'sku'` does not."""
+    if isinstance(error, OSError | BaseExceptionGroup) or type(error) in _RAISED_WITH_A_SENTENCE:
+        return True
+    is_pythons = type(error).__module__.partition(".")[0] in sys.stdlib_module_names
+    return not is_pythons and not isinstance(error, KeyError)
 
 
 def _code(error: BaseException) -> str | int | None:

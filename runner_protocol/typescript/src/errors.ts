@@ -118,12 +118,17 @@ function typeOf(thrown: object): string {
 function messageOf(thrown: object): string {
   if (thrown instanceof StepFailedError && thrown.kind === "step") return text(`step '${thrown.stepName}' failed: ${thrown.message}`);
   const message = read(thrown, "message");
-  if (typeof message === "string") return text(message);
+  if (typeof message === "string") return text(thrown instanceof AggregateError ? `${message}: ${membersOf(thrown)}` : message);
   try {
     return text(JSON.stringify(thrown));
   } catch {
     return "";
   }
+}
+
+/** What Promise.any's several errors say, one level deep: an error may hold itself. */
+function membersOf(thrown: AggregateError): string {
+  return thrown.errors.map((each) => text(read(Object(each), "message") ?? each)).join("; ");
 }
 
 /** What the author hung on the error as `data`, unless it is no JSON or too much: it must not hide the error itself. */

@@ -84,6 +84,7 @@ test("whatever is thrown is described, however odd", () => {
   };
   assert.deepEqual(without(new DeclinedError("no")), { type: "DeclinedError", message: "no" });
   assert.deepEqual(without(new Error("")), { type: "Error", message: "Error" });
+  assert.deepEqual(without(new AggregateError([new Error("no"), "never", null], "all failed")), { type: "AggregateError", message: "all failed: no; never; null" });
   assert.deepEqual(without("just text"), { type: "Error", message: "just text" });
   assert.deepEqual(without(undefined), { type: "Error", message: "undefined" });
   assert.deepEqual(without(Symbol("s")), { type: "Error", message: "Symbol(s)" });

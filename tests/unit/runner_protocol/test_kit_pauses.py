@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import DecimalException
 from functools import partial
 from typing import Any
 
@@ -369,6 +370,50 @@ async def test_a_record_for_a_call_cancelled_just_now_is_passed_over() -> None:
         return await ctx.step("b", echo, 2)
 
     assert await ask(just_now, completed(("a", 1), ("b", 2))) == {"action": "complete", "output": 2}
+
+
+class SkuError(KeyError):
+    """An author's own."""
+
+
+class DeclinedError(ArithmeticError):
+    """An author's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("skus"), "KeyError: 'skus'"),
+        (SkuError("no sku 7"), "SkuError: 'no sku 7'"),
+        (IndexError("list index out of range"), "IndexError: list index out of range"),
+        (AssertionError(), "AssertionError"),
+        (DecimalException("syntax"), "DecimalException: syntax"),
+        (json.JSONDecodeError("Expecting value", "", 0), "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
+        (Exception("card declined"), "card declined"),
+        (RuntimeError("card declined"), "card declined"),
+        (ValueError("the amount is negative"), "the amount is negative"),
+        (DeclinedError("card declined"), "card declined"),
+        (NonRetryableError("card declined"), "card declined"),
+        (TimeoutError("the bank is slow"), "the bank is slow"),
+        (TimeoutError(), "TimeoutError"),
+        (FileNotFoundError(2, "No such file", "list.csv"), "[Errno 2] No such file: 'list.csv'"),
+        (
+            ExceptionGroup("two went wrong", [KeyError("skus"), ExceptionGroup("more", [ValueError("no")])]),
+            "two went wrong (2 sub-exceptions): KeyError: 'skus'; more (1 sub-exception): no",
+        ),
+    ],
+    ids=repr,
+)
+async def test_the_text_of_an_error_names_its_class_where_it_says_too_little_alone(error: Exception, text: str) -> None:
+    @workflow("failing")
+    async def failing(ctx: Context, _: Any) -> Any:
+        def work() -> None:
+            raise error
+
+        await ctx.step("work", work)
+
+    answer = await ask(failing)
+    assert (answer["error"]["message"], answer["error"]["type"]) == (text, type(error).__name__)
 
 
 async def test_an_error_that_cannot_be_shown_is_a_failure_all_the_same() -> None:
