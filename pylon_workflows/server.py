@@ -53,6 +53,7 @@ class CannotListenError(EngineError, code="cannot-listen"):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     """What `serve` is told. Port 0 lets the system choose; `loop="auto"` takes uvloop where it is installed.
+    The repr leaves out what is a secret or may hold one, as a URL may.
 
     A request's head has `head_timeout_s` to come. There are as many connections at a time as the process may have files
     open, or `max_connections`.
@@ -63,12 +64,12 @@ class ServeOptions:
         that is not positive.
     """
 
-    runner: str = DEFAULT_RUNNER_URL
-    runners: Mapping[str, str] = field(default_factory=dict)
+    runner: str = field(default=DEFAULT_RUNNER_URL, repr=False)
+    runners: Mapping[str, str] = field(default_factory=dict, repr=False)
     database: str = "workflows.db"
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     allowed_hosts: Sequence[str] = ()
     cors_origins: Sequence[str] = ()
     head_timeout_s: float = 10.0
@@ -82,7 +83,7 @@ class ServeOptions:
     settings: EngineSettings = field(default_factory=EngineSettings)
     runner_auth: RunnerAuth | None = None
     webhooks: Sequence[OutboundWebhook] = ()
-    codec: PayloadCodec | None = None
+    codec: PayloadCodec | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         checked_hosts(self.allowed_hosts)

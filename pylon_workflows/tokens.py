@@ -12,7 +12,7 @@ import string
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from pylon_workflows.errors import InvalidInputError, UnknownTokenError
 from runner_protocol.durations import MAX_DURATION
@@ -49,11 +49,12 @@ class Token:
         return self.expires_at is not None and now >= self.expires_at
 
 
-class Presented(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Presented:
     """What a caller shows: whose token it says that it is, and the hash of the secret that came with it."""
 
     id: str
-    hash: bytes
+    hash: bytes = field(repr=False)
 
     def is_right(self, known: Token | None) -> bool:
         """Whether the secret is the known token's; for an unknown one that takes as long to tell."""

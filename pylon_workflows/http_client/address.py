@@ -1,5 +1,6 @@
 """Where requests go: a URL from the configuration, checked once."""
 
+import ipaddress
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -17,16 +18,24 @@ class HttpAddress:
     """Where a server answers, what to call it in messages, and the `authorization` header, if it needs one.
 
     `target` and `authority` are what a request says: the path with the query, and the host with the port. The
-    credentials are in none of the others, so that no message shows them.
+    credentials are in none of the others, so that no message shows them; a query may hold some too.
     """
 
     host: str
     port: int
     is_tls: bool
-    target: str
+    target: str = field(repr=False)
     authority: str
     name: str
     authorization: str | None = field(repr=False)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is this machine by its very name or number."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost" or self.host.endswith(".localhost")
 
     @classmethod
     def parse(cls, url: str, what: str) -> Self:
