@@ -96,6 +96,8 @@ class Definitions:
         self._registered: dict[str, WorkflowDefinition] = {}
         self._saved: dict[str, WorkflowDefinition] = {}
         self._told: dict[str, WorkflowDefinition] = {}
+        self.unheard: dict[object, str] = {}
+        """Why runners have not said which workflows they have, by whoever is to tell of them."""
 
     def register(self, definition: WorkflowDefinition) -> None:
         """Add or replace a definition of the program's own."""
@@ -113,7 +115,8 @@ class Definitions:
         found = self._find(name)
         if found is None:
             known = ", ".join(definition.name for definition in self) or "none"
-            raise UnknownWorkflowError(f"no workflow is named {name[:140]!r}; registered: {known[:500]}")
+            more = "".join(f"; a runner does not say which it has: {reason}" for reason in self.unheard.values())
+            raise UnknownWorkflowError(f"no workflow is named {name[:140]!r}; registered: {known[:500]}{more[:1000]}")
         return found
 
     def told(self, name: str) -> WorkflowDefinition | None:

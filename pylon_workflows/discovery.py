@@ -40,6 +40,7 @@ class _Source:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     asked_at: float = -LEAST_PAUSE_S
     failures: int = 0
+    has_refused: bool = False
 
 
 class Discovery:
@@ -99,21 +100,31 @@ class Discovery:
             try:
                 description = await source.describer.describe()
             except RunnerUnavailableError as error:
-                if source.failures == 0:  # once an outage; turns tell of it too
-                    reason = str(error).partition("; the body begins ")[0]  # a log holds no bodies
-                    _log.info("a runner does not say which workflows it has, it is asked again: %s", reason)
-                source.failures += 1
+                self._note(source, error)
                 return
             finally:
                 source.asked_at = self._clock.monotonic()
             source.failures = 0
+            source.has_refused = False
             source.has_answered = True
+            self._definitions.unheard.pop(source, None)
             source.workflows = () if description is None else description.workflows
             if description is None:
                 source.is_described.clear()
             else:
                 source.is_described.set()
                 await self._keep()
+
+    def _note(self, source: _Source, error: RunnerUnavailableError) -> None:
+        """Tell once an outage, for turns tell of it too; and of a refusal, which may keep turns from coming."""
+        reason = str(error).partition("; the body begins ")[0]  # a log holds no bodies
+        is_new_refusal = error.has_refused and not source.has_refused
+        if source.failures == 0 or is_new_refusal:
+            level = logging.WARNING if is_new_refusal else logging.INFO
+            _log.log(level, "a runner does not say which workflows it has, it is asked again: %s", reason)
+        source.failures += 1
+        source.has_refused = error.has_refused
+        self._definitions.unheard[source] = reason
 
     async def _keep(self) -> None:
         """Register the newest version of each workflow that runners tell of.

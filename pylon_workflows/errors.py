@@ -242,8 +242,11 @@ class RunnerUnavailableError(RunnerError, code="runner-unavailable"):
     """The turn is asked again, no retry is used up (PROTOCOL.md section 4).
 
     `retry_after_s` is what the runner asked for, if it did. `has_dropped_turn` is true when the connection broke after
-    the request was sent, which may mean that the runner dies on this step.
+    the request was sent, which may mean that the runner dies on this step. `has_refused` is true when the runner is
+    there and does not accept who asks (401), which passes only when somebody sees to it.
     """
+
+    has_refused = False
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None, has_dropped_turn: bool = False) -> None:
         super().__init__(reason)

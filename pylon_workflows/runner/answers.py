@@ -22,7 +22,10 @@ LARGE_ANSWER_BYTES = 64 * 1024
 SHOWN_BYTES = 200
 """How much of a body a message shows."""
 
-_UNKNOWN_CALLER = " (it does not accept who asks: compare the secrets, the token and the clocks of both sides)"
+_UNKNOWN_CALLER = (
+    " (it does not accept who asks: compare the secrets, the token and the clocks of both sides; the secrets are those "
+    "of PYLON_WORKFLOW_RUNNER_SECRETS or RunnerAuth, here, and the kit's, there)"
+)
 
 
 def read_answer(
@@ -32,6 +35,7 @@ def read_answer(
     is_too_large: bool = False,
     content_encoding: str | None = None,
     retry_after_s: float | None = None,
+    who: str = "the runner",
 ) -> Action:
     """Judge an HTTP status and a body: the whole of it, or the beginning of one that `is_too_large`.
 
@@ -50,7 +54,9 @@ def read_answer(
             return _parsed(body)
         except MalformedMessageError:
             pass  # the page of a proxy or of a crashed app: no answer of the workflow's
-    raise RunnerUnavailableError(_describe(status, body), retry_after_s=retry_after_s)
+    unavailable = RunnerUnavailableError(f"{who} {_describe(status, body)}", retry_after_s=retry_after_s)
+    unavailable.has_refused = status == HTTPStatus.UNAUTHORIZED
+    raise unavailable
 
 
 def format_timeout(timeout_s: float) -> str:
@@ -97,7 +103,7 @@ def _is_compressed(content_encoding: str | None) -> TypeGuard[str]:
 
 def _describe(status: int, body: bytes) -> str:
     note = " (redirects are not followed)" if 300 <= status < 400 else _UNKNOWN_CALLER if status == 401 else ""
-    return f"the runner answered {_name(status)}{note}{beginning(body)}"
+    return f"answered {_name(status)}{note}{beginning(body)}"
 
 
 def _name(status: int) -> str:

@@ -42,7 +42,12 @@ _REFUSALS = frozenset({400, 404, 405, 409, 411, 413, 415, 422, 500, 501})
 
 
 def read_description(
-    status: int, body: bytes, *, is_too_large: bool = False, content_encoding: str | None = None
+    status: int,
+    body: bytes,
+    *,
+    is_too_large: bool = False,
+    content_encoding: str | None = None,
+    who: str = "the runner",
 ) -> Description | None:
     """Judge an HTTP status and a whole body; None for a runner that knows of no such question.
 
@@ -52,7 +57,7 @@ def read_description(
     if status in _REFUSALS:
         return None
     try:
-        read_answer(status, body, is_too_large=is_too_large, content_encoding=content_encoding)
+        read_answer(status, body, is_too_large=is_too_large, content_encoding=content_encoding, who=who)
     except AnswerTooLargeError as error:
         _log.warning("a runner's description of its workflows cannot be read: %.200s", error)
         return None

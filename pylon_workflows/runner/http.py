@@ -1,6 +1,7 @@
 """A runner behind HTTP: one POST a turn (PROTOCOL.md sections 1, 2 and 4)."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Self
 
@@ -41,6 +42,7 @@ from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import MAX_ANSWER_BYTES, Action, Description
 
 _JSON = b"application/json"
+_log = logging.getLogger(__name__)
 
 
 class HttpRunner:
@@ -63,6 +65,7 @@ class HttpRunner:
     async def open(self) -> None:
         """Get ready; no connection is made yet. Raises InvalidInputError for files of `auth` that cannot be used."""
         if self._client is None:
+            self._look_who_may_read_it()
             tls = await asyncio.to_thread(tls_context, self._auth) if self._address.is_tls else None
             self._client = HttpClient(self._address.host, self._address.port, tls=tls, max_body_bytes=MAX_ANSWER_BYTES)
 
@@ -118,8 +121,23 @@ class HttpRunner:
             answer = await self._open_client.request(head, turn.body, timeout_s=turn.timeout_s)
         except HttpClientError as error:
             raise as_away(self._translated(error, turn.timeout_s)) from None
-        encoding = answer.header(b"content-encoding")
-        return read_description(answer.status, answer.body, is_too_large=answer.is_cut_off, content_encoding=encoding)
+        return read_description(
+            answer.status,
+            answer.body,
+            is_too_large=answer.is_cut_off,
+            content_encoding=answer.header(b"content-encoding"),
+            who=f"the runner at {self._address.name}",
+        )
+
+    def _look_who_may_read_it(self) -> None:
+        address = self._address
+        is_shown = self._auth.token is not None or address.authorization is not None
+        if is_shown and not address.is_tls and not address.is_loopback:
+            _log.warning(
+                "the runner at %s is shown a token or a password over http://, which others may read on the way: "
+                "use https://",
+                address.name,
+            )
 
     @property
     def _open_client(self) -> HttpClient:

@@ -20,6 +20,7 @@ from pylon_workflows import (
     LocalRunner,
     RunnerAuth,
     RunnerUnavailableError,
+    UnknownWorkflowError,
     WorkflowDefinition,
     WorkflowEngine,
 )
@@ -210,6 +211,76 @@ def test_secrets_and_tokens_that_are_none_are_refused_and_not_shown(arguments: d
         RunnerAuth(**arguments)
     assert "s3cr3t" not in str(caught.value)
     assert "k3n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "auth", "is_told"),
+    [
+        ("http://runner.test/run", RunnerAuth(token="t0k3n"), True),
+        ("http://me:t0k3n@10.0.0.7:9876/run", None, True),
+        ("http://runner.test/run", RunnerAuth(secrets=[SECRET]), False),
+        ("https://runner.test/run", RunnerAuth(token="t0k3n"), False),
+        ("http://127.0.0.1:9876/run", RunnerAuth(token="t0k3n"), False),
+        ("http://[::1]:9876/run", RunnerAuth(token="t0k3n"), False),
+        ("http://localhost:9876/run", RunnerAuth(token="t0k3n"), False),
+    ],
+)
+async def test_a_token_that_others_may_read_on_the_way_is_told_of(
+    url: str, auth: RunnerAuth | None, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with HttpRunner(url, auth=auth):
+        pass
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * is_told
+    assert ("over http://, which others may read on the way: use https://" in caplog.text) is is_told
+    assert "t0k3n" not in caplog.text
+
+
+async def test_a_runner_that_refuses_to_tell_of_its_workflows_is_named_with_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kit = Runner([all_ways], secrets=[SECRET])
+    clock = FakeClock()
+    what = "a runner does not say which"
+    with caplog.at_level(logging.INFO):
+        async with engine_in_memory(LocalRunner(kit.app, secrets=[ANOTHER], clock=clock), clock=clock) as engine:
+            for _ in range(3):
+                with pytest.raises(UnknownWorkflowError, match="no workflow is named 'all-ways'") as caught:
+                    await engine.start("all-ways")
+                clock.advance(60)
+    said = str(caught.value)
+    assert f"registered: none; {what} it has: the runner answered 401 Unauthorized" in said
+    assert "PYLON_WORKFLOW_RUNNER_SECRETS" in said
+    told = [record for record in caplog.records if what in record.message]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert "whsec" not in caplog.text + said
+
+
+async def test_a_refusal_says_at_which_url_and_is_forgotten_with_the_next_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = ["503 Service Unavailable", "401 Unauthorized"]
+
+    async def act(exchange: Exchange) -> None:
+        if refusals:
+            await exchange.answer(b"", refusals.pop(0))
+        else:
+            await exchange.answer(b'{"action":"description","protocol":2,"workflows":[{"name":"order"}]}')
+
+    clock = FakeClock()
+    async with HostileRunner(Behaviour(act, "answered")) as server:
+        place = server.url.removeprefix("http://").partition("/")[0]
+        async with engine_in_memory(HttpRunner(server.url, clock=clock), clock=clock) as engine:
+            for said in ("answered 503 Service Unavailable", "answered 401 Unauthorized (it does not accept who asks"):
+                with pytest.raises(UnknownWorkflowError) as caught:
+                    await engine.start("mail")
+                assert f"the runner at {place} {said}" in str(caught.value)
+                clock.advance(1)
+            with pytest.raises(UnknownWorkflowError) as caught:
+                await engine.start("mail")
+            assert str(caught.value) == "no workflow is named 'mail'; registered: order"
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert f"the runner at {place} answered 401" in told[0]
 
 
 def test_it_does_not_show_its_secrets() -> None:
