@@ -10,8 +10,8 @@ from pylon_workflows import HttpRunner, LocalRunner, RunnerAuth
 from pylon_workflows.cli.client import Client
 from pylon_workflows.clock import SystemClock
 from pylon_workflows.hooks import GitHub, HmacSignature, HookSource, Slack, StandardWebhooks, Stripe
+from pylon_workflows.http_client.address import HttpAddress
 from pylon_workflows.outbound_webhooks import OutboundWebhook, WebhookReceiver
-from pylon_workflows.runner.address import RunnerAddress
 from pylon_workflows.server import ServeOptions
 from pylon_workflows.tokens import new_token, presented
 from runner_protocol import Runner
@@ -59,7 +59,7 @@ HOLDERS = [
     HttpRunner(URL, auth=RunnerAuth(secrets=[SECRET])),
     LocalRunner(app, secrets=[SECRET]),
     Runner([], secrets=[SECRET]),
-    RunnerAddress.parse(URL),
+    HttpAddress.parse(URL, "runner URL"),
     ServeOptions(
         runner=URL,
         runners={"order": URL},
