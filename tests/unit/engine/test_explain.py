@@ -35,7 +35,6 @@ async def engine_that(*answers, clock=None, store=None, **settings):
     clock = clock or FakeClock()
     runner = ScriptedRunner(script(*answers)) if answers else None
     engine = engine_in_memory(runner, clock=clock, store=store, settings=EngineSettings(shutdown_grace_s=0, **settings))
-    engine.clock = clock
     engine.register(WorkflowDefinition("order", max_retries=2))
     async with engine:
         yield engine
