@@ -98,8 +98,8 @@ class Dispatcher:
 
     def open(self) -> None:
         """Begin with what the store holds. What is done from now on is done in the present context, whoever asks."""
-        self._is_open = True
         self._context = without_request()
+        self._is_open = True
         self._to_read[None] = None
         self._fill()
 
