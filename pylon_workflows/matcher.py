@@ -61,6 +61,8 @@ class _Look(NamedTuple):
     event: int | None = None
     wait: tuple[str, str] | None = None
     """The event that is waited for, and by which instance."""
+    mark: asyncio.Event | None = None
+    """Nothing is to be looked at: what was told before has been."""
 
 
 class Matcher:
@@ -79,12 +81,20 @@ class Matcher:
         self._unreadable: set[int] = set()
         self._fresh: dict[int, PublishedEvent] = {}
         self._fresh_bytes = 0
-        self._is_behind = False
+        self._is_abreast = asyncio.Event()
 
     @property
     def is_idle(self) -> bool:
         """Whether everything that it was told of has been looked at, and all that was left from before."""
-        return not self._looks and not self._is_behind
+        return not self._looks and self._is_abreast.is_set()
+
+    async def catch_up(self) -> None:
+        """Wait until all that was left from before has been looked at once, and all that it was told of by now."""
+        await self._is_abreast.wait()
+        marks = [(looks, asyncio.Event()) for looks in self._looks.values()]
+        for looks, mark in marks:
+            looks[_Look(mark=mark)] = None
+        await asyncio.gather(*(mark.wait() for _, mark in marks))
 
     def published(self, key: int, correlation: Correlation, fresh: PublishedEvent | None = None) -> None:
         """An event has been committed; `fresh` is what was."""
@@ -107,7 +117,7 @@ class Matcher:
         """Forget what it was told: whoever opens the store finds it there."""
         self._looks, self._new, self._put_off = {}, asyncio.Queue(), set()
         self._fresh, self._fresh_bytes = {}, 0
-        self._is_behind = True
+        self._is_abreast = asyncio.Event()
 
     async def run(self) -> None:
         """Match whatever comes, and first what is in the store, for ever."""
@@ -129,20 +139,19 @@ class Matcher:
                 _log.error("a published event %r is left unmatched: %s", correlation.event, error)
 
     def _look(self, key: str, look: _Look) -> None:
-        looks = self._looks.get(key)
-        if looks is None:
-            looks = self._looks[key] = OrderedDict()
+        if key not in self._looks:
+            self._looks[key] = OrderedDict()
             self._new.put_nowait(key)
-        looks[look] = None
+        self._looks[key][look] = None
 
     async def _look_at_what_is_left(self) -> None:
         """What a former owner has stored and not matched any more."""
-        self._is_behind = True
-        while self._is_behind:
+        self._is_abreast.clear()
+        while not self._is_abreast.is_set():
             try:
                 async for key in self._store.published.open_keys():
                     self._look(key, _Look())
-                self._is_behind = False
+                self._is_abreast.set()
             except StoreError as error:
                 _log.warning("published events could not be looked for, tried again: %s", error)
                 await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
@@ -187,6 +196,8 @@ class Matcher:
         elif look.wait is not None:
             event, instance_id = look.wait
             await self._match_wait(Correlation(key, event), instance_id)
+        elif look.mark is not None:
+            look.mark.set()
         else:
             await self._look_through(key, self._match_event)
 

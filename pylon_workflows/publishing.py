@@ -66,8 +66,9 @@ class Publishing:
             await self._clock.sleep(_PAUSE_S)
 
     async def sweep(self) -> int:
-        """One batch of each; how many the larger one had."""
+        """One batch of each; how many the larger one had. What a wait claimed in time is not dropped."""
         now = self._clock.now()
+        await self._matcher.catch_up()
         expired = await self._store.published.expire(now=now, limit=_BATCH)
         if expired:
             self.unclaimed += len(expired)

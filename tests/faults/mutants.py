@@ -320,7 +320,7 @@ MUTANTS = (
         "P8",
         "matcher.py",
         "            tasks.create_task(self._look_at_what_is_left())\n",
-        "            self._is_behind = False\n",
+        "            self._is_abreast.set()\n",
         f"{UNIT}/test_publishing.py::test_what_a_process_has_not_matched_any_more_the_next_one_matches",
     ),
     Mutant(

@@ -80,7 +80,9 @@ class Publishing(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def another(self) -> WorkflowEngine:
-        terms = EngineSettings(shutdown_grace_s=0, keep_published_for=KEPT_FOR, max_kept_events=MOST)
+        terms = EngineSettings(
+            shutdown_grace_s=0, keep_published_for=KEPT_FOR, max_kept_events=MOST, retain_finished_for=None
+        )
         engine = WorkflowEngine(runner=None, store=self.kept_in, clock=self.clock, settings=terms, jitter=lambda: 1.0)
         engine.register(WorkflowDefinition("order"))
         return engine

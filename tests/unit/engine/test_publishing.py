@@ -497,6 +497,57 @@ async def test_an_id_is_known_for_seven_days_however_shortly_events_are_kept(cap
         assert await world.publish(event_id="evt_1") is False
 
 
+async def test_after_a_stop_longer_than_events_are_kept_what_was_left_is_matched_before_it_is_dropped(world):
+    world.events.trouble["waits"] = world.events.trouble["kept"] = StoreError("the end is near")
+    await world.engine.start("order", id="wf_1")
+    await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY))
+    await world.engine.publish("paid", 1, correlation=KEY)
+    await world.engine.publish("paid", 2, correlation="order:9")
+    start = PublishedStart("order", id="order-8")
+    await world.engine.publish("new", correlation="order:8", start=start)
+    await world.engine.__aexit__(None, None, None)
+    world.clock.advance(timedelta(days=8))
+    world.engine = world.another()
+    await world.engine.__aenter__()  # looking back fails still
+    await asyncio.sleep(0.01)
+    assert world.engine._engine._publishing.unclaimed == 0
+    world.events.trouble.clear()
+    world.clock.advance(1)
+    await wait_until(lambda: world.engine._engine._publishing.unclaimed == 1)
+    assert await world.got("wf_1") == [1]
+    assert (await world.engine.get("order-8")).status is Status.PENDING
+
+
+@pytest.mark.parametrize("is_wait_first", [True, False])
+async def test_an_event_that_is_over_while_its_wait_is_still_to_be_looked_at_is_not_dropped(world, is_wait_first):
+    await world.engine.start("order", id="wf_1")
+    if not is_wait_first:
+        await world.publish(1)
+        world.clock.advance(timedelta(days=7, seconds=-1))
+    world.events.trouble["waits"] = world.events.trouble["kept"] = StoreError("the disk is away")
+    await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY))
+    if is_wait_first:
+        await world.engine.publish("paid", 1, correlation=KEY)
+        world.clock.advance(timedelta(days=7, seconds=-1))
+    world.clock.advance(1)
+    sweep = asyncio.create_task(world.engine._engine._publishing.sweep())
+    await asyncio.sleep(0.01)
+    assert not sweep.done()
+    world.events.trouble.clear()
+    world.clock.advance(1)
+    await sweep
+    assert await world.got("wf_1") == [1]
+    assert world.engine._engine._publishing.unclaimed == 0
+
+
+async def test_an_event_that_cannot_be_matched_is_dropped_in_time_all_the_same(world):
+    await world.waiting("wf_1")
+    world.events.trouble["waits"] = RuntimeError("a bug")
+    await world.publish(1)
+    world.clock.advance(timedelta(days=7, seconds=1))
+    await wait_until(lambda: world.engine._engine._publishing.unclaimed == 1)
+
+
 async def test_an_event_without_an_id_is_forgotten_when_it_is_claimed(world):
     await world.waiting("wf_1")
     await world.publish()
