@@ -30,8 +30,8 @@ class OutboundWebhook:
     """Who is told when an instance completes, fails, is cancelled or blocked: a POST to `url` for each.
 
     `secrets` sign it, all of them, so that the receiver may have the old one or the new; each is `whsec_` and base64 of
-    24 to 64 bytes. `events` are some of `completed`, `failed`, `cancelled` and `blocked`; `workflows` are names, None
-    means all. Redirects are not followed, and certificates always checked.
+    24 to 64 bytes, and no other receiver's. `events` are some of `completed`, `failed`, `cancelled` and `blocked`;
+    `workflows` are names, None means all. Redirects are not followed, and certificates always checked.
 
     Raises InvalidInputError: what is no URL, secret, event or name; the message shows no secret.
     """
@@ -117,11 +117,21 @@ class WebhookReceiver:
 
 
 def receivers_of(webhooks: Sequence[OutboundWebhook], clock: Clock) -> Sequence[WebhookReceiver]:
-    """The receivers. Raises InvalidInputError: two have one URL."""
-    receivers = [WebhookReceiver(webhook, clock) for webhook in webhooks]
-    if len({receiver.subscription.key for receiver in receivers}) < len(receivers):
+    """The receivers. Raises InvalidInputError, as `check_apart`."""
+    check_apart(webhooks)
+    return [WebhookReceiver(webhook, clock) for webhook in webhooks]
+
+
+def check_apart(webhooks: Sequence[OutboundWebhook]) -> None:
+    """Raises InvalidInputError: two have one URL, or a secret in common, with which each could forge to the other."""
+    if len({webhook.url for webhook in webhooks}) < len(webhooks):
         raise InvalidInputError("webhooks: two have the same url; name all events and workflows in one")
-    return receivers
+    signed = [{_keys([secret]).sign("", 0, b"") for secret in webhook.secrets} for webhook in webhooks]
+    if len(set().union(*signed)) < sum(map(len, signed)):
+        raise InvalidInputError(
+            "webhooks: two have a secret in common, so that whoever gets the one could sign what goes to the other: "
+            "give each a secret of its own"
+        )
 
 
 def message_of(notice: Notice) -> dict[str, object]:

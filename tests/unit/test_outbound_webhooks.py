@@ -158,7 +158,7 @@ async def test_an_engine_tells_a_receiver_and_goes_without_waiting_for_one_that_
             settings=EngineSettings(shutdown_grace_s=0),
             webhooks=[
                 OutboundWebhook(url=url, secrets=[SECRET], events=["cancelled"], workflows=["order"]),
-                OutboundWebhook(url=silent_url, secrets=[SECRET]),
+                OutboundWebhook(url=silent_url, secrets=[OLD]),
             ],
         )
         for name in ("order", "refund"):
@@ -204,3 +204,12 @@ def test_two_with_one_url_are_refused_and_none_shows_its_secrets():
         receivers_of([webhook, OutboundWebhook(url="https://user:word@x.test", secrets=[OLD])], SystemClock())
     assert "word" not in repr(webhook)
     assert SECRET not in repr(webhook)
+
+
+@pytest.mark.parametrize("common", [SECRET, SECRET.removeprefix("whsec_")])
+def test_two_that_could_sign_for_each_other_are_refused(common):
+    first = OutboundWebhook(url="https://a.test", secrets=[OLD, SECRET])
+    with pytest.raises(InvalidInputError, match="webhooks: two have a secret in common") as raised:
+        receivers_of([first, OutboundWebhook(url="https://b.test", secrets=[common])], SystemClock())
+    assert SECRET[6:] not in str(raised.value)
+    assert len(receivers_of([first], SystemClock())) == 1

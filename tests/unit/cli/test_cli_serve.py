@@ -21,6 +21,7 @@ from runner_protocol.signing import SECRETS_VARIABLE
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ANOTHER = "whsec_" + "QUJD" * 8
+THIRD = "whsec_" + "QUJE" * 8
 
 
 @pytest.fixture
@@ -139,15 +140,17 @@ def test_where_hook_urls_lead_may_come_from_the_environment(
 def test_who_is_told_of_what_ends_is_named_on_the_command_line_and_the_secrets_in_variables(
     run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("NEW", SECRET), ("OLD", ANOTHER)):
-        monkeypatch.setenv(f"MY_{name}", value)
+    monkeypatch.setenv("MY_A", f"{SECRET}, {ANOTHER}")
+    monkeypatch.setenv("MY_B", THIRD)
     result = run(
         "serve", "--notify-url", "https://a.example", "--notify-url", "https://b.example",
-        "--notify-secret-env", "MY_NEW", "--notify-secret-env", "MY_OLD",
+        "--notify-secret-env", "MY_A", "--notify-secret-env", "MY_B",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    urls, secrets = ("https://a.example", "https://b.example"), [SECRET, ANOTHER]
-    assert told[0].webhooks == tuple(OutboundWebhook(url=url, secrets=secrets) for url in urls)
+    assert told[0].webhooks == (
+        OutboundWebhook(url="https://a.example", secrets=[SECRET, ANOTHER]),
+        OutboundWebhook(url="https://b.example", secrets=[THIRD]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,6 +168,16 @@ def test_who_is_told_of_what_ends_is_named_on_the_command_line_and_the_secrets_i
             "webhook: secrets: number 1 is no secret",
         ),
         (["--notify-url", "x.test", "--notify-secret-env", "MY_SECRET"], "webhook: url: should begin with http"),
+        (
+            ["--notify-url", "https://x.test", "--notify-url", "https://y.test", "--notify-secret-env", "MY_SECRET"],
+            "one variable for each URL, in the same order, which may hold several secrets with commas between; "
+            "there are 2 and 1",
+        ),
+        (
+            ["--notify-url", "https://x.test", "--notify-url", "https://y.test"]
+            + 2 * ["--notify-secret-env", "MY_SECRET"],
+            "webhooks: two have a secret in common",
+        ),
         (["--hooks-url", "shop.example/hooks"], "hooks_url: 'shop.example/hooks' should be like https://"),
     ],
 )
