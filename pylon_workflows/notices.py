@@ -77,6 +77,15 @@ class Notice:
         )
 
 
+class UnreadableNotice(NamedTuple):
+    """A notice that this process cannot read, and why; `at` and `attempts` as far as they can be."""
+
+    key: int
+    at: datetime | None
+    attempts: int
+    reason: str
+
+
 class GivenUp(NamedTuple):
     """A message that was given up, and the instance that it was about."""
 

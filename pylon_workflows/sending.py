@@ -7,12 +7,12 @@ a takeover. Each receiver has a lane of its own: one that is away or slow holds 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.errors import StoreError
-from pylon_workflows.notices import LONGEST_BACKOFF, NOTICED, Notice
+from pylon_workflows.notices import LONGEST_BACKOFF, NOTICED, Notice, UnreadableNotice
 from pylon_workflows.ports import Clock, NotDeliveredError, Receiver, Store
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Sending:
         self._store = store
         self._clock = clock
         self._keys = frozenset(receiver.subscription.key for receiver in receivers)
-        self._lanes = [_Lane(store, receiver, clock, jitter, self._give_up) for receiver in receivers]
+        self._lanes = [_Lane(store, receiver, clock, jitter, self) for receiver in receivers]
         self.has_receivers = bool(receivers)
         self.given_up = 0
         store.outbox.write_for([receiver.subscription for receiver in receivers], clock.now)
@@ -66,7 +66,7 @@ class Sending:
             try:
                 strangers = [key for key in await self._store.outbox.receivers() if key not in self._keys]
                 for key in strangers:
-                    await self._give_up(key, f"{key}, which is configured no more")
+                    await self.give_up(key, f"{key}, which is configured no more")
             except StoreError as error:
                 _log.debug("the outbox could not be looked at: %s", error)  # whoever writes has told of it
             else:
@@ -74,20 +74,34 @@ class Sending:
                     return
             await self._clock.sleep(_STRANGERS_PAUSE_S)
 
-    async def _give_up(self, key: str, name: str) -> None:
-        before = self._clock.now() - GIVES_UP_AFTER
-        while gone := await self._store.outbox.give_up(key, before=before, limit=_BATCH):
-            self.given_up += len(gone)
-            shown = ", ".join(f"{each.message_id} about {each.instance_id}" for each in gone[:_SHOWN])
-            more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
-            _log.error(
-                "webhooks to %s: given up after %d days: %s%s; look at the instances themselves",
-                name, GIVES_UP_AFTER.days, shown, more,
-            )  # fmt: skip
+    async def give_up(self, key: str, name: str) -> None:
+        """Give up what a receiver has not taken for too long."""
+        while gone := await self._store.outbox.give_up(key, before=self._give_up_before, limit=_BATCH):
+            self._count([f"{each.message_id} about {each.instance_id}" for each in gone], name)
+
+    async def give_up_unreadable(self, notice: UnreadableNotice, name: str) -> bool:
+        """Give up one that could not be read for as long; whether it has been."""
+        if notice.at is None or notice.at >= self._give_up_before:
+            return False
+        await self._store.outbox.delivered(notice.key)
+        self._count([notice.reason], name)
+        return True
+
+    @property
+    def _give_up_before(self) -> datetime:
+        return self._clock.now() - GIVES_UP_AFTER
+
+    def _count(self, gone: Sequence[str], name: str) -> None:
+        self.given_up += len(gone)
+        more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
+        _log.error(
+            "webhooks to %s: given up after %d days: %s%s; look at the instances themselves",
+            name, GIVES_UP_AFTER.days, ", ".join(gone[:_SHOWN]), more,
+        )  # fmt: skip
 
 
 class _Lane:
-    """What goes to one receiver. `give_up` gives up what has been tried for too long."""
+    """What goes to one receiver. `sending` gives up what has been tried for too long."""
 
     def __init__(
         self,
@@ -95,16 +109,17 @@ class _Lane:
         receiver: Receiver,
         clock: Clock,
         jitter: Callable[[], float],
-        give_up: Callable[[str, str], Awaitable[None]],
+        sending: Sending,
     ) -> None:
         self._store = store
         self._receiver = receiver
         self._clock = clock
         self._jitter = jitter
-        self._give_up = give_up
+        self._sending = sending
         self._key = receiver.subscription.key
         self.name = receiver.name
         self._flying: dict[int, asyncio.Task[None]] = {}
+        self._unreadable: set[int] = set()
         self._nap: asyncio.Task[None] | None = None
         self._is_woken = False
         self._absences = 0
@@ -141,10 +156,22 @@ class _Lane:
         if len(self._flying) >= places:
             return
         limit = len(self._flying) + places
+        flying = set(self._flying)  # what lands during the read may be in what was read
         for notice in await self._store.outbox.due(self._key, now=self._clock.now(), limit=limit):
-            if notice.key not in self._flying and len(self._flying) < places:
+            if isinstance(notice, UnreadableNotice):
+                await self._put_off(notice)
+            elif notice.key not in flying and len(self._flying) < places:
                 task = asyncio.create_task(self._send(notice), name=f"deliver {notice.message_id}")
                 self._flying[notice.key] = task
+
+    async def _put_off(self, notice: UnreadableNotice) -> None:
+        """Like one that was not delivered: the key that opens it may come back."""
+        self.wake()  # it has held a place that another may have
+        if notice.key not in self._unreadable:
+            self._unreadable.add(notice.key)
+            _log.error("webhooks to %s: %s; not delivered, tried again", self.name, notice.reason)
+        if not await self._sending.give_up_unreadable(notice, self.name):
+            await self._store.outbox.failed(notice.key, next_at=self._next_at(notice.attempts))
 
     async def _rest(self) -> None:
         if not self._is_woken:
@@ -189,11 +216,14 @@ class _Lane:
         if error.is_away and now >= self._paused_until:  # those on their way together are one absence
             self._paused_until = now + min(2.0**self._absences, _LONGEST_PAUSE_S)
             self._absences = min(self._absences + 1, 10)
-        backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** min(notice.attempts, 20), LONGEST_BACKOFF.total_seconds())
-        wait_s = max(backoff_s * (1 + self._jitter()) / 2, error.retry_after_s or 0.0)
-        wait = min(timedelta(seconds=wait_s), LONGEST_BACKOFF)
-        await self._store.outbox.failed(notice.key, next_at=self._clock.now() + wait)
-        await self._give_up(self._key, self.name)
+        next_at = self._next_at(notice.attempts, error.retry_after_s)
+        await self._store.outbox.failed(notice.key, next_at=next_at)
+        await self._sending.give_up(self._key, self.name)
+
+    def _next_at(self, attempts: int, retry_after_s: float | None = None) -> datetime:
+        backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** min(attempts, 20), LONGEST_BACKOFF.total_seconds())
+        wait_s = max(backoff_s * (1 + self._jitter()) / 2, retry_after_s or 0.0)
+        return self._clock.now() + min(timedelta(seconds=wait_s), LONGEST_BACKOFF)
 
     def _rest_from(self, error: StoreError) -> None:
         _log.debug("the outbox cannot be used now: %s", error)  # whoever writes or wakes has told of it

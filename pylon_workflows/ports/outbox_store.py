@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from pylon_workflows.notices import GivenUp, Notice, Subscription
+from pylon_workflows.notices import GivenUp, Notice, Subscription, UnreadableNotice
 
 
 class OutboxStore(Protocol):
@@ -21,7 +21,7 @@ class OutboxStore(Protocol):
         """Write notices for these receivers from the next `open` on; `now` may be called in another thread."""
         ...
 
-    async def due(self, receiver: str, *, now: datetime, limit: int) -> Sequence[Notice]:
+    async def due(self, receiver: str, *, now: datetime, limit: int) -> Sequence[Notice | UnreadableNotice]:
         """A receiver's notices that are to be delivered now, the longest due first.
 
         One that is due at a time which no backoff reaches, because the clock was set back, is due now.

@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pylon_workflows.core.instance import Status
-from pylon_workflows.errors import CorruptDatabaseError
-from pylon_workflows.notices import NOTICED, GivenUp, Notice, Subscription
+from pylon_workflows.notices import NOTICED, GivenUp, Notice, Subscription, UnreadableNotice
 from pylon_workflows.store.codec import to_microseconds
 from pylon_workflows.store.rows import Row, moment, number, or_none, text, texts
+from pylon_workflows.store.sealing import is_sealed
 
 _OF_INSTANCE = (
     "name", "version", "run", "revision", "status", "error", "blocked_reason", "parent_id", "created_at",
@@ -108,15 +108,20 @@ def give_up_old(connection: sqlite3.Connection, old: Sequence[OldRow]) -> Sequen
     return results
 
 
-def notice_from(row: Row) -> Notice:
-    """The notice of a row of NOTICE. Raises CorruptDatabaseError, which names it and the column."""
+def notice_from(row: Row) -> Notice | UnreadableNotice:
+    """The notice of a row of NOTICE; the reason why it cannot be read names it, its instance and the column."""
     values: dict[str, Any] = {}
+    reason = None
     for name, value in zip(NOTICE, row, strict=True):
         try:
             values[name] = _READ[name](value)
         except (TypeError, ValueError, OverflowError):
-            raise CorruptDatabaseError(f"the notice {row[0]} in the outbox cannot be read: {name}") from None
-    return Notice(**values)
+            reason = reason or (f"{name} is encrypted with a key that the codec has not" if is_sealed(value) else name)
+    if reason is None:
+        return Notice(**values)
+    key, about = values["key"], row[NOTICE.index("instance_id")]
+    reason = f"the notice {key} about {about!r:.80} cannot be read: {reason}"
+    return UnreadableNotice(key, values.get("at"), values.get("attempts", 0), reason)
 
 
 _READ: dict[str, Callable[[Any], Any]] = {

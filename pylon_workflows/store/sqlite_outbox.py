@@ -1,18 +1,14 @@
 """The outbox of the store in a file."""
 
-import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from pylon_workflows.errors import CorruptDatabaseError
-from pylon_workflows.notices import LONGEST_BACKOFF, GivenUp, Notice, Subscription
+from pylon_workflows.notices import LONGEST_BACKOFF, GivenUp, Notice, Subscription, UnreadableNotice
 from pylon_workflows.store import outbox_rows as rows
 from pylon_workflows.store import reads
 from pylon_workflows.store.codec import to_microseconds
 from pylon_workflows.store.group_commit import GroupCommit
-
-_log = logging.getLogger(__name__)
 
 OUTBOX_OPERATIONS = (rows.forget_delivered, rows.put_off_failed, rows.give_up_old)
 
@@ -35,20 +31,13 @@ class SqliteOutbox:
         if self._now is not None:
             rows.prepare(connection, self._subscriptions, self._now)
 
-    async def due(self, receiver: str, *, now: datetime, limit: int) -> Sequence[Notice]:
+    async def due(self, receiver: str, *, now: datetime, limit: int) -> Sequence[Notice | UnreadableNotice]:
         """See `OutboxStore`."""
         found = await self._states.rows(rows.DUE, (receiver, to_microseconds(now), limit))
         if len(found) < limit:
             horizon = to_microseconds(now + 2 * LONGEST_BACKOFF)
             found = [*found, *await self._states.rows(rows.PUT_OFF, (receiver, horizon, limit - len(found)))]
-        notices = []
-        for row in found:
-            try:
-                notices.append(rows.notice_from(row))
-            except CorruptDatabaseError as error:
-                _log.error("%s; it is not delivered, and deleted", error)
-                await self.delivered(row[0])
-        return notices
+        return [rows.notice_from(row) for row in found]
 
     async def delivered(self, key: int) -> None:
         """See `OutboxStore`."""

@@ -22,6 +22,7 @@ from pylon_workflows import (
     WrongCodecError,
 )
 from pylon_workflows.core.instance import Status
+from pylon_workflows.notices import Notice, UnreadableNotice
 from pylon_workflows.ports import PayloadCodec
 from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.testing import wait_for_status
@@ -68,7 +69,12 @@ async def counter(ctx: Any, input: Any) -> Any:
     await ctx.wait_for_event("never", correlation="counter:1")
 
 
-RUNNER = Runner([order, parcel, counter])
+@workflow("refused")
+async def refused(ctx: Any, input: Any) -> Any:
+    raise ValueError(canary("failure"))
+
+
+RUNNER = Runner([order, parcel, counter, refused])
 
 
 @asynccontextmanager
@@ -80,7 +86,7 @@ async def an_engine(path: Path, codec: PayloadCodec | None, **options: Any) -> A
         codec=codec,
         settings=EngineSettings(hooks_url="https://app.example/hooks", has_discovery=False),
     )
-    for name in ("order", "parcel", "counter"):
+    for name in ("order", "parcel", "counter", "refused"):
         engine.register(WorkflowDefinition(name, max_retries=0))
     async with engine:
         yield engine
@@ -235,6 +241,36 @@ async def test_what_a_lost_key_has_sealed_is_parked_and_goes_on_when_the_key_is_
         assert (await engine.get("plain")).status is Status.WAITING_FOR_EVENT
     async with an_engine(path, FernetCodec([NEW, OLD])) as engine:
         await wait_for_status(engine, "old", Status.WAITING_FOR_EVENT)
+
+
+async def the_notice(engine: WorkflowEngine) -> Notice | UnreadableNotice:
+    outbox = engine._engine._store.outbox
+    [receiver] = await outbox.receivers()
+    [found] = await outbox.due(receiver, now=engine._engine._clock.now() + timedelta(hours=1), limit=10)
+    return found
+
+
+async def test_a_webhook_that_a_lost_key_has_sealed_is_kept_until_the_key_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "orders.db"
+    async with an_engine(path, FernetCodec([OLD])) as engine:
+        await engine.start("refused", id="bad")
+        await engine.wait("bad")
+        first = await the_notice(engine)
+        assert isinstance(first, Notice)
+        assert canary("failure") in (first.error or "")
+        await engine.delete("bad")  # or an engine with another key alone would not start
+    async with an_engine(path, FernetCodec([NEW, OLD])):
+        pass
+    said = "about 'bad' cannot be read: error is encrypted with a key that the codec has not"
+    for _ in range(2):
+        async with an_engine(path, FernetCodec([NEW])) as engine:
+            found = await the_notice(engine)
+            assert isinstance(found, UnreadableNotice)
+            assert said in found.reason
+    async with an_engine(path, FernetCodec([NEW, OLD])) as engine:
+        found = await the_notice(engine)
+        assert isinstance(found, Notice)
+        assert (found.message_id, found.error) == (first.message_id, first.error)
 
 
 class Failing:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,8 @@ from pylon_workflows.notices import NOTICED, Subscription
 from pylon_workflows.ports import NotDeliveredError
 from pylon_workflows.sending import GIVES_UP_AFTER, PLACES
 from pylon_workflows.store.memory import MemoryStore
-from pylon_workflows.testing import FakeClock
+from pylon_workflows.store.sqlite import SqliteStore
+from pylon_workflows.testing import FakeClock, wait_until
 
 DAY = timedelta(days=1)
 AWAY = NotDeliveredError("it is away", is_away=True)
@@ -62,8 +64,8 @@ class Listed:
 class World:
     """A store and a clock, and engines upon them one after the other."""
 
-    def __init__(self):
-        self.store, self.clock = MemoryStore(), FakeClock()
+    def __init__(self, store=None):
+        self.store, self.clock = store or MemoryStore(), FakeClock()
 
     @contextlib.asynccontextmanager
     async def engine(self, *receivers, **settings):
@@ -170,6 +172,28 @@ async def test_so_many_are_on_their_way_at_a_time(world):
         assert (len(receiver.taken), receiver.most_flying) == (3 * PLACES, PLACES)
 
 
+async def test_what_lands_while_the_outbox_is_read_is_not_sent_again(world):
+    receiver = Listed()
+    receiver.hold = asyncio.Event()
+    due, may_go_on = world.store.outbox.due, asyncio.Event()
+
+    async def slowly(*arguments, **options):
+        found = await due(*arguments, **options)
+        await may_go_on.wait()
+        return found
+
+    async with world.engine(receiver) as engine:
+        await cancel(engine, "a")
+        world.store.outbox.due = slowly
+        await world.pass_(1)
+        receiver.hold.set()
+        await settled()
+        assert receiver.taken == [("a", "cancelled")]
+        may_go_on.set()
+        await settled()
+        assert len(receiver.attempts) == 1
+
+
 async def test_a_receiver_that_holds_on_or_is_away_holds_up_no_other(world):
     stuck, away, well = Listed("stuck"), Listed("away", always=AWAY), Listed("well")
     stuck.hold = asyncio.Event()
@@ -267,3 +291,77 @@ async def test_retention_deletes_what_is_still_to_be_told(world):
         receiver.always = None
         await world.pass_(300)
         assert receiver.taken == [("a", "cancelled")]
+
+
+# Notices that cannot be read.
+
+
+class WorldWithBrokenNotice(World):
+    """In its file is a notice about `broken`, which cannot be read, and one about `good` behind it."""
+
+    def __init__(self, path):
+        super().__init__(SqliteStore(path))
+        self.path = path
+
+    async def fill(self):
+        away = Listed(always=AWAY)
+        async with self.engine(away) as engine:
+            await engine.start_or_find("order", id="broken")
+            await engine.cancel("broken")
+            await wait_until(lambda: away.attempts)
+            await engine.start_or_find("order", id="good")
+            await engine.cancel("good")
+        self.write("UPDATE outbox SET tags = '[1' WHERE instance_id = 'broken'")
+
+    def write(self, statement):
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(statement)
+
+    async def until(self, condition):
+        """Let seconds pass until it holds."""
+
+        def holds():
+            self.clock.advance(1)
+            return condition()
+
+        await wait_until(holds)
+
+    @property
+    def kept(self):
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            return dict(connection.execute("SELECT instance_id, attempts FROM outbox"))
+
+
+async def test_a_notice_that_cannot_be_read_is_tried_again_told_of_once_and_delivered_when_it_can_be(tmp_path, caplog):
+    world = WorldWithBrokenNotice(tmp_path / "w.db")
+    await world.fill()
+    world.clock.advance(3600)
+    receiver = Listed()
+    async with world.engine(receiver):
+        await world.until(lambda: "good" not in world.kept and world.kept["broken"] > 3)
+        assert receiver.taken == [("good", "cancelled")]
+        world.write("UPDATE outbox SET tags = '{}'")
+        world.clock.advance(3600)
+        await world.until(lambda: world.kept == {})
+        assert receiver.taken[1:] == [("broken", "cancelled")]
+    told = [each.message for each in caplog.records if "cannot be read: tags" in each.message]
+    assert len(told) == 1
+    assert "webhooks to all.test: the notice 1 about 'broken' cannot be read: tags" in told[0]
+
+
+async def test_one_that_cannot_be_read_is_given_up_at_the_age_of_all_and_takes_no_other_with_it(tmp_path, caplog):
+    world = WorldWithBrokenNotice(tmp_path / "w.db")
+    await world.fill()
+    receiver = Listed()
+    receiver.hold = asyncio.Event()
+    world.clock.advance(GIVES_UP_AFTER - timedelta(seconds=1))
+    async with world.engine(receiver) as engine:
+        await wait_until(lambda: world.kept == {"broken": 2, "good": 0} and receiver.flying)
+        assert engine.given_up_webhooks == 0
+        world.clock.advance(3600)
+        await world.until(lambda: engine.given_up_webhooks == 1)
+        assert world.kept == {"good": 0}
+        receiver.hold.set()
+        await world.until(lambda: world.kept == {})
+        assert receiver.taken == [("good", "cancelled")]
+    assert "given up after 3 days: the notice 1 about 'broken' cannot be read: tags" in caplog.text

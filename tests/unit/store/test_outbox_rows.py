@@ -5,10 +5,10 @@ from contextlib import closing
 
 import pytest
 
-from pylon_workflows.notices import NOTICED, Subscription
+from pylon_workflows.notices import NOTICED, Subscription, UnreadableNotice
 from pylon_workflows.store.sqlite import SqliteStore
 from tests.contracts.outbox_store_contract import FAILED, kept, noticing
-from tests.contracts.store_contract import after, new_instance
+from tests.contracts.store_contract import after, at, new_instance
 
 ALL = Subscription(key="all", statuses=frozenset(NOTICED))
 
@@ -22,7 +22,7 @@ async def fail(store, instance_id):
     ("column", "value"),
     [("status", "'mended'"), ("tags", "'[1'"), ("at", "'soon'"), ("name", "x'ff'"), ("created_at", str(2**62))],
 )
-async def test_a_notice_that_cannot_be_read_holds_up_no_other(column, value, tmp_path, caplog):
+async def test_a_notice_that_cannot_be_read_is_kept_and_says_why(column, value, tmp_path):
     path = tmp_path / "w.db"
     store = SqliteStore(path)
     await noticing(store, ALL)
@@ -32,10 +32,18 @@ async def test_a_notice_that_cannot_be_read_holds_up_no_other(column, value, tmp
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE outbox SET {column} = {value} WHERE instance_id = 'wf_1'")
     await noticing(store, ALL)
-    assert [notice.instance_id for notice in await kept(store)] == ["wf_2"]
-    assert f"cannot be read: {column}" in caplog.text
-    assert len(await kept(store)) == 1
-    assert caplog.text.count("cannot be read") == 1
+    for _ in range(2):
+        broken, other = await kept(store)
+        assert broken == UnreadableNotice(
+            key=1,
+            at=None if column == "at" else at(10),
+            attempts=0,
+            reason=f"the notice 1 about 'wf_1' cannot be read: {column}",
+        )
+        assert other.instance_id == "wf_2"
+    await store.outbox.failed(1, next_at=at(20))
+    assert [notice.key for notice in await kept(store, second=15)] == [2]
+    assert broken._replace(attempts=1) in await kept(store, second=20)
     await store.close()
 
 
