@@ -11,10 +11,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from functools import partial
+from itertools import compress
 from typing import NamedTuple
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import DeliverEvent
+from pylon_workflows.core.deciding.matching import may_match
 from pylon_workflows.core.instance import EventWait, Instance
 from pylon_workflows.core.transitions import EventTaken
 from pylon_workflows.decision import Decision
@@ -220,7 +222,8 @@ class Matcher:
             return False
         after = None
         while waits := await self._store.published.waits(published.correlation, after=after, limit=_PAGE):
-            for wait in waits:
+            may = may_match([wait.match_json for wait in waits], published.data_json)
+            for wait in compress(waits, may):
                 claim = await self._claim(key, published, wait.instance_id)
                 if claim is _Claim.CLAIMED or claim is _Claim.GONE:
                     return False
@@ -262,8 +265,9 @@ class Matcher:
                 if not isinstance(wait, EventWait) or published.correlation != (wait.correlation, wait.event):
                     return _Claim.OVER
                 decision = Decision(instance, self._clock.now())
+                delivery = DeliverEvent(event=wait.event, data_json=published.data_json, event_id=published.delivery_id)
                 try:
-                    decision.add(_delivery_of(published))
+                    decision.add(delivery)
                 except InboxFullError:
                     return _Claim.UNFIT
                 transitions = decision.transitions
@@ -292,9 +296,3 @@ class Matcher:
             lambda: self._store.published.start(key, instance),
             is_new=lambda outcome: outcome == "started",
         )
-
-
-def _delivery_of(published: PublishedEvent) -> DeliverEvent:
-    return DeliverEvent(
-        event=published.correlation.event, data_json=published.data_json, event_id=published.delivery_id
-    )

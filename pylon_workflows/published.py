@@ -85,11 +85,15 @@ DELIVERY_PREFIX = "published:"
 
 
 class WaitPlace(NamedTuple):
-    """An instance that waits, and its place among those with the same correlation: the oldest wait comes first."""
+    """An instance that waits, and its place among those with the same correlation: the oldest wait comes first.
+
+    `match_json` is what it matches, where that was looked for and could be read.
+    """
 
     since: datetime
     key: int
     instance_id: str
+    match_json: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,10 @@ class PublishedStore(Protocol):
     async def waits(
         self, correlation: Correlation, *, after: WaitPlace | None = None, limit: int
     ) -> Sequence[WaitPlace]:
-        """Instances that wait for that correlation, the oldest wait first, after the one given."""
+        """Instances that wait for that correlation, the oldest wait first, after the one given.
+
+        Those after another one come with what they match, where that can be read.
+        """
         ...
 
     def claim(self, key: int, instance: Instance, transitions: Sequence[Transition]) -> Write[bool]:

@@ -82,8 +82,12 @@ class MemoryPublished:
     ) -> Sequence[WaitPlace]:
         """See `PublishedStore`."""
         self._check_open()
-        places = sorted(place for place, wait in self._all_waits() if _correlation(wait) == correlation)
-        return [place for place in places if after is None or place[:2] > after[:2]][:limit]
+        waits = [(place, wait) for place, wait in self._all_waits() if _correlation(wait) == correlation]
+        if after is not None:
+            waits = [
+                (place._replace(match_json=wait.match_json), wait) for place, wait in waits if place[:2] > after[:2]
+            ]
+        return sorted(place for place, _ in waits)[:limit]
 
     def claim(self, key: int, instance: Instance, transitions: Sequence[Transition]) -> Write[bool]:
         """See `PublishedStore`."""

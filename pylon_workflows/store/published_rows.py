@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pylon_workflows.core.transitions import WaitStarted
 from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError
 from pylon_workflows.ports import Acceptance, StartOutcome
 from pylon_workflows.published import Correlation, PublishedEvent, StartTerms
@@ -31,11 +32,18 @@ KEPT = f"""
 SELECT key FROM published WHERE correlation = ? AND event = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?
 """
 KEPT_UNDER_KEY = f"SELECT key FROM published WHERE correlation = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?"
-WAITS = """
-SELECT id, waiting_since, key FROM instances
+_THAT_WAIT = """
 WHERE correlation = ? AND waiting_for = ? AND (waiting_since, key) > (?, ?) AND status = 'waiting_for_event'
 ORDER BY waiting_since, key LIMIT ?
 """
+WAITS = f"SELECT id, waiting_since, key, NULL, NULL FROM instances {_THAT_WAIT}"
+WAITS_WITH_MATCH = f"""
+SELECT id, waiting_since, key, body, payload FROM instances LEFT JOIN history ON history.rowid = (
+    SELECT rowid FROM history WHERE instance = instances.key AND type = '{WaitStarted.__name__}'
+    ORDER BY history.revision DESC LIMIT 1
+) {_THAT_WAIT}
+"""
+"""The body is read for the payload alone: where they are encrypted they are one value."""
 OPEN_KEYS = f"""
 SELECT correlation, event, has_start OR {_IS_AWAITED} FROM (
     SELECT correlation, event, max(start IS NOT NULL) AS has_start FROM published

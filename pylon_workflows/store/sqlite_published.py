@@ -52,9 +52,12 @@ class SqlitePublished:
         self, correlation: Correlation, *, after: WaitPlace | None = None, limit: int
     ) -> Sequence[WaitPlace]:
         """See `PublishedStore`."""
-        place = (reads.EARLIEST, 0) if after is None else (to_microseconds(after.since), after.key)
-        found = await self._states.rows(rows.WAITS, (*correlation, *place, limit))
-        return [WaitPlace(from_microseconds(since), key, instance_id) for instance_id, since, key in found]
+        if after is None:
+            found = await self._states.rows(rows.WAITS, (*correlation, reads.EARLIEST, 0, limit))
+        else:
+            place = (to_microseconds(after.since), after.key)
+            found = await self._states.rows(rows.WAITS_WITH_MATCH, (*correlation, *place, limit))
+        return [WaitPlace(from_microseconds(since), key, own_id, match) for own_id, since, key, _, match in found]
 
     def claim(self, key: int, instance: Instance, transitions: Sequence[Transition]) -> Write[bool]:
         """See `PublishedStore`."""

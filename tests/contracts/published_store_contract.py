@@ -42,12 +42,19 @@ async def key_of(store: Store, published: PublishedEvent, **terms: Any) -> int:
 
 
 async def waiting(
-    store: Store, id: str, since: float, correlation: str | None = "order:7", event: str = "paid"
+    store: Store,
+    id: str,
+    since: float,
+    correlation: str | None = "order:7",
+    event: str = "paid",
+    match_json: bytes | None = None,
 ) -> Instance:
     """An instance that is stored, and waits since so many seconds."""
     instance = new_instance(id)
     await store.create(instance)
-    wait = WaitStarted(at=at(since), event=event, key=f"event:{event}", due_at=None, correlation=correlation)
+    wait = WaitStarted(
+        at=at(since), event=event, key=f"event:{event}", due_at=None, correlation=correlation, match_json=match_json
+    )
     instance = after(instance, RUN_STARTED, wait)
     await store.append(instance, [RUN_STARTED, wait])
     return instance
@@ -139,6 +146,15 @@ class PublishedStoreContract:
         assert await store.published.waits(ORDER_7, after=places[0], limit=9) == places[1:]
         assert await store.published.waits(ORDER_7, after=places[0], limit=1) == places[1:2]
         assert await store.published.waits(ORDER_7, after=places[2], limit=9) == []
+
+    async def test_waits_after_another_one_come_with_what_they_match(self, store: Store) -> None:
+        for second, match in ((1, None), (2, b'{"n":2}'), (3, None), (4, b'{"n":4}')):
+            await waiting(store, f"wf_{second}", second, match_json=match)
+        first, *others = await store.published.waits(ORDER_7, limit=9)
+        found = await store.published.waits(ORDER_7, after=first, limit=9)
+        assert [place[:3] for place in found] == [place[:3] for place in others]
+        assert [place.match_json for place in found] == [b'{"n":2}', None, b'{"n":4}']
+        assert (await store.published.waits(ORDER_7, after=found[1], limit=9)) == found[2:]
 
     async def test_a_wait_that_is_over_or_parked_is_not_found(self, store: Store) -> None:
         instance = await waiting(store, "wf_1", 5)

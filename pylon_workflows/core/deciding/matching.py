@@ -14,7 +14,26 @@ def matches(match: Mapping[str, Any], data_json: bytes) -> bool:
     A path leads through objects by their members' names and through arrays by numbers, from 0. Values are equal as JSON
     values are: 1 and 1.0 are one number, true is not 1, the order of an object's members does not count.
     """
-    data = json.loads(data_json)
+    return _matches(match, json.loads(data_json))
+
+
+def may_match(several: Sequence[bytes | None], data_json: bytes) -> Sequence[bool]:
+    """Of each `match` as it stands in a store, whether the data may match it: False where it certainly does not.
+
+    What is not known (None) or damaged is left to whoever reads all of the instance.
+    """
+    data = json.loads(data_json) if any(several) else None  # it may be large, and they are many
+    return [match_json is None or _may_match(match_json, data) for match_json in several]
+
+
+def _may_match(match_json: bytes, data: Any) -> bool:
+    try:
+        return _matches(json.loads(match_json), data)
+    except (ValueError, TypeError, AttributeError):
+        return True
+
+
+def _matches(match: Mapping[str, Any], data: Any) -> bool:
     return all(_is_same(_at(data, path), value) for path, value in match.items())
 
 

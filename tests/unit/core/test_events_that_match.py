@@ -7,7 +7,7 @@ from histories import after, answer, at, event, given, kinds, received
 
 from pylon_workflows.core.commands import WakeUp
 from pylon_workflows.core.decider import decide
-from pylon_workflows.core.deciding.matching import matches
+from pylon_workflows.core.deciding.matching import matches, may_match
 from pylon_workflows.core.instance import EventWait, Status
 from pylon_workflows.core.transitions import WaitStarted, WaitTimedOut
 from runner_protocol.messages import WaitEvent
@@ -157,3 +157,9 @@ def test_a_wait_that_fails_at_its_timeout_is_a_final_failure_thrown_into_the_cod
     assert (record.key, record.name, record.kind, record.position) == ("event:paid", "event:paid", "event", 0)
     assert (record.error, record.output) == ("timed out waiting for event 'paid'", None)
     assert (instance.is_runnable, instance.wait, instance.current_step) == (True, None, 1)
+
+
+def test_only_what_certainly_does_not_match_may_not():
+    several = [b'{"n":1}', b'{"n":2}', None, b"{", b"[1]", b"\xff", b""]
+    assert may_match(several, b'{"n":1}') == [True, False, True, True, True, True, True]
+    assert may_match([None, None], b'{"n":1}') == [True, True]
