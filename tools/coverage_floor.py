@@ -1,4 +1,4 @@
-"""Branch coverage: 100 % of each file of `core/` and of `messages.py`, 95 % of the rest."""
+"""Branch coverage by tests that are not slow: 100 % of each file of `core/` and of `messages.py`, 95 % besides."""
 
 import json
 import subprocess

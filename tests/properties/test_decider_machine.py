@@ -11,9 +11,16 @@ from datetime import timedelta
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from random_actions import (
     ACTIONS,
     BEGINNING,
@@ -599,12 +606,13 @@ def is_to_be_raised(error, instance, command):
             return False
 
 
-def runs(max_examples):
+def runs(max_examples, *, is_derandomized=True):
     return settings(
         max_examples=max_examples,
         stateful_step_count=24,
         deadline=None,
-        derandomize=True,
+        derandomize=is_derandomized,
+        database=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
 
@@ -614,5 +622,9 @@ class TestDecider(DeciderMachine.TestCase):
 
 
 @pytest.mark.slow
-class TestDeciderAtLength(DeciderMachine.TestCase):
-    settings = runs(1850)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", range(5))
+def test_the_rules_hold_at_length(number):
+    """In parts, for Hypothesis keeps half a megabyte of each run until the last of them is over."""
+    seeded = seed(number)(type("DeciderMachine", (DeciderMachine,), {}))
+    run_state_machine_as_test(seeded, settings=runs(370, is_derandomized=False))
