@@ -92,7 +92,7 @@ CHECKS = [
 FAST = ("-q", "-m", "not slow and not long", "-n", "2")
 FAST_TESTS = Check("tests", tool("pytest", *FAST))
 COVERED_TESTS = Check("tests", tool("coverage", "run", "-m", "pytest", *FAST), is_fast=False)
-# Under coverage these would take three times as long; the floors hold without them.
+# Under coverage these would take more than twice as long; the floors hold without them.
 SLOW_TESTS = Check(
     "slow tests",
     tool("pytest", "-q", "-m", "slow and not long", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"),
