@@ -631,7 +631,7 @@ class EngineMachine(RuleBasedStateMachine):
         left = dict(self.runner.open)
         assert left.keys() <= asked, "a turn began after the engine was told to stop"
         for instance_id, question in left.items():
-            if question.parting_word is not None:
+            if question.parting_word is not None and instance_id not in self.kept:  # else it is not listening
                 self.pending.append(
                     Operation(instance_id, None, partial(self.step_answer, instance_id, question.parting_word))
                 )
