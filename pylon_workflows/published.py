@@ -96,6 +96,13 @@ class WaitPlace(NamedTuple):
     match_json: bytes | None = None
 
 
+class KeptUnder(NamedTuple):
+    """The correlation key under which an event is kept, and since when."""
+
+    correlation: str
+    received_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishReceipt:
     """A published event that is stored; a duplicate changed nothing."""

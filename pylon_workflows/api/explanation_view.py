@@ -4,7 +4,7 @@ from typing import Literal
 
 from pylon_workflows.api.schemas import Shape
 from pylon_workflows.core.instance import Status
-from pylon_workflows.explain.shapes import Explanation, Reason
+from pylon_workflows.explain.shapes import Explanation, OtherKeys, Reason
 from runner_protocol.fields import Timestamp, format_timestamp
 from runner_protocol.strict_json import encode_parsed
 
@@ -16,6 +16,20 @@ class NearMissAnswer(Shape):
     received_at: Timestamp | None
     where: Literal["inbox", "kept"]
     why: str
+
+
+class KeptUnderAnswer(Shape):
+    """A correlation key under which events of that name are kept, and when the last of them came."""
+
+    correlation: str
+    received_at: Timestamp
+
+
+class OtherKeysAnswer(Shape):
+    """Events of the name that is waited for, kept under other keys: how many of the newest 1,000, and the last keys."""
+
+    count: int
+    newest: list[KeptUnderAnswer]
 
 
 class SaidAnswer(Shape):
@@ -40,6 +54,7 @@ class ExplanationAnswer(Shape):
     ways_on: list[str]
     runner_said: SaidAnswer | None
     near_misses: list[NearMissAnswer]
+    other_keys: OtherKeysAnswer | None
     unread_events: int
 
 
@@ -67,6 +82,15 @@ def explanation_json(explanation: Explanation) -> bytes:
             }
             for miss in explanation.near_misses
         ],
+        "other_keys": None if explanation.other_keys is None else _other_keys(explanation.other_keys),
         "unread_events": explanation.unread_events,
     }
     return encode_parsed(members)
+
+
+def _other_keys(other_keys: OtherKeys) -> dict[str, object]:
+    newest = [
+        {"correlation": each.correlation, "received_at": format_timestamp(each.received_at)}
+        for each in other_keys.newest
+    ]
+    return {"count": other_keys.count, "newest": newest}

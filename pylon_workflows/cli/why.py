@@ -42,6 +42,10 @@ def lines(told: Any, now: datetime) -> list[str]:
         )
     if told["near_misses"]:
         said += ["events that are not the one it waits for:", *(_near_miss(miss, now) for miss in told["near_misses"])]
+    others = told.get("other_keys")  # a server of before has none
+    if others is not None:
+        said.append(f"kept events named {told['waiting_for']!r} under other keys: {others['count']}, the last under")
+        said += [f"  {each['correlation']!r}, {_passed(each['received_at'], now)} ago" for each in others["newest"]]
     if told["unread_events"]:
         said.append(f"events in its inbox that nobody has read: {told['unread_events']}")
     return said

@@ -11,12 +11,14 @@ from pylon_workflows.errors import CorruptDatabaseError, UnreadableInstanceError
 from pylon_workflows.explain.near_misses import MOST_BYTES, closest
 from pylon_workflows.explain.reasons import explained
 from pylon_workflows.explain.shapes import Driving, Explanation, Facts, KeptEvent
-from pylon_workflows.published import PublishedEvent
+from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent
 from pylon_workflows.summaries import HistoryPage, InstanceSummary
 
 _RECENT = 50
 """So many of the last transitions are told, or as many of the last as one page of a history holds."""
 _KEPT = 20
+_AMONG = 1_000
+"""Of so many of the newest kept events those are found that have the name that is waited for, and another key."""
 
 
 class Published(Protocol):
@@ -24,6 +26,10 @@ class Published(Protocol):
 
     async def kept(self, correlation: str, *, limit: int) -> Sequence[int]:
         """See `PublishedStore.kept`."""
+        ...
+
+    async def kept_under_other_keys(self, correlation: Correlation, *, among: int) -> Sequence[KeptUnder]:
+        """See `PublishedStore.kept_under_other_keys`."""
         ...
 
     async def get(self, key: int) -> PublishedEvent | None:
@@ -56,6 +62,7 @@ async def explanation_of(source: Source, instance: Instance, now: datetime, driv
         recent=await _recent(source, instance),
         child=await source.summary(instance.wait.child_id) if isinstance(instance.wait, ChildWait) else None,
         kept=await _kept(source.published, instance),
+        under_other_keys=await _under_other_keys(source.published, instance),
         received_at=await _received_at(source, instance),
     )
     return explained(instance, facts)
@@ -86,6 +93,13 @@ async def _kept(published: Published, instance: Instance) -> list[KeptEvent]:
                 name, data_json = event.correlation.event, event.data_json
                 found.append(KeptEvent(event=name, received_at=event.received_at, data_json=data_json))
     return found
+
+
+async def _under_other_keys(published: Published, instance: Instance) -> Sequence[KeptUnder]:
+    wait = instance.wait
+    if not isinstance(wait, EventWait) or wait.correlation is None:
+        return ()
+    return await published.kept_under_other_keys(Correlation(wait.correlation, wait.event), among=_AMONG)
 
 
 async def _received_at(source: Source, instance: Instance) -> dict[int, datetime]:

@@ -7,13 +7,15 @@ from typing import Any
 
 from pylon_workflows.core.deciding.matching import MISSING, mismatches
 from pylon_workflows.core.instance import EventWait, InboxEvent, Instance
-from pylon_workflows.explain.shapes import Facts, KeptEvent, NearMiss
+from pylon_workflows.explain.shapes import Facts, KeptEvent, NearMiss, OtherKeys
+from pylon_workflows.published import KeptUnder
 
 MOST = 10
 """So many are told; of an inbox no more than its first 200 events are looked at, or a mebibyte of them."""
 
 MOST_BYTES = 1024 * 1024
 _LOOKED_AT = 200
+_MOST_KEYS = 5
 _LONGEST = 60
 
 
@@ -25,6 +27,16 @@ def near_misses(instance: Instance, facts: Facts) -> tuple[NearMiss, ...]:
     found = [*_in_inbox(instance, wait, facts), *_kept(wait, facts)]
     found.sort(key=lambda miss: -_likeness(miss.event, wait.event))  # those that are alike stay in their order
     return tuple(found[:MOST])
+
+
+def other_keys(facts: Facts) -> OtherKeys | None:
+    """What is kept under other keys, if anything is."""
+    newest: dict[str, KeptUnder] = {}
+    for each in facts.under_other_keys:
+        newest.setdefault(each.correlation, each)
+    if not newest:
+        return None
+    return OtherKeys(count=len(facts.under_other_keys), newest=tuple(newest.values())[:_MOST_KEYS])
 
 
 def closest(instance: Instance) -> list[InboxEvent]:

@@ -8,7 +8,7 @@ from typing import NamedTuple, assert_never
 from pylon_workflows.core.instance import ApprovalWait, ChildWait, EventWait, Instance, Status, Wait
 from pylon_workflows.core.transitions import AttemptFailed, InstanceBlocked, MemberAttemptFailed, SleepStarted
 from pylon_workflows.explain.last_words import last_words
-from pylon_workflows.explain.near_misses import near_misses, short_json
+from pylon_workflows.explain.near_misses import near_misses, other_keys, short_json
 from pylon_workflows.explain.shapes import Explanation, Facts, Reason
 from pylon_workflows.summaries import PARKED
 from runner_protocol.fields import format_timestamp
@@ -41,6 +41,7 @@ def explained(instance: Instance, facts: Facts) -> Explanation:
         ways_on=why.ways_on,
         runner_said=last_words(facts.recent, facts.driving),
         near_misses=near_misses(instance, facts),
+        other_keys=other_keys(facts),
         unread_events=len(instance.inbox),
     )
 

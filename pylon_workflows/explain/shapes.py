@@ -8,6 +8,7 @@ from typing import Literal
 
 from pylon_workflows.core.instance import Status
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.published import KeptUnder
 from pylon_workflows.summaries import InstanceSummary, RunnerWait
 
 
@@ -65,7 +66,8 @@ class Facts:
     """What is known of an instance beside its own state.
 
     `recent` are its last transitions. `child` is the one that it waits for, None when that is not there. `kept` are
-    published events with its wait's correlation. `received_at` tells of events in the inbox, by their revisions.
+    published events with its wait's correlation key, `under_other_keys` those with its wait's name and another key, the
+    newest first. `received_at` tells of events in the inbox, by their revisions.
     """
 
     now: datetime
@@ -73,6 +75,7 @@ class Facts:
     recent: Sequence[Transition] = ()
     child: InstanceSummary | None = None
     kept: Sequence[KeptEvent] = ()
+    under_other_keys: Sequence[KeptUnder] = ()
     received_at: Mapping[int, datetime] = field(default_factory=dict)
 
 
@@ -84,6 +87,17 @@ class NearMiss:
     received_at: datetime | None
     where: Literal["inbox", "kept"]
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherKeys:
+    """Events of the name that is waited for, kept under other correlation keys: how many, of the newest 1,000 kept.
+
+    `newest` are at most five of the keys, each with the time of its last event, the last first.
+    """
+
+    count: int
+    newest: tuple[KeptUnder, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +114,8 @@ class Explanation:
 
     `summary` is a sentence without its subject: `waits for the event 'paid' since ...`. `since` is the time since which
     that is so, `next_at` when it goes on by itself, or is asked about again. `ways_on` are sentences: what would let it
-    go on. `near_misses` are at most ten, the likeliest first; `unread_events` counts the inbox.
+    go on. `near_misses` are at most ten, the likeliest first; `other_keys` tells of events of the right name under
+    wrong keys, None where there are none; `unread_events` counts the inbox.
     """
 
     id: str
@@ -115,9 +130,15 @@ class Explanation:
     ways_on: tuple[str, ...] = ()
     runner_said: Said | None = None
     near_misses: tuple[NearMiss, ...] = ()
+    other_keys: OtherKeys | None = None
     unread_events: int = 0
 
     def __str__(self) -> str:
         said = [] if self.runner_said is None else [f"the runner last said: {self.runner_said.text}"]
         near = [f"{miss.event!r} {miss.why}" for miss in self.near_misses]
+        if self.other_keys is not None:
+            keys = ", ".join(repr(each.correlation) for each in self.other_keys.newest)
+            near.append(
+                f"kept events named {self.waiting_for!r} under other keys: {self.other_keys.count}, under {keys}"
+            )
         return "\n".join([f"{self.id} {self.summary}", *self.ways_on, *said, *near])

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.ports.writes import Write
-from pylon_workflows.published import Correlation, PublishedEvent, WaitPlace
+from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent, WaitPlace
 
 
 class Acceptance(NamedTuple):
@@ -47,6 +47,13 @@ class PublishedStore(Protocol):
         """Keys of the events that are kept, of that correlation, or under that correlation key whatever their names.
 
         The oldest comes first, after the one given.
+        """
+        ...
+
+    async def kept_under_other_keys(self, correlation: Correlation, *, among: int) -> Sequence[KeptUnder]:
+        """Where events of that name are kept under other keys, the newest first, of the newest so many that are kept.
+
+        What cannot be read is left out. The newest are those that are kept the longest from now.
         """
         ...
 

@@ -1,6 +1,7 @@
 """The published events of the store in memory."""
 
 import asyncio
+import heapq
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Protocol
 from pylon_workflows.core.instance import EventWait, Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.ports import Acceptance, StartOutcome, Write
-from pylon_workflows.published import Correlation, PublishedEvent, WaitPlace, too_many_kept
+from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent, WaitPlace, too_many_kept
 
 
 class Append(Protocol):
@@ -76,6 +77,17 @@ class MemoryPublished:
         """See `PublishedStore`."""
         self._check_open()
         return [key for key in self._kept(correlation) if key > after][:limit]
+
+    async def kept_under_other_keys(self, correlation: Correlation, *, among: int) -> Sequence[KeptUnder]:
+        """See `PublishedStore`."""
+        self._check_open()
+        kept = [(each.keep_until, key, each.published) for key, each in self._events.items() if each.is_kept]
+        found = [published for _, _, published in heapq.nlargest(among, kept)]
+        return [
+            KeptUnder(each.correlation.key, each.received_at)
+            for each in found
+            if each.correlation.event == correlation.event and each.correlation.key != correlation.key
+        ]
 
     async def waits(
         self, correlation: Correlation, *, after: WaitPlace | None = None, limit: int

@@ -5,12 +5,13 @@
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pylon_workflows.core.transitions import WaitStarted
 from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError
 from pylon_workflows.ports import Acceptance, StartOutcome
-from pylon_workflows.published import Correlation, PublishedEvent, StartTerms
+from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent, StartTerms
 from pylon_workflows.store import writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.rows import Row, or_none, text
@@ -32,6 +33,13 @@ KEPT = f"""
 SELECT key FROM published WHERE correlation = ? AND event = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?
 """
 KEPT_UNDER_KEY = f"SELECT key FROM published WHERE correlation = ? AND {_IS_KEPT} AND key > ? ORDER BY key LIMIT ?"
+KEPT_UNDER_OTHER_KEYS = f"""
+SELECT correlation, received_at FROM (
+    SELECT event, correlation, received_at, keep_until, key FROM published
+    WHERE {_IS_KEPT} ORDER BY keep_until DESC, key DESC LIMIT ?
+) WHERE event = ? AND correlation <> ? ORDER BY keep_until DESC, key DESC
+"""
+"""Of the newest kept ones, by the index over when they expire: no index finds a name whatever its key."""
 _THAT_WAIT = """
 WHERE correlation = ? AND waiting_for = ? AND (waiting_since, key) > (?, ?) AND status = 'waiting_for_event'
 ORDER BY waiting_since, key LIMIT ?
@@ -198,6 +206,15 @@ def published_from(key: int, row: Row) -> PublishedEvent:
         start=None if terms is None else StartTerms(input_json=start_input, **terms),
         received_at=values["received_at"],
     )
+
+
+def readable_kept_under(found: Sequence[Row]) -> Sequence[KeptUnder]:
+    """Rows of KEPT_UNDER_OTHER_KEYS, without those that make no sense."""
+    kept = []
+    for correlation, received_at in found:
+        with suppress(TypeError, ValueError, OverflowError):
+            kept.append(KeptUnder(text(correlation), from_microseconds(received_at)))
+    return kept
 
 
 def _json(value: Any) -> bytes:

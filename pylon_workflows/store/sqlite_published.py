@@ -7,7 +7,7 @@ from datetime import datetime
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.ports import Acceptance, StartOutcome, Write
-from pylon_workflows.published import Correlation, PublishedEvent, WaitPlace, too_many_kept
+from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent, WaitPlace, too_many_kept
 from pylon_workflows.store import published_rows as rows
 from pylon_workflows.store import reads
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
@@ -47,6 +47,11 @@ class SqlitePublished:
         else:
             found = await self._states.rows(rows.KEPT, (*correlation, after, limit))
         return [key for (key,) in found]
+
+    async def kept_under_other_keys(self, correlation: Correlation, *, among: int) -> Sequence[KeptUnder]:
+        """See `PublishedStore`."""
+        found = await self._states.rows(rows.KEPT_UNDER_OTHER_KEYS, (among, correlation.event, correlation.key))
+        return rows.readable_kept_under(found)
 
     async def waits(
         self, correlation: Correlation, *, after: WaitPlace | None = None, limit: int

@@ -10,7 +10,7 @@ from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import EventReceived, EventTaken, Transition, WaitStarted
 from pylon_workflows.errors import CorruptDatabaseError, KeptEventsFullError, StoreError
 from pylon_workflows.ports import Acceptance, Store
-from pylon_workflows.published import Correlation, PublishedEvent, StartTerms, WaitPlace
+from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent, StartTerms, WaitPlace
 from tests.contracts.store_contract import BEGINNING, RUN_STARTED, after, at, new_instance
 
 ORDER_7 = Correlation("order:7", "paid")
@@ -116,6 +116,22 @@ class PublishedStoreContract:
         assert await store.published.kept("order:7", limit=99) == sorted([*keys, *sent])
         assert await store.published.kept("order:7", after=keys[0], limit=2) == [sent[0], keys[1]]
         assert await store.published.kept("order:9", limit=9) == []
+
+    async def test_kept_events_of_a_name_are_found_under_other_keys_the_newest_first(self, store: Store) -> None:
+        keys = ("Order:7", "order:7", "order:7 ", "order:07", "gone", "order:8")
+        for number, key in enumerate(keys):
+            published = event(f"e{number}", correlation=Correlation(key, "paid"), received_at=at(number))
+            taken = await key_of(store, published, keep_until=at(100 + number // 2))
+            if key == "gone":
+                await store.published.claim(taken, await waiting(store, "wf_1", 5, correlation="gone"), [])
+        await accept(store, event("sent", correlation=Correlation("order:9", "sent")), keep_until=at(1))
+        found = [
+            KeptUnder("order:8", at(5)), KeptUnder("order:07", at(3)), KeptUnder("order:7 ", at(2)),
+            KeptUnder("Order:7", at(0)),
+        ]  # fmt: skip
+        assert await store.published.kept_under_other_keys(ORDER_7, among=100) == found
+        assert await store.published.kept_under_other_keys(ORDER_7, among=3) == found[:3]
+        assert await store.published.kept_under_other_keys(Correlation("order:7", "lost"), among=100) == []
 
     async def test_beyond_the_limit_of_a_correlation_it_is_refused_and_a_known_id_is_not(self, store: Store) -> None:
         await accept(store, EVENT, most=2)

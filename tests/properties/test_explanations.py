@@ -19,6 +19,7 @@ from pylon_workflows.core.transitions import InstanceStarted
 from pylon_workflows.explain.reasons import explained
 from pylon_workflows.explain.shapes import Driving, Facts, KeptEvent, Reason
 from pylon_workflows.ownership.live_requests import _EXPLANATION
+from pylon_workflows.published import KeptUnder
 from runner_protocol.messages import WaitEvent
 from runner_protocol.strict_json import encode_parsed, parse
 
@@ -52,17 +53,20 @@ def waiting(event: str, match: dict[str, Any], correlation: str | None, inbox: l
 
 
 @settings(deadline=None)
-@given(NAMES, MATCHES, st.none() | st.just("order:7"), EVENTS, EVENTS)
+@given(NAMES, MATCHES, st.none() | st.just("order:7"), EVENTS, EVENTS, st.lists(TEXTS, max_size=8))
 def test_every_wait_is_explained_with_what_it_does_not_take(
     event: str,
     match: dict[str, Any],
     correlation: str | None,
     inbox: list[tuple[str, Any]],
     kept: list[tuple[str, Any]],
+    others: list[str],
 ) -> None:
     instance, history = waiting(event, match, correlation, inbox)
     keeping = [KeptEvent(event=name, received_at=BEGINNING, data_json=encode_parsed(data)) for name, data in kept]
-    facts = Facts(now=BEGINNING, driving=Driving(place="queued"), recent=history, kept=keeping)
+    under = [KeptUnder(key, BEGINNING) for key in others]
+    driving = Driving(place="queued")
+    facts = Facts(now=BEGINNING, driving=driving, recent=history, kept=keeping, under_other_keys=under)
     found = explained(instance, facts)
     text = explanation_json(found)
     ExplanationAnswer.model_validate_json(text)

@@ -44,8 +44,21 @@ async def test_an_explanation_is_what_the_document_says(client: httpx.AsyncClien
                 "why": "does not match: id is 8 and should be 7",
             }
         ],
+        "other_keys": None,
         "unread_events": 1,
     }
+
+
+async def test_events_under_other_keys_are_told_with_those_keys(client: httpx.AsyncClient, engine: StillEngine) -> None:
+    await engine.start_or_find("onboarding", id="a")
+    await engine.apply("a", WaitEvent(event="paid", correlation="order:111"))
+    for key in ("order:111 ", "Order:111"):
+        answer = await client.post("/events", json={"event": "paid", "correlation": key})
+        assert answer.status_code == 200, answer.text
+    answer = await client.get("/a/explain")
+    ExplanationAnswer.model_validate_json(answer.content)
+    told = answer.json()["other_keys"]
+    assert (told["count"], [each["correlation"] for each in told["newest"]]) == (2, ["Order:111", "order:111 "])
 
 
 async def test_nobody_is_unknown(client: httpx.AsyncClient) -> None:

@@ -24,6 +24,13 @@ TOLD = {
         {"event": "payed", "received_at": "2026-01-01T10:59:00.000Z", "where": "inbox", "why": "has another name"},
         {"event": "paid\u001b[2J", "received_at": None, "where": "kept", "why": "does not match"},
     ],
+    "other_keys": {
+        "count": 3,
+        "newest": [
+            {"correlation": "Order:7", "received_at": "2026-01-01T10:59:53.000Z"},
+            {"correlation": "order:7 ", "received_at": "2026-01-01T10:00:00.000Z"},
+        ],
+    },
     "unread_events": 3,
 }
 
@@ -39,6 +46,9 @@ def test_it_is_said_line_by_line() -> None:
         "events that are not the one it waits for:",
         "  'payed' (in its inbox, 1m ago) has another name",
         "  'paid\\x1b[2J' (kept for whoever waits for it) does not match",
+        "kept events named 'paid' under other keys: 3, the last under",
+        "  'Order:7', 7.00 s ago",
+        "  'order:7 ', 1h ago",
         "events in its inbox that nobody has read: 3",
     ]
 

@@ -163,6 +163,29 @@ async def test_published_events_of_the_same_key_are_told_too():
         ]  # fmt: skip
 
 
+async def test_published_events_of_the_same_name_under_other_keys_are_told_too():
+    clock = FakeClock()
+    async with engine_that(WaitEvent(event="paid", correlation="order:111"), clock=clock) as engine:
+        await engine.start("order", id="a")
+        assert (await explained(engine)).other_keys is None
+        for key in ("order:111 ", "Order:111", "order:0111", "Order:111"):
+            await engine.publish("paid", correlation=key)
+            clock.advance(timedelta(seconds=1))
+        await engine.publish("sent", correlation="order:112")
+        found = await explained(engine)
+        assert (found.near_misses, found.other_keys.count) == ((), 4)
+        assert found.other_keys.newest == (
+            ("Order:111", at(3)), ("order:0111", at(2)), ("order:111 ", at(0)),
+        )  # fmt: skip
+        assert "kept events named 'paid' under other keys: 4, under 'Order:111', 'order:0111', 'order:111 '" in str(
+            found
+        )
+        for number in range(5):
+            await engine.publish("paid", correlation=f"order:{number}")
+        found = await explained(engine)
+        assert (found.other_keys.count, len(found.other_keys.newest)) == (9, 5)
+
+
 async def test_of_many_near_misses_ten_are_told_and_long_values_are_cut():
     async with engine_that(WaitEvent(event="paid", match={"text": "x" * 100})) as engine:
         await engine.start("order", id="a")

@@ -20,11 +20,13 @@ async def test_a_standby_asks_the_owner_why(path):
     async with Owner(path) as owner, worker(path) as standby:
         await standby.start("order", id="a")
         assert (await standby.explain("a")).reason is Reason.NO_RUNNER
-        await owner.engine.apply("a", WaitEvent(event="paid", match={"n": 1}))
+        await owner.engine.apply("a", WaitEvent(event="paid", match={"n": 1}, correlation="k"))
         await standby.send_event("a", "payed", {"n": 1}, event_id="e")
+        await standby.publish("paid", {"n": 1}, correlation="K")
         here, there = await owner.engine.explain("a"), await standby.explain("a")
         assert str(there) == str(here)
         assert (there.reason, there.status, there.near_misses[0].event) == (here.reason, here.status, "payed")
+        assert there.other_keys.newest[0].correlation == here.other_keys.newest[0].correlation == "K"
         assert abs(there.since - here.since).total_seconds() < 0.001
         assert standby.unexplained_instances is None
         for nobody in ("nobody", "a/b?c"):
@@ -43,6 +45,9 @@ async def test_an_owner_that_does_not_answer_is_told_as_that_and_the_file_as_far
         await standby.publish("payed", correlation="k")
         found = await standby.explain("a")
         assert (found.reason, found.near_misses[0].event) == (Reason.EVENT, "payed")
+        await standby.publish("paid", correlation="K")
+        found = await standby.explain("a")
+        assert (found.other_keys.count, found.other_keys.newest[0].correlation) == (1, "K")
 
 
 async def test_what_happens_at_the_owner_is_followed_in_the_file(path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pylon_workflows.errors import CorruptDatabaseError
-from pylon_workflows.published import PublishedEvent
+from pylon_workflows.published import Correlation, PublishedEvent
 from pylon_workflows.store import migrations, published_rows
 from pylon_workflows.store.codec import to_microseconds
 from pylon_workflows.store.migrations import APPLICATION_ID
@@ -33,6 +33,29 @@ def test_no_statement_reads_a_whole_table(name):
     scans = [step for step in plan if step.startswith("SCAN") and step not in ("SCAN kept",)]
     assert [step for step in scans if "wanted" not in step] == []
     assert any("SEARCH" in step for step in plan)
+
+
+def test_what_is_kept_under_other_keys_is_looked_for_among_the_newest_alone():
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for script in migrations.migrations():
+            connection.executescript(script)
+        statement = published_rows.KEPT_UNDER_OTHER_KEYS
+        plan = [row[2:] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (9, "paid", "order:7"))]
+    assert [step for _, step in plan][1] == "SCAN published USING INDEX published_expiring", plan
+    assert len([step for _, step in plan if "TEMP B-TREE" in step]) <= 1, "only what was found is sorted"
+
+
+async def test_what_cannot_be_read_is_left_out_of_what_is_kept_under_other_keys(tmp_path):
+    store = SqliteStore(tmp_path / "orders.db")
+    await store.open()
+    for key in ("a", "b", "c"):
+        await accept(store, event(key, correlation=Correlation(key, "paid")))
+    with closing(sqlite3.connect(tmp_path / "orders.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE published SET received_at = 'x' WHERE correlation = 'a'")
+        connection.execute("UPDATE published SET correlation = x'ff' WHERE correlation = 'b'")
+    found = await store.published.kept_under_other_keys(ORDER_7, among=9)
+    assert [each.correlation for each in found] == ["c"]
+    await store.close()
 
 
 async def test_the_waits_of_an_older_file_keep_their_order(tmp_path):
