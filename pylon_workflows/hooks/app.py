@@ -21,7 +21,15 @@ from pylon_workflows.clock import SystemClock
 from pylon_workflows.errors import InboxFullError, UnknownWorkflowError
 from pylon_workflows.hooks.delivering import deliver
 from pylon_workflows.hooks.hook_calls import hook_call_route, without_signature
-from pylon_workflows.hooks.interpretation import UNMAPPED, Challenge, Delivery, Interpreter, NotApplicableError
+from pylon_workflows.hooks.interpretation import (
+    AMBIGUOUS,
+    MISSING,
+    UNMAPPED,
+    Challenge,
+    Delivery,
+    Interpreter,
+    NotApplicableError,
+)
 from pylon_workflows.hooks.signatures.checks import refused
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
 from pylon_workflows.hooks.sources import HookSource, checked_sources
@@ -32,6 +40,8 @@ from runner_protocol.strict_json import encode_parsed
 _ON_THE_LOOP = 64 * 1024
 _ROOM_COMES_WITHIN_S = 30
 _WORKFLOW_COMES_WITHIN_S = 60
+_SAYS_WHAT_WAS_LOOKED_FOR = frozenset({MISSING, AMBIGUOUS})
+"""Reasons whose sentences name what a template wants, and show nothing of the delivery, so that a log may have them."""
 
 _logger = logging.getLogger(__name__)
 
@@ -91,6 +101,7 @@ class _Door:
         self._clock = clock
         self._refusals = OnceAMinute(clock.monotonic)
         self._failures = OnceAMinute(clock.monotonic)
+        self._unmapped = OnceAMinute(clock.monotonic)
         self._interpreter = Interpreter(source)
         self.wants_url_id = self._interpreter.wants_url_id
 
@@ -109,10 +120,15 @@ class _Door:
                 _logger.warning("webhook source %s: a delivery was refused: %s%s", self._source.name, error, others)
             raise
         except NotApplicableError as error:
-            level = logging.DEBUG if error.reason == UNMAPPED else logging.INFO
-            _logger.log(level, "webhook source %s: acknowledged, not applied: %s", self._source.name, error.reason)
+            self._tell(error)
             return _answer({"applied": False, "duplicate": False, "reason": error.reason, "detail": str(error)})
         return _answer({"applied": True, "duplicate": is_duplicate})
+
+    def _tell(self, error: NotApplicableError) -> None:
+        others = self._unmapped.turn() if error.reason == UNMAPPED else ""  # a sender sends what nobody asked for
+        if others is not None:
+            detail = f": {error}" if error.reason in _SAYS_WHAT_WAS_LOOKED_FOR else others
+            _logger.info("webhook source %s: acknowledged, not applied: %s%s", self._source.name, error.reason, detail)
 
     def _open(self, body: bytes, headers: RawHeaders, url_id: str | None) -> Delivery | Challenge:
         """Verify, and only then read."""

@@ -13,6 +13,7 @@ from runner_protocol.strict_json import encode_parsed
 
 UNMAPPED = "unmapped-event"
 AMBIGUOUS = "ambiguous-header"
+MISSING = "missing-field"
 
 _MAX_CHALLENGE = 1000
 
@@ -86,7 +87,7 @@ class Interpreter:
         try:
             return self._read(Arrived(value, headers, url_id))
         except MissingError as error:
-            raise NotApplicableError("missing-field", str(error)) from None
+            raise NotApplicableError(MISSING, str(error)) from None
         except AmbiguousHeaderError as error:
             raise NotApplicableError(AMBIGUOUS, str(error)) from None
 

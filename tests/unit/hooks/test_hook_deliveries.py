@@ -385,6 +385,55 @@ class TestLog:
         assert "webhook source stripe" in told[0]
         assert told[1].endswith("(and 2 others since the last was told)")
 
+    async def test_what_a_template_looked_for_in_vain_is_told(
+        self, client_of: MakeClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        source = HookSource(
+            "psp", Stripe(SECRET), delivery="{header:x-id|nr}", correlation="order:{data.order_id}", data="payment"
+        )
+        client, order = client_of(source), {"data": {"order_id": 7}, "type": "paid", "payment": {}}
+        for body, headers in (
+            ({**order, "data": {"canary": "canary"}}, [(b"x-id", b"1")]),
+            ({**order, "data": {"order_id": ["canary"]}}, [(b"x-id", b"1")]),
+            ({**order, "payment": "canary", "nr": {"canary": 1}}, []),
+            (order, [(b"x-id", b"canary"), (b"x-id", b"other canary")]),
+            ({"data": {"order_id": "canary"}, "type": "canary"}, [(b"x-id", b"canary")]),
+        ):
+            signed = body_of(body)
+            answer = await post(client, "/psp", signed, [*stripe(SECRET, signed, AT), *headers])
+            assert answer.json()["applied"] is False
+        lead = "webhook source psp: acknowledged, not applied: "
+        told = [record.getMessage() for record in caplog.records if lead in record.getMessage()]
+        assert told == [
+            f"{lead}missing-field: the body has no field data.order_id",
+            f"{lead}missing-field: the body's field data.order_id is neither a text nor an integer",
+            f"{lead}missing-field: the body's field nr is neither a text nor an integer",
+            f"{lead}ambiguous-header: the header x-id stands there repeatedly, with several values",
+            f"{lead}missing-field: the body has no field payment",
+        ]
+        assert "canary" not in caplog.text
+
+    async def test_events_that_a_source_does_not_take_are_told_once_a_minute_for_each_source(
+        self, client_of: MakeClient, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        names = {"one": SECRET, "two": OTHER_SECRET}
+        client = client_of(
+            *(HookSource(name, Stripe(key), instance="{id}", events=["x"]) for name, key in names.items())
+        )
+        for name, key in [*names.items()] * 3:
+            await post(client, f"/{name}", PAID, stripe(key, PAID, AT))
+        clock.advance(timedelta(seconds=61))
+        await post(client, "/one", PAID, stripe(SECRET, PAID, AT))
+        told = [record for record in caplog.records if "unmapped-event" in record.getMessage()]
+        assert {record.levelname for record in told} == {"INFO"}
+        assert [record.getMessage() for record in told] == [
+            "webhook source one: acknowledged, not applied: unmapped-event",
+            "webhook source two: acknowledged, not applied: unmapped-event",
+            "webhook source one: acknowledged, not applied: unmapped-event (and 2 others since the last was told)",
+        ]
+
     async def test_neither_bodies_nor_signatures_are_told(
         self, client_of: MakeClient, stripe_source: HookSource, caplog: pytest.LogCaptureFixture
     ) -> None:
