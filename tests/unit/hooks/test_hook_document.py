@@ -1,6 +1,7 @@
 """What docs/webhooks.md says of sources and schemes is so."""
 
 import dataclasses
+import hmac
 import re
 from pathlib import Path
 from typing import get_args
@@ -76,8 +77,14 @@ def test_every_answer_is_listed_with_its_status_and_whether_it_asks_to_come_agai
 
 def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "hooks.toml").write_text(PAGE.partition("```toml file=hooks.toml\n")[2].partition("```")[0])
-    psp, github = load_sources(tmp_path / "hooks.toml", {"PSP_SECRET": "b25l", "GITHUB_SECRET": "two"})
-    assert (psp.name, github.name) == ("psp", "github")
+    environment = {"PSP_SECRET": "b25l", "GITHUB_SECRET": "two", "CARRIER_SECRET": "three"}
+    psp, github, carrier = load_sources(tmp_path / "hooks.toml", environment)
+    assert (psp.name, github.name, carrier.name) == ("psp", "github", "carrier")
+    signature = hmac.digest(b"three", b"1000.{}", "sha256").hex()
+    headers = [(b"x-carrier-time", b"1000"), (b"x-carrier-signature", f"sha256={signature}".encode())]
+    carrier.verifier.verify(headers, b"{}", 1000.0)
+    with pytest.raises(hooks.BadSignatureError):
+        carrier.verifier.verify(headers, b"[]", 1000.0)
 
 
 def test_the_example_of_the_module_is_one(tmp_path: Path) -> None:
