@@ -93,6 +93,8 @@ class HookSource:
             raise InvalidInputError(f"body: must be 'json', 'form' or 'json or form', not {self.body!r:.40}")
         if self.data is not None:
             checked_path(self.data, "data")
+            if "{" in self.data or "}" in self.data:
+                raise InvalidInputError(f"data: {self.data!r:.120} must be a path, such as data.object, without braces")
         for given in ("delivery", "event"):
             if self.template_of(given) is None:
                 raise InvalidInputError(f"{given}: must be a template, for the scheme does not say where it stands")

@@ -10,9 +10,10 @@ start = { workflow = "late-payment", events = ["paid"] }
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.hooks.signatures import GitHub, HmacSignature, Slack, StandardWebhooks, Stripe
@@ -100,6 +101,11 @@ class _Hmac(_Source):
 _AnySource = Annotated[_StandardWebhooks | _Stripe | _GitHub | _Slack | _Hmac, Field(discriminator="scheme")]
 
 
+_SCHEMES: Mapping[Any, type[_Source]] = {
+    get_args(each.model_fields["scheme"].annotation)[0]: each for each in get_args(get_args(_AnySource)[0])
+}
+
+
 class _File(_Table):
     sources: dict[str, _AnySource]
 
@@ -121,10 +127,38 @@ def _sources(tables: Mapping[str, Any], environment: Mapping[str, str]) -> Seque
     try:
         file = _File.model_validate(tables)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise InvalidInputError(f"{_place(first['loc'])}: {first['msg'].removeprefix('Input ')}") from None
+        raise InvalidInputError(_sentence(error.errors(include_url=False, include_input=False)[0])) from None
     made = [_source(name, table, environment) for name, table in file.sources.items()]
     return list(checked_sources(made).values())
+
+
+def _sentence(error: ErrorDetails) -> str:
+    location, place = error["loc"], _place(error["loc"])
+    match error["type"]:
+        case "missing":
+            return f"{place}: is missing"
+        case "union_tag_not_found":
+            return f"{place}.scheme: is missing; there are {', '.join(_SCHEMES)}"
+        case "union_tag_invalid":
+            return f"{place}.scheme: there is no {error['ctx']['tag']!r:.60}; there are {', '.join(_SCHEMES)}"
+        case "dict_type" | "model_type" | "model_attributes_type" if location[-1] != "dict[str,str]":  # or a list
+            return f"{place}: must be a table"
+        case "extra_forbidden":
+            return _unknown(location[:-1], location[-1])
+        case _:
+            return f"{place}: {error['msg'].removeprefix('Input ')}"
+
+
+def _unknown(location: Sequence[int | str], name: int | str) -> str:
+    """What may stand where this name does."""
+    match location:
+        case ("sources", _, scheme):
+            owner, settings = f"a source with the scheme {scheme!r}", _SCHEMES[scheme].model_fields
+        case ("sources", _, _, "start"):
+            owner, settings = "start", _Start.model_fields
+        case _:
+            owner, settings = "the file", _File.model_fields
+    return f"{_place(location)}: {name!r:.60} is no setting of {owner}; there are {', '.join(settings)}"
 
 
 def _place(location: Sequence[int | str]) -> str:

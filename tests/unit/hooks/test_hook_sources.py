@@ -25,6 +25,8 @@ class OwnVerifier:
         ({"instance": "{id}", "event": ""}, "event: "),
         ({"instance": "{id}", "delivery": "same"}, "delivery: is the same for all"),
         ({"instance": "{id}", "data": "a..b"}, "data: "),
+        ({"instance": "{id}", "data": "{payment}"}, "data: '{payment}' must be a path, such as data.object, without b"),
+        ({"instance": "{id}", "data": "payment}"}, "data: 'payment}' must be a path"),
         ({"instance": "{id}", "body": "xml"}, "body: "),
         ({"instance": "{id}", "events": "paid"}, "events: must be a list"),
         ({"instance": "{id}", "events": [""]}, "events: "),
