@@ -33,6 +33,7 @@ from pylon_workflows.ports import Engine, PayloadCodec
 from pylon_workflows.runner.auth import RunnerAuth
 from pylon_workflows.settings import DEFAULT_RUNNER_URL, EngineSettings, Synchronous
 from pylon_workflows.store.token_rows import has_tokens
+from pylon_workflows.tokens import checked_own_token
 from pylon_workflows.workflow_engine import WorkflowEngine
 
 PREFIX = "/api/workflows"
@@ -61,7 +62,7 @@ class ServeOptions:
     Raises:
         InvalidInputError: another host than this machine's own, and neither a token here nor one in the file nor
         `hooks`, which other machines may call: nobody could call from there. A host or origin that is none, a number
-        that is not positive.
+        that is not positive, a token that is none or one of a file's.
     """
 
     runner: str = field(default=DEFAULT_RUNNER_URL, repr=False)
@@ -86,6 +87,8 @@ class ServeOptions:
     codec: PayloadCodec | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.token is not None:
+            checked_own_token(self.token)
         checked_hosts(self.allowed_hosts)
         checked_origins(self.cors_origins)
         self.edge_limits(1)

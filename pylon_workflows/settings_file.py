@@ -6,7 +6,6 @@ max_in_flight = 64
 
 from datetime import timedelta
 from os import PathLike
-from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from pylon_workflows.errors import InvalidInputError
@@ -15,6 +14,7 @@ from pylon_workflows.toml_files import read_toml
 from runner_protocol.durations import DurationError, parse_duration
 
 _FOREVER = "forever"
+_WITHOUT_LIMIT = ("retain_finished_for", "max_history")
 _WORDS = {int: "a whole number", float: "a number of seconds", bool: "true or false", str: "a text"}
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -39,7 +39,7 @@ def _value(name: str, value: Any) -> Any:
     kinds = _KINDS.get(name)
     if kinds is None:
         raise InvalidInputError(f"{name!r:.60} is no setting; there are {', '.join(_KINDS)}")
-    if value == _FOREVER and NoneType in kinds and timedelta in kinds:
+    if value == _FOREVER and name in _WITHOUT_LIMIT:
         return None
     if timedelta in kinds:
         if not isinstance(value, str):

@@ -30,6 +30,7 @@ _LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH, _SECRET_LENGTH = 12, 43
 _ID = re.compile(rf"[a-z0-9]{{{_ID_LENGTH}}}")
 _TEXT = re.compile(rf"pw_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9]{{{_SECRET_LENGTH}}})")
+_IN_A_HEADER = re.compile(r"[!-~]+")
 _NOBODYS = hashlib.sha256(secrets.token_bytes(32)).digest()
 
 
@@ -91,6 +92,24 @@ def presented(text: str) -> Presented | None:
     """What a text shows that looks like a token; None for any other."""
     found = _TEXT.fullmatch(text)
     return None if found is None else Presented(found[1], _hash_of(found[2]))
+
+
+def checked_own_token(text: str) -> str:
+    """The token of a program's own, which may do everything.
+
+    Raises:
+        InvalidInputError: it cannot stand in a header; or it is one of a file's, and here it would have all scopes and
+            count on when it has been revoked. The message does not show it.
+    """
+    if not _IN_A_HEADER.fullmatch(text):
+        raise InvalidInputError("token: must be one or more visible ASCII characters without spaces")
+    if presented(text) is not None:
+        raise InvalidInputError(
+            "token: is one of those that `token create` makes. They count without being named here, with their scopes, "
+            "until they are revoked; named here it could do everything, for ever. Leave it out, or unset "
+            "PYLON_WORKFLOW_TOKEN for the server: the commands that call it read that too"
+        )
+    return text
 
 
 def checked_scopes(scopes: Collection[str]) -> frozenset[Scope]:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
@@ -16,13 +15,11 @@ from pylon_workflows.api.refusals import MissingTokenError, NotAllowedError
 from pylon_workflows.api.scopes import grant, is_open
 from pylon_workflows.errors import InvalidInputError, WorkflowError
 from pylon_workflows.ports import Engine
-from pylon_workflows.tokens import EVERY_SCOPE, Token, checked_scopes, presented
+from pylon_workflows.tokens import EVERY_SCOPE, Token, checked_own_token, checked_scopes, presented
 from pylon_workflows.tokens import Scope as TokenScope
 
 LOOK_AGAIN_S = 5.0
 """How often a stream looks whether the token that opened it still counts, when it has something to send."""
-
-_TOKEN = re.compile(r"[!-~]+")
 
 Decision = bool | Collection[str] | None
 HostAuthorize = Callable[[Request], Decision | Awaitable[Decision]]
@@ -35,12 +32,13 @@ It may raise Starlette's `HTTPException`, whose status and detail are then the a
 class Authorize:
     """Lets through who may call, and says what for; `/healthz` needs no token, because probes have none.
 
-    Asked in this order: `token`, which may do everything; the tokens of the engine's file, which may do what their
-    scopes say; `authorize`. Where there is none of the three a request is answered only when nothing speaks against its
+    Asked in this order: the tokens of the engine's file, which may do what their scopes say; `token`, which may do
+    everything; `authorize`. Where there is none of the three a request is answered only when nothing speaks against its
     coming straight from a program on this machine.
 
     Raises:
-        InvalidInputError: a token that cannot stand in a header, an `authorize` that is no function.
+        InvalidInputError: a token that cannot stand in a header or is one of a file's, an `authorize` that cannot be
+            called.
         MissingTokenError, NotAllowedError, ForeignOriginError, NotLocalError: on a call; what the engine raises.
     """
 
@@ -53,13 +51,11 @@ class Authorize:
         authorize: HostAuthorize | None = None,
         cors_origins: Collection[str] = (),
     ) -> None:
-        if token is not None and not _TOKEN.fullmatch(token):
-            raise InvalidInputError("token: must be one or more visible ASCII characters without spaces")
         if authorize is not None and not callable(authorize):
             raise InvalidInputError(f"authorize: must be a function of the request, not {type(authorize).__name__}")
         self._app = app
         self._engine = engine
-        self._token = None if token is None else _hash_of(token.encode())
+        self._token = None if token is None else _hash_of(checked_own_token(token).encode())
         self._authorize = authorize
         self._cors_origins = cors_origins
 

@@ -22,7 +22,7 @@ from pylon_workflows.ownership.socket_file import socket_path
 from pylon_workflows.ports import PayloadCodec, TokenStore
 from pylon_workflows.store.file_views import viewed
 from pylon_workflows.store.sqlite import SqliteStore
-from pylon_workflows.store.token_rows import tokens_in
+from pylon_workflows.store.token_rows import has_tokens, tokens_in
 from pylon_workflows.tokens import MAX_TOKENS, SCOPES, Token, check_token_id, new_token, unknown_token
 from runner_protocol.durations import DurationError, parse_duration
 from runner_protocol.fields import format_timestamp
@@ -76,6 +76,7 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a token and print it: it is shown now and never again."""
+    is_new_file, is_first = not file.exists(), not has_tokens(file)
     try:
         made, text = new_token(scopes, now=datetime.now(UTC), expires_in=expires_in, note=note)
         asyncio.run(_changed(file, codec, token_requests.save(made), lambda tokens: _save(tokens, made)))
@@ -86,6 +87,10 @@ def create(
         return
     click.echo(text)
     click.echo(f"{_sentence(made)}, for the engine of {file}. Keep it: it is not shown again.", err=True)
+    if is_new_file:
+        click.echo(f"{file} was not there, and has been made: --db names the file of the engine.", err=True)
+    elif is_first:
+        click.echo("From now on the API of that engine answers nobody without a token.", err=True)
 
 
 @token.command("list")
@@ -118,7 +123,7 @@ def revoke(*, id: str, file: Path, codec: PayloadCodec | None) -> None:
     try:
         token_id = check_token_id(id)
         if not file.is_file():
-            raise StoreError(f"{file} is not there: check the name")
+            raise StoreError(f"{file} is not there: check the name (--db)")
         asyncio.run(_changed(file, codec, token_requests.revoke(token_id), lambda tokens: _revoke(tokens, token_id)))
     except WorkflowError as error:
         raise NotDoneWithTokenError(str(error)) from None

@@ -15,7 +15,7 @@ from pylon_workflows.api import auth, live_handlers
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.api.scopes import OPEN, SCOPES, scope_of
-from pylon_workflows.errors import EngineNotRunningError, NoOwnerError
+from pylon_workflows.errors import EngineNotRunningError, InvalidInputError, NoOwnerError
 from pylon_workflows.tokens import SCOPES as ALL_SCOPES
 from runner_protocol.messages import StepComplete
 
@@ -168,6 +168,13 @@ async def test_the_programs_own_token_counts_beside_those_of_the_file(engine: St
         for each, status in (("s3cret", 201), (text, 403), ("other", 401)):
             answer = await client.post("/start", json={"name": "onboarding"}, headers=bearing(each))
             assert answer.status_code == status
+
+
+async def test_a_token_of_the_file_cannot_be_the_programs_own_which_no_revoking_ends(engine: StillEngine) -> None:
+    text = await engine.create_token(["read"])
+    with pytest.raises(InvalidInputError, match="token: is one of those that `token create` makes") as caught:
+        create_app(engine, token=text)
+    assert text not in str(caught.value)
 
 
 @pytest.mark.parametrize("trouble", [EngineNotRunningError("not yet"), NoOwnerError("nobody")])

@@ -199,6 +199,8 @@ def test_what_is_no_secret_file_or_url_is_wrong_usage(
         (["--host", "0.0.0.0"], "set a token"),
         (["--host", "::"], "set a token"),
         (["--token", ""], "is empty"),
+        (["--token", f"pw_{12 * 'a'}_{43 * 'b'}"], "token: is one of those that `token create` makes"),
+        (["--token", "a b"], "token: must be one or more visible ASCII characters"),
         (["--workflow", ""], "name"),
         (["--workflow", "x" * 129], "name"),
         (["--workflow", "x:9999999"], "max_retries"),

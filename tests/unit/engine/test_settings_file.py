@@ -45,6 +45,10 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_what_has_no_limit_lasts_forever(tmp_path: Path) -> None:
+    assert load(tmp_path, 'max_history = "forever"') == {"max_history": None}
+
+
 def test_nothing_need_stand_in_it(tmp_path: Path) -> None:
     assert load(tmp_path, "") == {}
 
@@ -57,7 +61,7 @@ def test_nothing_need_stand_in_it(tmp_path: Path) -> None:
         ("max_in_flight = true", "max_in_flight: should be a whole number, not True"),
         ("max_in_flight = 1.5", "max_in_flight: should be a whole number, not 1.5"),
         ('max_in_flight = "1"', "max_in_flight: should be a whole number, not '1'"),
-        ('max_history = "forever"', "max_history: should be a whole number, not 'forever'"),
+        ('max_queued = "forever"', "max_queued: should be a whole number, not 'forever'"),
         ("shutdown_grace_s = false", "shutdown_grace_s: should be a number of seconds, not False"),
         ('has_discovery = "no"', "has_discovery: should be true or false, not 'no'"),
         ("hooks_url = 1", "hooks_url: should be a text, not 1"),
