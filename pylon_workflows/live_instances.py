@@ -83,7 +83,7 @@ class LiveInstance:
 class LiveInstances:
     """A cache by id; an entry in use is never dropped, so all users of an id share one lock.
 
-    Beyond those in use it holds so many, `capacity` and those in use together, and so many bytes, by estimate.
+    Beyond those in use it holds so many, `capacity`, and so many bytes, by estimate.
     """
 
     def __init__(self, capacity: int, max_bytes: int) -> None:
@@ -91,6 +91,7 @@ class LiveInstances:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._used = 0
 
     @contextmanager
     def use(self, instance_id: str) -> Iterator[LiveInstance]:
@@ -116,8 +117,9 @@ class LiveInstances:
             self._entries.move_to_end(instance_id)
             self._bytes -= live.size
             live.size = 0
+        self._used += live.users == 0
         live.users += 1
-        excess = len(self._entries) - self._capacity
+        excess = len(self._entries) - self._used - self._capacity
         if excess > 0:
             unused = (known for known, entry in self._entries.items() if entry.users == 0)
             for oldest in list(islice(unused, excess)):
@@ -129,6 +131,7 @@ class LiveInstances:
         live.users -= 1
         if live.users:
             return
+        self._used -= 1
         instance = live.instance
         if instance is not None and instance.is_finished:
             # Few are asked about again. Kept by the thousand they made garbage collection a seventh of a step.

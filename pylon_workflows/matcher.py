@@ -7,12 +7,10 @@ its instance, and can be made once.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from functools import partial
 from itertools import compress
-from typing import NamedTuple
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import DeliverEvent
@@ -28,6 +26,7 @@ from pylon_workflows.errors import (
     UnknownWorkflowError,
 )
 from pylon_workflows.live_instances import LiveInstances
+from pylon_workflows.looks import Look, Looks
 from pylon_workflows.ports import Clock, Store
 from pylon_workflows.published import Correlation, PublishedEvent, StartTerms
 from pylon_workflows.start_options import StartOptions
@@ -35,16 +34,11 @@ from pylon_workflows.starts import Starts
 
 _log = logging.getLogger(__name__)
 
-_PLACES = 64
-"""So many correlation keys are looked at at a time. What comes under one key is looked at one after the other, whatever
-its names: so an event that is to start an instance has done so when a later one finds the id taken."""
-
 _FRESH_BYTES = 4_000_000
 """So much of the events that have just been committed is not read again."""
 
 _PAGE = 100
 _STORE_TROUBLE_PAUSE_S = 1.0
-_PUT_OFF_S = 60.0
 
 
 class _Claim(Enum):
@@ -57,16 +51,6 @@ class _Claim(Enum):
     """The instance no longer waits with this correlation."""
 
 
-class _Look(NamedTuple):
-    """What is to be looked at: an event that has come, a wait that has begun, or, with neither, all under the key."""
-
-    event: int | None = None
-    wait: tuple[str, str] | None = None
-    """The event that is waited for, and by which instance."""
-    mark: asyncio.Event | None = None
-    """Nothing is to be looked at: what was told before has been."""
-
-
 class Matcher:
     """Matches what it is told of, and what is left from before; `run` it."""
 
@@ -76,9 +60,7 @@ class Matcher:
         self._live = live
         self._starts = starts
         self._clock = clock
-        self._looks: dict[str, OrderedDict[_Look, None]] = {}
-        self._new: asyncio.Queue[str] = asyncio.Queue()
-        self._put_off: set[str] = set()
+        self._looks = Looks(self._match, clock)
         self._unknown: set[str] = set()
         self._unreadable: set[int] = set()
         self._fresh: dict[int, PublishedEvent] = {}
@@ -88,49 +70,41 @@ class Matcher:
     @property
     def is_idle(self) -> bool:
         """Whether everything that it was told of has been looked at, and all that was left from before."""
-        return not self._looks and self._is_abreast.is_set()
+        return self._looks.is_empty and self._is_abreast.is_set()
 
     async def catch_up(self) -> None:
         """Wait until all that was left from before has been looked at once, and all that it was told of by now."""
         await self._is_abreast.wait()
-        marks = [(looks, asyncio.Event()) for looks in self._looks.values()]
-        for looks, mark in marks:
-            looks[_Look(mark=mark)] = None
-        await asyncio.gather(*(mark.wait() for _, mark in marks))
+        await self._looks.passed()
 
     def published(self, key: int, correlation: Correlation, fresh: PublishedEvent | None = None) -> None:
         """An event has been committed; `fresh` is what was."""
         if fresh is not None and self._fresh_bytes + fresh.size <= _FRESH_BYTES:
             self._fresh_bytes += fresh.size
             self._fresh[key] = fresh
-        self._look(correlation.key, _Look(event=key))
+        self._looks.add(correlation.key, Look(event=key))
 
     def committed(self, instance: Instance) -> None:
         """An instance has been committed."""
         wait = instance.wait
         if wait is not None and isinstance(wait, EventWait) and wait.correlation is not None:
-            self._look(wait.correlation, _Look(wait=(wait.event, instance.id)))
+            self._looks.add(wait.correlation, Look(wait=(wait.event, instance.id)))
 
     def doubt(self, correlation: Correlation) -> None:
         """An event of this correlation may have been committed."""
-        self._look(correlation.key, _Look())
+        self._looks.add(correlation.key, Look())
 
     def clear(self) -> None:
         """Forget what it was told: whoever opens the store finds it there."""
-        self._looks, self._new, self._put_off = {}, asyncio.Queue(), set()
+        self._looks.clear()
         self._fresh, self._fresh_bytes = {}, 0
         self._is_abreast = asyncio.Event()
 
     async def run(self) -> None:
         """Match whatever comes, and first what is in the store, for ever."""
-        self._new = asyncio.Queue()  # the one before may be another loop's
-        for key in self._looks:
-            self._new.put_nowait(key)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_at_what_is_left())
-            tasks.create_task(self._look_again_at_what_was_put_off())
-            for _ in range(_PLACES):
-                tasks.create_task(self._work(), name="match published events")
+            tasks.create_task(self._looks.run())
 
     async def settle(self, instance_ids: Sequence[str]) -> None:
         """Let instances whose waits are over have what was published in time. Raises StoreError."""
@@ -140,57 +114,19 @@ class Matcher:
             except CorruptDatabaseError as error:
                 _log.error("a published event %r is left unmatched: %s", correlation.event, error)
 
-    def _look(self, key: str, look: _Look) -> None:
-        if key not in self._looks:
-            self._looks[key] = OrderedDict()
-            self._new.put_nowait(key)
-        self._looks[key][look] = None
-
     async def _look_at_what_is_left(self) -> None:
         """What a former owner has stored and not matched any more."""
         self._is_abreast.clear()
         while not self._is_abreast.is_set():
             try:
                 async for key in self._store.published.open_keys():
-                    self._look(key, _Look())
+                    self._looks.add(key, Look())
                 self._is_abreast.set()
             except StoreError as error:
                 _log.warning("published events could not be looked for, tried again: %s", error)
                 await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
 
-    async def _look_again_at_what_was_put_off(self) -> None:
-        while True:
-            await self._clock.sleep(_PUT_OFF_S)
-            put_off, self._put_off = self._put_off, set()
-            for key in put_off:
-                self._look(key, _Look())
-
-    async def _work(self) -> None:
-        while True:
-            await self._work_off(await self._new.get())
-
-    async def _work_off(self, key: str) -> None:
-        looks, is_told = self._looks[key], False
-        while looks:
-            look, _ = looks.popitem(last=False)  # what is told from now on is looked at anew
-            try:
-                await self._match(key, look)
-            except CorruptDatabaseError as error:
-                _log.error("a published event is left unmatched, tried again in a minute: %s", error)
-                self._put_off.add(key)
-            except StoreError as error:
-                if not is_told:  # once an outage
-                    _log.warning("published events cannot be matched yet: %s", error)
-                is_told = True
-                looks[look] = None
-                looks.move_to_end(look, last=False)
-                await self._clock.sleep(_STORE_TROUBLE_PAUSE_S)
-            except Exception:
-                _log.exception("matching published events failed; tried again in a minute")
-                self._put_off.add(key)
-        del self._looks[key]
-
-    async def _match(self, key: str, look: _Look) -> None:
+    async def _match(self, key: str, look: Look) -> None:
         if look.event is not None:
             fresh = self._fresh.pop(look.event, None)
             self._fresh_bytes -= 0 if fresh is None else fresh.size
@@ -198,8 +134,6 @@ class Matcher:
         elif look.wait is not None:
             event, instance_id = look.wait
             await self._match_wait(Correlation(key, event), instance_id)
-        elif look.mark is not None:
-            look.mark.set()
         else:
             await self._look_through(key, self._match_event)
 
@@ -288,7 +222,7 @@ class Matcher:
                 _log.error(
                     "a published event %r starts nothing, tried again every minute: %s", correlation.event, error
                 )
-            self._put_off.add(correlation.key)
+            self._looks.put_off(correlation.key)
             return
         self._unknown.discard(start.name)
         await self._starts.stored(

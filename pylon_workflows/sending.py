@@ -80,8 +80,8 @@ class Sending:
             self._count([f"{each.message_id} about {each.instance_id}" for each in gone], name)
 
     async def give_up_unreadable(self, notice: UnreadableNotice, name: str) -> bool:
-        """Give up one that could not be read for as long; whether it has been."""
-        if notice.at is None or notice.at >= self._give_up_before:
+        """Give up one that could not be read for as long, or whose age cannot be read; whether it has been."""
+        if notice.at is not None and notice.at >= self._give_up_before:
             return False
         await self._store.outbox.delivered(notice.key)
         self._count([notice.reason], name)

@@ -71,8 +71,9 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
 @runner_auth_options
 @notify_options
 @click.option(
-    "--hooks-url", metavar="URL", envvar=HOOKS_URL_VARIABLE,
-    help="Where /hooks is reached from outside, such as https://app.example/hooks: what hook URLs begin with.",
+    "--hooks-url", metavar="URL",
+    help="Where /hooks is reached from outside, such as https://app.example/hooks: what hook URLs begin with. "
+    f"{HOOKS_URL_VARIABLE} says it too; an empty text here means none.",
 )  # fmt: skip
 @click.option("--no-discovery", is_flag=True, help="Do not ask runners which workflows they have.")
 @click.option("--db", "database", metavar="FILE", default="workflows.db", show_default=True, help="Made on first use.")
@@ -143,12 +144,12 @@ def serve(
     """Run an engine and its HTTP API until SIGTERM or Ctrl-C."""
     if token == "":  # `--token "$UNSET"`; an empty variable of the environment is none
         raise click.UsageError("--token: is empty, which would let everybody on this machine in; leave it out for that")
-    given = {
-        "max_input_bytes": max_input_bytes,
-        "max_event_bytes": max_event_bytes,
-        "has_discovery": False if no_discovery else None,
-        "hooks_url": hooks_url or None,
-    }
+    given: dict[str, Any] = {"max_input_bytes": max_input_bytes, "max_event_bytes": max_event_bytes}
+    given = {name: value for name, value in given.items() if value is not None}
+    if no_discovery:
+        given["has_discovery"] = False
+    if hooks_url is not None:
+        given["hooks_url"] = hooks_url or None
     try:
         in_file = {} if settings_file is None else load_settings(settings_file)
         settings = ServeOptions(
@@ -157,7 +158,7 @@ def serve(
             runner_auth=runner_auth(options),
             webhooks=outbound_webhooks(options),
             limits=Limits(max_body_bytes=max_body, body_timeout_s=body_timeout),
-            settings=EngineSettings(**in_file | {name: value for name, value in given.items() if value is not None}),
+            settings=EngineSettings(**in_file | given),
             **options,
         )
     except InvalidInputError as error:

@@ -42,6 +42,7 @@ _ROOM_COMES_WITHIN_S = 30
 _WORKFLOW_COMES_WITHIN_S = 60
 _SAYS_WHAT_WAS_LOOKED_FOR = frozenset({MISSING, AMBIGUOUS})
 """Reasons whose sentences name what a template wants, and show nothing of the delivery, so that a log may have them."""
+_NOT_KNOWN_YET = "the workflow that this event is to start is not known here yet"  # a sender need not know ours
 
 _logger = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ def _explain(error: Exception) -> Problem | None:
         return Problem(status=429, code=problem.code, detail=problem.detail, headers=headers)
     if isinstance(error, UnknownWorkflowError):
         headers = {**problem.headers, "retry-after": str(_WORKFLOW_COMES_WITHIN_S)}
-        return Problem(status=503, code=problem.code, detail=problem.detail, headers=headers)
+        return Problem(status=503, code=problem.code, detail=_NOT_KNOWN_YET, headers=headers)
     return problem
 
 

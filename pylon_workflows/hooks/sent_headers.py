@@ -20,12 +20,12 @@ def header_text(headers: RawHeaders, name: str) -> str | None:
         AmbiguousHeaderError
     """
     wanted = name.lower().encode()
-    values = {value.strip(b" \t") for key, value in headers if key.lower() == wanted}
+    values = {value.strip(b" \t") for key, value in headers if key.lower() == wanted} - {b""}
     if len(values) > 1:
         raise AmbiguousHeaderError(f"the header {name} stands there repeatedly, with several values")
-    value = next(iter(values), b"")
-    if not value:
+    if not values:
         return None
+    [value] = values
     try:
         return value.decode()
     except UnicodeDecodeError:

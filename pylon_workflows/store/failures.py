@@ -56,6 +56,8 @@ def translate(error: BaseException, what: str = "the database") -> WorkflowError
         failure = StorageFullError(f"{what} cannot be written: the disk is full")
     elif is_corruption(error):
         failure = CorruptDatabaseError(f"{what} is damaged ({error}): restore a backup")
+    elif isinstance(error, UnicodeEncodeError):  # a text of a row that is no Unicode was looked for, or compared
+        failure = CorruptDatabaseError(f"{what} holds a text that is no Unicode: {error.reason}")
     elif name.startswith("SQLITE_READONLY"):
         failure = StorageFailedError(
             f"{what} may only be read ({name}): make it writable for this user, and its folder too; then start again"

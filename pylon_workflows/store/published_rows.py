@@ -46,12 +46,13 @@ ORDER BY waiting_since, key LIMIT ?
 """
 WAITS = f"SELECT id, waiting_since, key, NULL, NULL FROM instances {_THAT_WAIT}"
 WAITS_WITH_MATCH = f"""
-SELECT id, waiting_since, key, body, payload FROM instances LEFT JOIN history ON history.rowid = (
+SELECT id, waiting_since, key, iif(typeof(body) = 'blob', body, NULL), payload
+FROM instances LEFT JOIN history ON history.rowid = (
     SELECT rowid FROM history WHERE instance = instances.key AND type = '{WaitStarted.__name__}'
     ORDER BY history.revision DESC LIMIT 1
 ) {_THAT_WAIT}
 """
-"""The body is read for the payload alone: where they are encrypted they are one value."""
+"""A body is read where it is encrypted: then it holds the payload, too."""
 OPEN_KEYS = f"""
 SELECT correlation, event, has_start OR {_IS_AWAITED} FROM (
     SELECT correlation, event, max(start IS NOT NULL) AS has_start FROM published

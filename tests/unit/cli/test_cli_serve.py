@@ -137,6 +137,21 @@ def test_where_hook_urls_lead_may_come_from_the_environment(
     assert urls == ["https://a.example/hooks", "https://b.example/hooks", None]
 
 
+def test_where_hook_urls_lead_is_said_by_the_option_then_the_file_then_the_environment(
+    run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYLON_WORKFLOW_HOOKS_URL", "https://environment.example")
+    file = tmp_path / "settings.toml"
+    file.write_text('hooks_url = "https://file.example"')
+    for arguments in ((), ("--settings", str(file)), ("--settings", str(file), "--hooks-url", "")):
+        assert run("serve", *arguments).exit_code == 0
+    assert [options.settings.hooks_url for options in told] == [
+        "https://environment.example",
+        "https://file.example",
+        None,
+    ]
+
+
 def test_who_is_told_of_what_ends_is_named_on_the_command_line_and_the_secrets_in_variables(
     run: Run, told: list[ServeOptions], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ def test_an_entry_in_use_is_never_dropped_however_full_it_gets():
                 pass
         with instances.use("a") as again:
             assert again is held
-        assert len(instances) == 2
+        assert len(instances) == 3
 
 
 def test_what_was_used_last_stays():
@@ -80,7 +80,21 @@ def test_after_a_burst_the_cache_shrinks_to_its_bound_again():
     for live in burst:
         instances.release(live)
     with instances.use("one more"):
-        assert len(instances) == 3
+        assert len(instances) == 4
+
+
+def test_those_in_use_take_no_room_of_the_others():
+    instances = LiveInstances(3, 1_000_000)
+    held = [instances.acquire(f"held {number}") for number in range(10)]
+    for number in range(5):
+        with instances.use(f"wf_{number}"):
+            pass
+    with instances.use("one more"):
+        assert len(instances) == 14
+    for live in held:
+        instances.release(live)
+    with instances.use("and another"):
+        assert len(instances) == 4
 
 
 def test_what_is_not_in_use_is_bounded_in_bytes_too():

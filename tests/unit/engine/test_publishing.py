@@ -5,6 +5,7 @@ import logging
 from datetime import timedelta
 
 import pytest
+from engine_parts import settled
 
 from pylon_workflows import (
     CorrelationTooLongError,
@@ -489,6 +490,7 @@ async def test_an_id_is_known_for_seven_days_however_shortly_events_are_kept(cap
     world = World(keep_published_for=timedelta(minutes=1))
     async with world.engine:
         await world.publish(event_id="evt_1")
+        await settled()
         world.clock.advance(timedelta(days=7, seconds=-1))
         await wait_until(lambda: world.engine._engine._publishing.unclaimed == 1)
         assert await world.publish(event_id="evt_1") is True

@@ -252,6 +252,16 @@ async def test_an_empty_id_is_none(engine: WorkflowEngine, client: httpx.AsyncCl
         assert answer.json() == {"applied": True, "duplicate": False}
 
 
+@pytest.mark.parametrize("ids", [["", "m1"], ["m1", ""], ["m1", "m1"]])
+async def test_an_empty_id_beside_one_is_none_and_one_twice_is_one(
+    engine: WorkflowEngine, client: httpx.AsyncClient, ids: list[str]
+) -> None:
+    _, path = await started(engine, early=True)
+    for is_duplicate in (False, True):
+        answer = await client.post(path, json=1, headers=[("webhook-id", each) for each in ids])
+        assert answer.json() == {"applied": True, "duplicate": is_duplicate}
+
+
 async def test_a_call_of_several_ids_is_acknowledged_and_not_applied(
     engine: WorkflowEngine, client: httpx.AsyncClient
 ) -> None:

@@ -104,6 +104,7 @@ async def test_a_workflow_that_is_not_known_yet_makes_the_sender_come_again(
     client = client_of(source)
     answer = await client.post("/psp", content=body, headers=headers)  # type: ignore[arg-type]
     assert (answer.status_code, answer.json()["code"]) == (503, "unknown-workflow")
+    assert answer.json()["detail"] == "the workflow that this event is to start is not known here yet"
     assert answer.headers["retry-after"] == "60"
     engine.register(WorkflowDefinition("refund"))
     assert await post(client_of, source, (body, headers)) == {"applied": True, "duplicate": False}

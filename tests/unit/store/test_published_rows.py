@@ -152,3 +152,16 @@ async def test_an_event_that_cannot_be_read_leaves_the_others(tmp_path):
 
 def test_times_are_microseconds():
     assert published_rows.published_row(EVENT)[4] == to_microseconds(at(1))
+
+
+async def test_a_key_that_is_no_unicode_is_damage_of_its_row_and_no_trouble_of_the_file(tmp_path):
+    path = tmp_path / "orders.db"
+    store = SqliteStore(path)
+    await store.open()
+    await accept(store, event("evt_1"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE published SET correlation = CAST(X'FF41' AS TEXT), start = '{}'")
+    [key] = [key async for key in store.published.open_keys()]
+    with pytest.raises(CorruptDatabaseError, match="no Unicode"):
+        await store.published.kept(key, limit=9)
+    await store.close()
