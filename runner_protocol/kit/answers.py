@@ -8,13 +8,15 @@ from time import perf_counter
 from typing import Any
 
 from runner_protocol.clock import now
-from runner_protocol.kit.errors import OutputError, RetryAfter, is_final
+from runner_protocol.kit.code import Raised, Returned
+from runner_protocol.kit.errors import NoHooksError, OutputError, RetryAfter, is_final
 from runner_protocol.kit.json_values import checked_json
 from runner_protocol.kit.step import StepBody, StepInfo
 from runner_protocol.messages import (
     MAX_ANSWER_BYTES,
     Action,
     Complete,
+    Defer,
     ErrorDetail,
     Fail,
     StepComplete,
@@ -23,6 +25,7 @@ from runner_protocol.messages import (
 from runner_protocol.strict_json import encode, parse
 
 _MAX_MESSAGE, _MAX_STACK, _MAX_DATA = 10_000, 30_000, 65_536
+_MAX_SHOWN = 200
 _CARRIED = ("vars", "unset", "usage", "progress", "logs", "noted")
 """What any action may carry beside."""
 
@@ -76,6 +79,8 @@ class StepAttempt:
 
     def fail(self, error: BaseException) -> Answer:
         """The body has raised; the final failure is to be thrown into the workflow's code."""
+        if isinstance(error, NoHooksError):
+            return Answer(put_off(error))
         policy = self.body.policy
         return Answer(
             Fail(
@@ -131,6 +136,19 @@ def fail_workflow(error: BaseException) -> Fail:
         retryable=not is_final(error),
         retry_after=error.delay if isinstance(error, RetryAfter) else None,
     )
+
+
+def shown_end(ended: Returned | Raised) -> str:
+    """What is to stand behind "the end of the workflow": nothing, or what was raised, its class once."""
+    if isinstance(ended, Returned):
+        return ""
+    name, text = type(ended.error).__name__, _clean(_text(ended.error))[:_MAX_SHOWN]
+    return f" (it raised {text})" if text.startswith(name) else f" (it raised {name}: {text})"
+
+
+def put_off(why: NoHooksError) -> Defer:
+    """Nothing has failed: the engine is to ask again."""
+    return Defer(retry_after=why.delay, reason=str(why))
 
 
 def encode_answer(answer: Answer) -> tuple[Answer, bytes]:

@@ -8,7 +8,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Protocol
 
-from runner_protocol.kit.errors import StepFailedError
+from runner_protocol.kit.errors import NoHooksError, StepFailedError
 from runner_protocol.kit.groups import Group
 from runner_protocol.kit.notes import Note, Vars
 from runner_protocol.kit.replay import Call, CallKind
@@ -111,6 +111,10 @@ class Calls(Protocol):
 
     def note(self, note: Note) -> None:
         """Put down a note of the workflow's function."""
+        ...
+
+    def put_off(self, why: NoHooksError) -> None:
+        """Let the turn come to nothing, and the engine ask again."""
         ...
 
     def take_key(self, kind: CallKind, name: str | None) -> str:

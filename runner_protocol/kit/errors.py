@@ -6,6 +6,7 @@
       NonRetryableError   raised by a step (or by workflow code): trying again would not help
         OutputError       raised by the kit for a value that JSON would lose or change. The author's fault
       RetryAfter          raised by a step (or by workflow code): try again, but not before this long
+        NoHooksError      raised by the kit: the engine gives out no hook URLs yet. The operator's fault
 
 Whatever else a step raises is a failed attempt, tried again while the step's budget lasts.
 """
@@ -57,6 +58,17 @@ class RetryAfter(Exception):  # noqa: N818 - named after the header that says th
     def __init__(self, delay: str | float | timedelta, message: str = "asked to be tried again later") -> None:
         super().__init__(message)
         self.delay = read_delay(delay)
+
+
+class NoHooksError(RetryAfter):
+    """The engine does not say where it is called from outside. It puts off the turn, and is no failure."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            "10s",
+            f"{call}: the engine does not say where it is called from outside: start it with serve --hooks-url, "
+            "PYLON_WORKFLOW_HOOKS_URL or EngineSettings(hooks_url=)",
+        )
 
 
 def read_delay(value: str | float | timedelta) -> timedelta:

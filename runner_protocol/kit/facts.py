@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from runner_protocol.clock import now
 from runner_protocol.hook_urls import hook_url
 from runner_protocol.kit.call import Calls
-from runner_protocol.kit.errors import NonRetryableError
+from runner_protocol.kit.errors import NoHooksError
 from runner_protocol.kit.notes import Note, UnsetVars, Vars, check_variable, set_vars
 from runner_protocol.kit.replay import check_name
 from runner_protocol.kit.step import current_step, step_scope
@@ -76,17 +76,20 @@ class Facts:
         """A URL that nobody can guess, the same in every replay of this run; a POST to it is the event `hook:<name>`.
 
         Hand it out, in a step too, before the workflow comes to `wait_for_hook(name)`: a call that comes early is kept.
+        While the engine does not know under which URL it is reached (its `hooks_url`) the turn is put off, whatever the
+        code makes of the exception, and the instance goes on once it does.
 
         Raises:
-            NonRetryableError: the engine does not know under which URL it is reached (its `hooks_url`).
+            NoHooksError: the turn is put off.
             TypeError, ValueError: the name is none.
         """
         check_name("hook", name)
         hooks, request = self._request.hooks, self._request
         if hooks is None:
-            raise NonRetryableError(
-                f"hook_url({name!r}): the engine does not say where it is called from outside; set its hooks_url"
-            )
+            error = NoHooksError(f"hook_url({name!r})")
+            if step_scope.get() is None:
+                self._calls.put_off(error)
+            raise error
         return hook_url(hooks.base_url, hooks.key, request.workflow_id, request.run, name)
 
     def now(self) -> datetime:

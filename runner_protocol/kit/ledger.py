@@ -6,14 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from random import Random
 
-from runner_protocol.kit.answers import Answer, as_recorded
+from runner_protocol.kit.answers import Answer, as_recorded, put_off
 from runner_protocol.kit.call import HelperCall
 from runner_protocol.kit.code import Code
-from runner_protocol.kit.errors import StepFailedError, TimedOutError
+from runner_protocol.kit.errors import NoHooksError, StepFailedError, TimedOutError
 from runner_protocol.kit.history import HandedOut
 from runner_protocol.kit.notes import Note, RunNotes, Vars
 from runner_protocol.kit.replay import CallKind, Replay
-from runner_protocol.messages import UNKNOWN_ERROR, HistorySize, StepComplete, StepRecord, TurnRequest
+from runner_protocol.messages import UNKNOWN_ERROR, Defer, HistorySize, StepComplete, StepRecord, TurnRequest
 
 logger = logging.getLogger("runner_protocol.kit")
 
@@ -30,6 +30,7 @@ class Ledger:
     def __init__(self, request: TurnRequest, code: Code, stop: Callable[[HelperCall], None]) -> None:
         self.replay: Replay[HelperCall] = Replay(request.completed_steps, request.started_at)
         self.notes = RunNotes(request.vars, request.noted)
+        self.deferral: Defer | None = None
         self._request = request
         self._code = code
         self._stop = stop
@@ -86,8 +87,13 @@ class Ledger:
 
     def note(self, note: Note) -> None:
         """Put down a note of the workflow's function, unless no replay could repeat that."""
-        if self._code.move():
+        if self._code.move() and self.deferral is None:
             self.notes.add(note)
+
+    def put_off(self, why: NoHooksError) -> None:
+        """Let the turn come to nothing, whatever the code does now; where no replay could repeat it, it does anyway."""
+        if self._code.move():
+            self.deferral = put_off(why)
 
     def is_recorded(self, kind: CallKind, name: str) -> bool:
         """Whether the engine knows already what the next such call asks for."""

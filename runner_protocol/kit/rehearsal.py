@@ -10,7 +10,7 @@ class Rehearsal:
     """How far the code came over the records: either it asks for more, by these keys, or this action is its end.
 
     The key called first is the first; several are asked for at the same time. An end is a Complete, a Fail, a
-    ContinueAsNew, or a Diverged.
+    ContinueAsNew, a Diverged, or a Defer.
     """
 
     next_keys: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
-from runner_protocol.kit.answers import Answer, complete_workflow, encode_answer, fail_workflow
+from runner_protocol.kit.answers import Answer, complete_workflow, encode_answer, fail_workflow, shown_end
 from runner_protocol.kit.call import HelperCall, Suspension
 from runner_protocol.kit.code import Code, Raised, Returned
 from runner_protocol.kit.context import Context
@@ -72,6 +72,7 @@ class Turn:
         self._replay = self._ledger.replay
         self._is_winding_up = False
         self._has_answered = False
+        self._has_failed = False
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """The actions as JSON, each as soon as it is known; closed early, it cancels the steps and the code."""
@@ -87,16 +88,17 @@ class Turn:
                 if not self._steps:
                     break
                 if (ended := await self._steps.next()) is not None:
+                    if isinstance(ended.answer.action, Defer):
+                        self._ledger.deferral = ended.answer.action
+                        continue
                     answer, line = self._encode(ended.answer, ended.notes)
                     yield line
                     if not self.is_stream:
                         return
                     if self._may_go_on and isinstance(answer.action, (StepComplete, StepSkip)):
                         self._ledger.hand_out_live(ended.call, answer)
-            if not self._is_over:
-                yield self._encode(self._last())[1]
-            elif not self._has_answered:
-                yield encode_message(_NOT_NOW)
+            if (last := self._last_line()) is not None:
+                yield last
         finally:
             await self._steps.close()
             await self._code.close(call.future for call in self._replay.open_calls())
@@ -107,6 +109,8 @@ class Turn:
         try:
             if (diverged := await self._run_on()) is not None:
                 return Rehearsal(end=diverged)
+            if (deferral := self._ledger.deferral) is not None:
+                return Rehearsal(end=deferral)
             if self._code.ended is not None or self._replay.continuation() is not None:
                 return Rehearsal(end=parse_action(encode_answer(self._last())[1]))
             return Rehearsal(next_keys=tuple(call.key for call in self._replay.open_calls()))
@@ -117,7 +121,8 @@ class Turn:
         """Let the code run on and hand out what is recorded, until nothing is left to hand out."""
         while True:
             await self._code.settle()
-            handed = None if self._code.ended is not None else self._replay.hand_out()
+            has_ended = self._code.ended is not None or self._ledger.deferral is not None
+            handed = None if has_ended else self._replay.hand_out()
             if not isinstance(handed, tuple):
                 return handed
             self._ledger.hand_out(*handed)
@@ -125,7 +130,7 @@ class Turn:
     @property
     def _is_over(self) -> bool:
         """Whether steps that run may still end, and nothing else is done any more."""
-        return self._is_winding_up or self._code.is_astray
+        return self._is_winding_up or self._code.is_astray or self._ledger.deferral is not None
 
     @property
     def _may_go_on(self) -> bool:
@@ -137,6 +142,8 @@ class Turn:
 
     def _start_steps(self) -> Iterator[bytes]:
         """Run the steps that the code asks for: all of them, without streams the first, of a group the one member."""
+        if self._ledger.deferral is not None:
+            return
         if self._request.member is not None:
             yield from self._start_member(self._request.member)
             return
@@ -211,10 +218,17 @@ class Turn:
         answer, line = encode_answer(answer)
         self._has_answered = True
         if isinstance(answer.action, Fail):
-            self._is_winding_up = True
+            self._is_winding_up = self._has_failed = True
             what = answer.action.key or "the workflow's function"
             logger.info("%s: %s has failed", self._request.workflow_id, what)
         return answer, line
+
+    def _last_line(self) -> bytes | None:
+        if (deferral := self._ledger.deferral) is not None:
+            return None if self._has_failed else encode_message(deferral)  # what has failed says when it is tried again
+        if not self._is_over:
+            return self._encode(self._last())[1]
+        return None if self._has_answered else encode_message(_NOT_NOW)
 
     def _last(self) -> Answer:
         """What the turn comes to, now that no step runs."""
@@ -227,8 +241,7 @@ class Turn:
         return Answer(deed.model_copy(update={"key": call.key, "after": call.after}))
 
     def _ending(self, ended: Returned | Raised) -> Answer:
-        how = f" ({type(ended.error).__name__} was raised)" if isinstance(ended, Raised) else ""
-        if (diverged := self._replay.check_end(how)) is not None:
+        if (diverged := self._replay.check_end(shown_end(ended))) is not None:
             return Answer(diverged)
         if isinstance(ended, Raised):
             return Answer(fail_workflow(ended.error))

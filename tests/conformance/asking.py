@@ -12,7 +12,7 @@ from typing import Any
 
 from runner_protocol.fields import parse_timestamp
 from runner_protocol.hook_urls import hook_url
-from runner_protocol.kit.errors import NonRetryableError
+from runner_protocol.kit.errors import NoHooksError
 
 from .noting import Note, Noting
 
@@ -104,7 +104,7 @@ class Asking(Noting):
     def hook_url(self, name: str) -> str:
         hooks = self.request.get("hooks")
         if hooks is None:
-            raise NonRetryableError("there are no hooks")
+            raise NoHooksError("hook_url")
         return hook_url(hooks["base_url"], hooks["key"], self.workflow_id, self.request["run"], name)
 
     def wait_for_hook(self, name: str, **options: Any) -> Awaitable[Any]:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from runner_protocol.kit.errors import StepFailedError, TimedOutError
+from runner_protocol.kit.errors import NoHooksError, StepFailedError, TimedOutError
 from runner_protocol.strict_json import encode, parse
 
 from .asking import Asked
@@ -59,6 +59,8 @@ class Turn(Running):
                 call, action = await self.finished.get()
                 self.unfinished -= 1
                 yield self.with_notes(action, call.notes)
+                if action["action"] == "defer":
+                    return
                 if action["action"] == "fail":
                     self.has_failed = True
                 if not self.is_stuck():
@@ -177,10 +179,12 @@ class Turn(Running):
         return END if self.task.done() or not waiting else waiting[0]
 
     def ending(self) -> dict[str, Any]:
+        error = self.task.exception()
+        if isinstance(error, NoHooksError):
+            return self.put_off(error)
         for record in self.records()[len(self.handed_out) :]:
             if self.find(record) is None:
                 return self.diverged(record)
-        error = self.task.exception()
         return self.complete(self.task.result()) if error is None else self.fail_workflow(error)
 
     def complete(self, output: Any) -> dict[str, Any]:

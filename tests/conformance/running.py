@@ -6,7 +6,7 @@ from typing import Any
 
 from runner_protocol.durations import parse_duration
 from runner_protocol.fields import format_timestamp
-from runner_protocol.kit.errors import NonRetryableError, RetryAfter, StepFailedError
+from runner_protocol.kit.errors import NoHooksError, NonRetryableError, RetryAfter, StepFailedError
 from runner_protocol.kit.step import StepInfo, running_step
 from runner_protocol.messages import MAX_ANSWER_BYTES
 from runner_protocol.strict_json import encode
@@ -31,6 +31,8 @@ class Running(Asking):
             if self.running_task_is_cancelled():
                 raise
             return self.fail_step(call, RuntimeError("cancelled"))
+        except NoHooksError as error:
+            return self.put_off(error)
         except Exception as error:
             return self.fail_step(call, error)
         return self.complete_step(call, output, self.times(started_at))
@@ -89,6 +91,9 @@ class Running(Asking):
         names = {"step_name": call.name, "key": call.key, "after": call.after, "on_exhausted": "throw"}
         options = {name: value for name, value in call.fields.items() if name != "timeout"}
         return {"action": "fail", **names, **self.reason(error), **options, **call.recorded}
+
+    def put_off(self, error: NoHooksError) -> dict[str, Any]:
+        return {"action": "defer", "retry_after": "10s", "reason": str(error)}
 
     def reason(self, error: BaseException) -> dict[str, Any]:
         reason: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}

@@ -1,6 +1,6 @@
 /** What a workflow sees of its instance. All of it is as it was at the last record handed out, so that each replay sees the same. */
 import type { Wanted } from "./calls.js";
-import { NonRetryableError } from "./errors.js";
+import { NoHooksError, NonRetryableError } from "./errors.js";
 import { makeHelpers, type WorkflowHelpers } from "./helpers.js";
 import { type Json, toJson } from "./json.js";
 import { hookUrl } from "./hooks.js";
@@ -39,8 +39,9 @@ export interface WorkflowContext<Input = any> extends WorkflowHelpers {
   readonly idempotencyKey: string;
   /**
    * A URL that nobody can guess, the same in every replay of this run: a POST to it is the event `hook:<name>`. Hand it out, in a
-   * step too, before the workflow comes to `waitForHook(name)`: a call that comes early is kept. Throws NonRetryableError when the
-   * engine does not know under which URL it is reached.
+   * step too, before the workflow comes to `waitForHook(name)`: a call that comes early is kept. While
+   * the engine does not know under which URL it is reached (its `hooks_url`) it throws, and the turn is put off, whatever the code
+   * makes of that; the instance goes on once the engine does.
    */
   hookUrl(name: string): string;
   /** The time, in place of Date.now(): when the last record handed out was completed. */
@@ -81,6 +82,8 @@ export interface Calls {
   runningStep(): RunningStep | null;
   /** Whether the code may do something now that each replay will do too. */
   mayMove(): boolean;
+  /** Lets the turn come to nothing, whatever the code does now; the engine asks again. */
+  putOff(why: NoHooksError): void;
   refuse(call: string, step: RunningStep): never;
   readonly notes: RunNotes;
   readonly replay: Pick<Replay, "handedOut" | "handedOutCount" | "isRecorded">;
@@ -111,7 +114,14 @@ class Context {
     this.run = this.runNumber = request.run;
     this.startedAt = new Date(request.started_at);
     this.parent = request.parent && { workflowId: request.parent.workflow_id, key: request.parent.key };
-    this.hookUrl = (name) => hookUrl(request, name);
+    this.hookUrl = (name) => {
+      try {
+        return hookUrl(request, name);
+      } catch (thrown) {
+        if (thrown instanceof NoHooksError && calls.runningStep() === null) calls.putOff(thrown);
+        throw thrown;
+      }
+    };
     this.#calls = calls;
     this.#random = new Random(request.seed);
     this.#now = this.startedAt.getTime();

@@ -5,6 +5,7 @@
  *       TimedOutError     thrown into the workflow: an event or a decision did not come in time, and `onTimeout` is "fail"
  *     NonRetryableError   thrown by a step: do not try this again
  *     RetryAfter          thrown by a step: try this again after the given time
+ *       NoHooksError      thrown by the kit: the engine gives out no hook URLs yet; the turn is put off
  */
 import { type Duration, wireDuration } from "./durations.js";
 import { type Json, JsonError, toJson } from "./json.js";
@@ -52,6 +53,15 @@ export class RetryAfter extends Error {
   constructor(delay: Duration, message = "asked to be tried again later", options?: ErrorOptions) {
     super(message, options);
     this.delay = wireDuration(delay);
+  }
+}
+
+/** The engine does not say where it is called from outside. It puts off the turn, and is no failure. */
+export class NoHooksError extends RetryAfter {
+  override name = "NoHooksError";
+
+  constructor(call: string) {
+    super("10s", `${call}: the engine does not say where it is called from outside: start it with serve --hooks-url, PYLON_WORKFLOW_HOOKS_URL or EngineSettings(hooks_url=)`);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Hook URLs (PROTOCOL.md section 7): how the URL is made by which one instance is called from outside. */
-import { NonRetryableError } from "./errors.js";
+import { NoHooksError } from "./errors.js";
 import { checkName, NameError } from "./keys.js";
 import type { TurnRequest } from "./messages.js";
 import { hmacSha256 } from "./sha256.js";
@@ -17,10 +17,10 @@ export function hookEvent(name: unknown): string {
   return EVENT_PREFIX + name;
 }
 
-/** The URL of a hook of the request's run. Throws NameError, and NonRetryableError when the engine gives out none. */
+/** The URL of a hook of the request's run. Throws NameError, and NoHooksError when the engine gives out none. */
 export function hookUrl({ hooks, workflow_id: id, run }: TurnRequest, name: string): string {
   hookEvent(name);
-  if (hooks === null) throw new NonRetryableError(`hookUrl('${name}'): the engine does not say where it is called from outside; set its hooks_url`);
+  if (hooks === null) throw new NoHooksError(`hookUrl('${name}')`);
   const escaped = encodeURIComponent(name).replace(/[!'()*]/g, (mark) => `%${mark.charCodeAt(0).toString(16).toUpperCase()}`);
   return `${hooks.base_url}/hook/${id}/${escaped}/${hmacSha256(hooks.key, `${id}:${run}:${name}`)}`;
 }

@@ -1,11 +1,11 @@
 /** The steps that run in a turn, side by side: given back in the order in which they ended. */
-import type { Fail, StepComplete, StepSkip } from "./messages.js";
+import type { Defer, Fail, StepComplete, StepSkip } from "./messages.js";
 import type { NoteBook } from "./notes.js";
 import { type Attempt, runStep } from "./step.js";
 
 /** What has ended, and what its body noted. */
 export interface Finished {
-  action: StepComplete | StepSkip | Fail;
+  action: StepComplete | StepSkip | Fail | Defer;
   notes: NoteBook | null;
 }
 

@@ -3,9 +3,9 @@ import type { AsyncLocalStorage } from "node:async_hooks";
 import type { RecordedAs } from "./calls.js";
 import type { RunningStep } from "./context.js";
 import { wireDuration } from "./durations.js";
-import { describeError, isFinal, retryAfterOf } from "./errors.js";
+import { describeError, isFinal, NoHooksError, retryAfterOf } from "./errors.js";
 import { toJson } from "./json.js";
-import type { Fail, StepComplete } from "./messages.js";
+import type { Defer, Fail, StepComplete } from "./messages.js";
 import { makeLog, NoteBook, readProgress } from "./notes.js";
 import type { MemberContext, Policy } from "./options.js";
 import { Random } from "./random.js";
@@ -27,7 +27,7 @@ export interface Attempt {
 
 /** How it ended, and what the body noted meanwhile. */
 export interface Outcome {
-  action: StepComplete | Fail;
+  action: StepComplete | Fail | Defer;
   notes: NoteBook;
 }
 
@@ -72,6 +72,7 @@ export async function runStep(turn: object, attempt: Attempt, controller: AbortC
     const output = toJson(result, `the result of the step '${name}'`);
     return { action: { action: "step_complete", ...identity(attempt), output, ...attempt.recordedAs, ...times() }, notes };
   } catch (thrown) {
+    if (thrown instanceof NoHooksError) return { action: putOff(thrown), notes };
     return { action: stepFailure(attempt, thrown, times()), notes };
   }
 }
@@ -142,6 +143,11 @@ function atOnce(answer: unknown): unknown {
   if (!(answer instanceof Promise)) return answer;
   answer.catch(() => undefined);
   throw new TypeError("retryIf must answer at once, and not with a promise");
+}
+
+/** Nothing has failed: the engine is to ask again. */
+export function putOff(why: NoHooksError): Defer {
+  return { action: "defer", retry_after: why.delay, reason: why.message };
 }
 
 /** A `fail` with what the thrown error says about trying again. */

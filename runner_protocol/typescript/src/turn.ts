@@ -11,7 +11,7 @@
  */
 import { type Call, isWork, shown, type Wanted } from "./calls.js";
 import { type Calls, makeContext, type RunningStep } from "./context.js";
-import { NonRetryableError } from "./errors.js";
+import { type NoHooksError, NonRetryableError } from "./errors.js";
 import { hop } from "./hop.js";
 import { type Json, toJson } from "./json.js";
 import { type Line, writeLine } from "./lines.js";
@@ -20,7 +20,7 @@ import type { Action, Complete, Defer, Diverged, Fail, StepSkip, TurnRequest } f
 import { type NoteBook, RunNotes } from "./notes.js";
 import { Replay } from "./replay.js";
 import { RunningSteps } from "./running.js";
-import { type Attempt, failure, runningStep } from "./step.js";
+import { type Attempt, failure, putOff, runningStep } from "./step.js";
 import { suspension } from "./suspensions.js";
 import type { WorkflowDefinition } from "./workflow.js";
 
@@ -43,6 +43,7 @@ export class Turn implements Calls {
   #phase: "moving" | "waiting" | "over" = "moving";
   #isAstray = false;
   #hasFailed = false;
+  #deferral: Defer | null = null;
   #end: Complete | Fail | null = null;
   #nextRun: { input: Json } | null = null;
   #wake = (): void => undefined;
@@ -71,6 +72,7 @@ export class Turn implements Calls {
           if (!this.#isStuck) yield this.#line(this.#suspension());
           return;
         }
+        if (finished.action.action === "defer") return yield* this.#close(finished.action);
         const line = this.#line(finished.action, finished.notes);
         yield line;
         const { action } = line;
@@ -107,11 +109,11 @@ export class Turn implements Calls {
       const last = await this.#handOutRecords();
       if (this.#isGone) return writeLine(GONE);
       this.#phase = "over";
-      if (last?.action === "diverged") return writeLine(last);
+      if (last?.action === "diverged" || last?.action === "defer") return writeLine(last);
       const found = findMember(this.#request, this.replay);
       if ("action" in found) return writeLine(found);
       const { action, notes } = await this.#run(found);
-      return writeLine(action, notes?.written());
+      return writeLine(action, action.action === "defer" ? {} : notes?.written());
     } finally {
       close();
     }
@@ -144,6 +146,12 @@ export class Turn implements Calls {
       this.#wake();
     }
     return this.#phase === "moving";
+  }
+
+  putOff(why: NoHooksError): void {
+    if (!this.mayMove()) return;
+    [this.#deferral, this.#phase] = [putOff(why), "over"];
+    this.#wake();
   }
 
   refuse(call: string, step: RunningStep): never {
@@ -191,10 +199,11 @@ export class Turn implements Calls {
   }
 
   /** Lets the code run on through all records that are left; the last action when the function has ended or diverged. */
-  async #handOutRecords(): Promise<Complete | Fail | Diverged | null> {
+  async #handOutRecords(): Promise<Complete | Fail | Diverged | Defer | null> {
     for (;;) {
       await this.#settle();
       if (this.#isGone) return null;
+      if (this.#deferral !== null) return this.#deferral;
       if (this.#end !== null) return this.#ending(this.#end);
       const next = this.replay.handOutNext();
       if (next === null) return null;
@@ -207,7 +216,7 @@ export class Turn implements Calls {
   async #settle(): Promise<void> {
     this.#phase = "moving";
     await hop();
-    while (this.#end === null && this.#nextRun === null && !this.replay.isWaiting && !this.#isGone) {
+    while (this.#end === null && this.#nextRun === null && this.#deferral === null && !this.replay.isWaiting && !this.#isGone) {
       await this.#stirred();
       await hop();
     }
@@ -247,9 +256,9 @@ export class Turn implements Calls {
     return (await this.#steps.next()) ?? { action: GONE, notes: null };
   }
 
-  /** The function's end. One that has failed may be run again, and what still runs is not to be done again: its lines go first. */
-  async *#close(last: Complete | Fail | Diverged): AsyncGenerator<Line, void, void> {
-    if (last.action !== "fail" || (yield* this.#finish())) yield this.#line(last);
+  /** The function's end, or a deferral. It may be run again, and what still runs is not to be done again: its lines go first. */
+  async *#close(last: Complete | Fail | Diverged | Defer): AsyncGenerator<Line, void, void> {
+    if ((last.action !== "fail" && last.action !== "defer") || (yield* this.#finish())) yield this.#line(last);
   }
 
   /** The lines of what still runs, when nothing new is to begin; false when one of them has failed, or nobody reads them. */
@@ -259,7 +268,7 @@ export class Turn implements Calls {
       const finished = await this.#steps.next();
       if (this.#isGone) return false;
       if (finished === null) return !this.#hasFailed;
-      if (finished.action.action !== "step_skip") yield this.#line(finished.action, finished.notes);
+      if (finished.action.action !== "step_skip" && finished.action.action !== "defer") yield this.#line(finished.action, finished.notes);
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { test } from "node:test";
-import { createRunner, workflow } from "../src/index.js";
+import { createRunner, workflow, type WorkflowContext } from "../src/index.js";
 import { hmacSha256 } from "../src/sha256.js";
 import { record, records, request } from "./engine.js";
 
@@ -50,14 +50,55 @@ test("a step hands out the URL, and the wait for it is that for the event hook:<
   assert.deepEqual(waits, { action: "wait_event", event: "hook:psp", key: "event:hook:psp", after: 1, timeout: "3d" });
 });
 
-test("without hooks of the engine the instance fails, and says why", async () => {
+const PUT_OFF = {
+  action: "defer",
+  retry_after: "10s",
+  reason: "hookUrl('psp'): the engine does not say where it is called from outside: start it with serve --hooks-url, PYLON_WORKFLOW_HOOKS_URL or EngineSettings(hooks_url=)",
+};
+
+async function streamed(code: (ctx: WorkflowContext) => Promise<unknown>): Promise<any[]> {
+  const lines: any[] = [];
+  for await (const action of createRunner([workflow("order", code)]).stream(request())) lines.push(action);
+  return lines;
+}
+
+test("without hooks of the engine the turn is put off, also where records go on", async () => {
   for (const hooks of [undefined, null]) {
-    const failed: any = await handleRequest(request({ input: "psp", hooks }));
-    assert.equal(failed.action, "fail");
-    assert.equal(failed.step_name, undefined);
-    assert.equal(failed.retryable, false);
-    assert.equal(failed.error.message, "hookUrl('psp'): the engine does not say where it is called from outside; set its hooks_url");
+    assert.deepEqual(await handleRequest(request({ input: "psp", hooks })), PUT_OFF);
+    assert.deepEqual(await handleRequest(request({ input: "psp", hooks, ...records(record("order")) })), PUT_OFF);
   }
+});
+
+test("without hooks a step's function puts the turn off too, and what runs beside it is kept", async () => {
+  const lines = await streamed(async (ctx) => {
+    ctx.set({ seen: 1 });
+    await Promise.all([ctx.step("order", () => ctx.hookUrl("psp")), ctx.step("beside", () => new Promise((resolve) => setTimeout(resolve, 5)))]);
+  });
+  assert.deepEqual(lines.map(({ action, key }) => key ?? action), ["beside", "defer"]);
+  assert.deepEqual(lines[1], PUT_OFF);
+  const plain = workflow("order", async (ctx) => await ctx.step("order", () => (ctx.log.info("lost"), ctx.hookUrl("psp"))));
+  assert.deepEqual(await createRunner([plain]).handleRequest(request()), PUT_OFF);
+});
+
+test("code that catches what hookUrl throws does nothing more in that turn", async () => {
+  const lines = await streamed(async (ctx) => {
+    const url = (() => {
+      try {
+        return ctx.hookUrl("psp");
+      } catch {
+        return null;
+      }
+    })();
+    ctx.set({ url });
+    await ctx.step("fallback", () => 1);
+  });
+  assert.deepEqual(lines, [PUT_OFF]);
+});
+
+test("a member of a group puts off its own call", async () => {
+  const code = workflow("order", async (ctx) => await ctx.map("urls", ["psp"], (name: string) => ctx.hookUrl(name)));
+  const member = { group: "urls", index: 0, total: 1, key: "urls[0]", name: "urls", input: "psp" };
+  assert.deepEqual(await createRunner([code]).handleRequest(request({ mode: "run_step", member })), PUT_OFF);
 });
 
 test("a name that no URL can carry is refused", async () => {

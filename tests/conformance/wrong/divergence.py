@@ -37,6 +37,7 @@ class StartsAtOnce(Turn):
 
 @fails(
     "a-lost-race-is-no-divergence",
+    "without-hooks-there-is-no-hook-url",
 )
 class WantsEveryRecordUsed(Turn):
     """Takes a record that the code no longer waits for, for a change of the code."""
@@ -120,6 +121,7 @@ class ComparesKeysOnly(Turn):
 
 @fails(
     "a-change-is-found-before-an-error-of-the-code",
+    "without-hooks-there-is-no-hook-url",
 )
 class ReportsTheErrorFirst(Turn):
     """Lets an error of the code hide that the code has changed."""

@@ -161,7 +161,6 @@ class ThrowsNothingUseful(Turn):
     "an-uncaught-final-failure-fails-without-step-name",
     "a-failed-branch-fails-the-workflow",
     "an-uncaught-failure-of-a-child-fails-the-workflow",
-    "without-hooks-there-is-no-hook-url",
 )
 class RetriesWhatIsFinal(Turn):
     """Lets the engine try again what has failed for good."""
@@ -179,7 +178,6 @@ class RetriesWhatIsFinal(Turn):
     "an-uncaught-failure-of-a-child-fails-the-workflow",
     "names-of-all-helpers-are-checked",
     "notes-go-with-a-failure-of-the-code",
-    "without-hooks-there-is-no-hook-url",
 )
 class BlamesAStep(Turn):
     """Names a step for what the workflow's own code did."""

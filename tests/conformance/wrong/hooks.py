@@ -4,7 +4,9 @@ from collections.abc import Awaitable
 from typing import Any
 
 from runner_protocol.hook_urls import hook_signature
+from runner_protocol.kit.errors import NoHooksError
 
+from ..asking import Asked
 from ..reference import Turn
 from . import fails
 
@@ -38,12 +40,30 @@ class SignsThePosition(Turn):
         return super().hook_url(name) + "0" * self.request["current_step"]
 
 
-@fails("without-hooks-there-is-no-hook-url")
+@fails("without-hooks-there-is-no-hook-url", "without-hooks-a-step-puts-the-turn-off")
 class MakesUrlsWithoutTheEngine(Turn):
     """Gives out a URL that leads nowhere."""
 
     def hook_url(self, name: str) -> str:
         return super().hook_url(name) if self.request.get("hooks") else f"/hook/{name}"
+
+
+@fails("without-hooks-there-is-no-hook-url")
+class FailsForWantOfHooks(Turn):
+    """Takes what the operator forgot for a fault of the code."""
+
+    def ending(self) -> dict[str, Any]:
+        error = self.task.exception()
+        return self.fail_workflow(error) if isinstance(error, NoHooksError) else super().ending()
+
+
+@fails("without-hooks-a-step-puts-the-turn-off")
+class FailsTheStepForWantOfHooks(Turn):
+    """Uses up the attempts of a step."""
+
+    async def run(self, call: Asked) -> dict[str, Any]:
+        action = await super().run(call)
+        return self.fail_step(call, RuntimeError("there are no hooks")) if action["action"] == "defer" else action
 
 
 @fails("a-call-of-a-hook-is-an-event")

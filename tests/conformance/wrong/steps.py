@@ -78,6 +78,7 @@ from . import fails
     "one-signature-of-several-is-enough",
     "without-hooks-there-is-no-hook-url",
     "a-failed-operation-is-recorded-with-kind-and-input",
+    "without-hooks-a-step-puts-the-turn-off",
 )
 class WarmsUp(Turn):
     """Is not ready for the first turn."""
@@ -148,7 +149,7 @@ class RunsToTheNextPause(Turn):
 
     async def run(self, call: Asked) -> dict[str, Any]:
         action = await super().run(call)
-        if action["action"] == "fail" or self.streams:
+        if action["action"] in ("fail", "defer") or self.streams:
             return action
         call.future.set_result(action["output"])
         await self.settle()

@@ -222,6 +222,7 @@ class TrustsRecords(Front):
     "without-hooks-there-is-no-hook-url",
     "a-failed-operation-is-recorded-with-kind-and-input",
     "a-failed-operation-is-replayed-like-a-step",
+    "without-hooks-a-step-puts-the-turn-off",
 )
 class RefusesUnknownFields(Front):
     """Refuses what a newer engine adds."""

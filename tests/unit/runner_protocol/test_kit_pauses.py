@@ -263,7 +263,17 @@ async def test_code_that_raises_before_a_recorded_step_diverges() -> None:
         raise ValueError("bug of a deploy")
 
     answer = await ask(raising, completed(("first", 1)))
-    assert (answer["expected"], answer["got"]) == ("first", "the end of the workflow (ValueError was raised)")
+    assert answer["expected"] == "first"
+    assert answer["got"] == "the end of the workflow (it raised ValueError: bug of a deploy)"
+
+
+async def test_a_divergence_at_the_end_names_the_class_of_what_was_raised_once() -> None:
+    @workflow("raising")
+    async def raising(ctx: Context, _: Any) -> Any:
+        return {}["skus"]
+
+    answer = await ask(raising, completed(("first", 1)))
+    assert answer["got"] == "the end of the workflow (it raised KeyError: 'skus')"
 
 
 async def test_a_final_failure_says_how_many_attempts_there_were() -> None:
