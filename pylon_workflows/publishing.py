@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from pylon_workflows.errors import StorageFullError, StoreError
 from pylon_workflows.matcher import Matcher
+from pylon_workflows.once_a_minute import OnceAMinute
 from pylon_workflows.ports import Clock, Store
-from pylon_workflows.published import PublishedEvent, PublishReceipt
+from pylon_workflows.published import Correlation, PublishedEvent, PublishReceipt
 
 REMEMBERED_FOR = timedelta(days=7)
 """How long the id of an event is known at least."""
@@ -30,6 +31,7 @@ class Publishing:
         self._clock = clock
         self._keep_for = keep_for
         self._most = most
+        self._others = OnceAMinute(clock.monotonic)
         self.unclaimed = 0
 
     async def accept(self, published: PublishedEvent, *, is_remembered: bool) -> PublishReceipt:
@@ -53,7 +55,22 @@ class Publishing:
         if acceptance.key is not None:
             fresh = None if acceptance.is_duplicate else published  # what is kept may say something else
             self._matcher.published(acceptance.key, published.correlation, fresh)
+        if acceptance.first is not None:
+            self._tell_of_another(published, acceptance.first)
         return PublishReceipt(is_duplicate=acceptance.is_duplicate)
+
+    def _tell_of_another(self, published: PublishedEvent, first: Correlation) -> None:
+        """Whoever gives one id to several events loses all but the first, and is answered as if nothing were wrong."""
+        others = self._others.turn()
+        if others is not None:
+            _log.warning(
+                "source %r: the id of an event %r came again with another %s: dropped as its repeat; an id must differ "
+                "for each event%s",
+                published.source,
+                first.event,
+                "name" if first.event != published.correlation.event else "correlation key",
+                others,
+            )
 
     async def run(self) -> None:
         """Drop what nobody claimed, and forget what need not be remembered, once a minute, for ever."""

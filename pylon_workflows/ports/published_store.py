@@ -11,10 +11,14 @@ from pylon_workflows.published import Correlation, KeptUnder, PublishedEvent, Wa
 
 
 class Acceptance(NamedTuple):
-    """What came of an event: its key in the store, None when nothing is left to do about it."""
+    """What came of an event: its key in the store, None when nothing is left to do about it.
+
+    Of a duplicate whose name or correlation key is another than that of the event first accepted, `first` are those.
+    """
 
     key: int | None
     is_duplicate: bool
+    first: Correlation | None = None
 
 
 StartOutcome = Literal["started", "taken", "gone"]

@@ -59,7 +59,9 @@ class MemoryPublished:
         own = (published.source, published.event_id)
         if own in self._ids:
             key = self._ids[own]
-            return Acceptance(key if self._events[key].is_kept else None, is_duplicate=True)
+            known, first = self._events[key], self._events[key].published.correlation
+            is_other = first != published.correlation
+            return Acceptance(key if known.is_kept else None, is_duplicate=True, first=first if is_other else None)
         if len(self._kept(published.correlation)) >= most:
             raise too_many_kept(published.correlation, most)
         self._last_key += 1

@@ -68,7 +68,7 @@ WHERE correlation IS NOT NULL AND status = 'waiting_for_event' AND EXISTS (
 )
 """
 
-_KNOWN = "SELECT key, outcome FROM published WHERE source = ? AND event_id = ?"
+_KNOWN = "SELECT key, outcome, correlation, event FROM published WHERE source = ? AND event_id = ?"
 _IS_FULL = f"SELECT 1 FROM published WHERE correlation = ? AND event = ? AND {_IS_KEPT} LIMIT 1 OFFSET ?"
 _ACCEPT = f"INSERT INTO published ({', '.join(ACCEPTED)}) VALUES ({', '.join('?' * len(ACCEPTED))})"
 _SETTLE = "UPDATE published SET outcome = ?, instance_id = ?, start = NULL, start_input = NULL, data = NULL"
@@ -120,7 +120,10 @@ def accept_published(connection: sqlite3.Connection, accepted: Sequence[AcceptRo
         source, event_id, event, correlation, *_ = row
         known = connection.execute(_KNOWN, (source, event_id)).fetchone()
         if known is not None:
-            results.append(Acceptance(known[0] if known[1] is None else None, is_duplicate=True))
+            key, outcome, *first = known
+            is_other = first != [correlation, event]
+            key = key if outcome is None else None
+            results.append(Acceptance(key, is_duplicate=True, first=Correlation(*first) if is_other else None))
         elif connection.execute(_IS_FULL, (correlation, event, most - 1)).fetchone() is not None:
             results.append(None)
         else:

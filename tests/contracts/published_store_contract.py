@@ -87,12 +87,16 @@ class PublishedStoreContract:
     ) -> None:
         key = await key_of(store, EVENT)
         other = replace(EVENT, data_json=b"2", correlation=Correlation("x", "y"))
-        assert await accept(store, other) == Acceptance(key, is_duplicate=True)
+        assert await accept(store, EVENT) == Acceptance(key, is_duplicate=True)
+        assert await accept(store, other) == Acceptance(key, is_duplicate=True, first=ORDER_7)
         assert await store.published.get(key) == EVENT
         instance = await waiting(store, "wf_1", 5)
         assert await store.published.claim(key, *given(instance))
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert await accept(store, EVENT) == Acceptance(None, is_duplicate=True)
+        for correlation in (Correlation("order:7", "sent"), Correlation("order:8", "paid")):
+            other = replace(EVENT, correlation=correlation)
+            assert await accept(store, other) == Acceptance(None, is_duplicate=True, first=ORDER_7)
         assert (await accept(store, replace(EVENT, source="bank"))).is_duplicate is False
         await store.close()
 

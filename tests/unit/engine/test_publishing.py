@@ -557,6 +557,28 @@ async def test_an_event_without_an_id_is_forgotten_when_it_is_claimed(world):
     assert await world.store.published.forget(now=world.clock.now(), limit=9) == 1
 
 
+async def test_one_id_for_several_events_is_told_once_a_minute_without_their_keys_and_data(world, caplog):
+    def publish(event, key):
+        return world.engine.publish(event, {"canary": 1}, correlation=key, event_id="evt_1", source="psp")
+
+    for _ in range(2):
+        await publish("paid", "canary:1")
+    assert "came again" not in caplog.text
+    for event, key in (("paid", "canary:2"), ("sent", "canary:1"), ("paid", "canary:3")):
+        assert (await publish(event, key)).is_duplicate
+    world.clock.advance(timedelta(seconds=61))
+    assert (await publish("sent", "canary:2")).is_duplicate
+    told = [record for record in caplog.records if "came again" in record.getMessage()]
+    assert {record.levelname for record in told} == {"WARNING"}
+    lead = "source 'psp': the id of an event 'paid' came again with another"
+    end = "dropped as its repeat; an id must differ for each event"
+    assert [record.getMessage() for record in told] == [
+        f"{lead} correlation key: {end}",
+        f"{lead} name: {end} (and 2 others since the last was told)",
+    ]
+    assert "canary" not in caplog.text
+
+
 async def test_only_so_many_are_kept_for_one_key(caplog):
     world = World(max_kept_events=2)
     async with world.engine:
