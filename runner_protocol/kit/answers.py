@@ -195,13 +195,23 @@ def _text(error: BaseException) -> str:
     try:
         text = str(error)
         if isinstance(error, BaseExceptionGroup):
-            text = f"{text}: {'; '.join(map(_text, error.exceptions))}"
+            text = f"{text}: {_members(error)}"
         is_enough = _is_for_people(error)
     except (Exception, SystemExit):
         return f"{name}, whose text cannot be shown"
     if not text:
         return name
     return text if is_enough else f"{name}: {text}"
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> str:
+    """What a group's errors say, until it is enough: a group may have thousands."""
+    text = _text(group.exceptions[0])
+    for error in group.exceptions[1:]:
+        if len(text) > _MAX_MESSAGE:
+            break
+        text += f"; {_text(error)[:_MAX_MESSAGE]}"
+    return text
 
 
 def _is_for_people(error: BaseException) -> bool:

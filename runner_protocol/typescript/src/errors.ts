@@ -128,7 +128,7 @@ function typeOf(thrown: object): string {
 function messageOf(thrown: object): string {
   if (thrown instanceof StepFailedError && thrown.kind === "step") return text(`step '${thrown.stepName}' failed: ${thrown.message}`);
   const message = read(thrown, "message");
-  if (typeof message === "string") return text(thrown instanceof AggregateError ? `${message}: ${membersOf(thrown)}` : message);
+  if (typeof message === "string") return text(thrown instanceof AggregateError ? `${message}${membersOf(thrown)}` : message);
   try {
     return text(JSON.stringify(thrown));
   } catch {
@@ -138,7 +138,21 @@ function messageOf(thrown: object): string {
 
 /** What Promise.any's several errors say, one level deep: an error may hold itself. */
 function membersOf(thrown: AggregateError): string {
-  return thrown.errors.map((each) => text(read(Object(each), "message") ?? each)).join("; ");
+  const errors = read(thrown, "errors");
+  let shown = "";
+  for (const each of Array.isArray(errors) ? errors : []) {
+    if (shown.length > MAX_TEXT) break; // there may be thousands
+    shown += (shown === "" ? ": " : "; ") + memberOf(each);
+  }
+  return shown;
+}
+
+function memberOf(thrown: unknown): string {
+  try {
+    return text(read(Object(thrown), "message") ?? thrown);
+  } catch {
+    return "what cannot be shown"; // an object without a prototype
+  }
 }
 
 /** What the author hung on the error as `data`, unless it is no JSON or too much: it must not hide the error itself. */

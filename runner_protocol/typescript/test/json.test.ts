@@ -85,6 +85,10 @@ test("whatever is thrown is described, however odd", () => {
   assert.deepEqual(without(new DeclinedError("no")), { type: "DeclinedError", message: "no" });
   assert.deepEqual(without(new Error("")), { type: "Error", message: "Error" });
   assert.deepEqual(without(new AggregateError([new Error("no"), "never", null], "all failed")), { type: "AggregateError", message: "all failed: no; never; null" });
+  const odd = new AggregateError([Object.create(null), new Error("no")], "all failed");
+  assert.deepEqual(without(odd), { type: "AggregateError", message: "all failed: what cannot be shown; no" });
+  const broken = Object.assign(new AggregateError([], "all failed"), { errors: null });
+  assert.deepEqual(without(broken), { type: "AggregateError", message: "all failed" });
   assert.deepEqual(without("just text"), { type: "Error", message: "just text" });
   assert.deepEqual(without(undefined), { type: "Error", message: "undefined" });
   assert.deepEqual(without(Symbol("s")), { type: "Error", message: "Symbol(s)" });

@@ -429,6 +429,27 @@ async def test_the_text_of_an_error_names_its_class_where_it_says_too_little_alo
     assert (answer["error"]["message"], answer["error"]["type"]) == (text, type(error).__name__)
 
 
+async def test_of_a_group_of_thousands_so_many_are_shown_as_there_is_room_for() -> None:
+    shown = []
+
+    class LongError(Exception):
+        def __str__(self) -> str:
+            shown.append(1)
+            return "n" * 9_000
+
+    @workflow("failing")
+    async def failing(ctx: Context, _: Any) -> Any:
+        def work() -> None:
+            raise ExceptionGroup("all", [ExceptionGroup("some", [LongError() for _ in range(50)]) for _ in range(50)])
+
+        await ctx.step("work", work)
+
+    message = (await ask(failing))["error"]["message"]
+    assert message.startswith("all (50 sub-exceptions): some (50 sub-exceptions): nnn")
+    assert len(message) == 10_000
+    assert len(shown) < 500  # a traceback has at most 15 of a group
+
+
 async def test_an_error_that_cannot_be_shown_is_a_failure_all_the_same() -> None:
     class UnspeakableError(Exception):
         def __str__(self) -> str:
