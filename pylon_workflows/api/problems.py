@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runner_protocol.strict_json import encode_parsed
 
 TYPE_PREFIX = "urn:pylon-workflows:problem:"
+_IN_CAPITALS = frozenset({"json", "url"})
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Problem:
         """The problem as an answer."""
         members = {
             "type": TYPE_PREFIX + self.code,
-            "title": self.code.replace("-", " ").capitalize(),
+            "title": _title(self.code),
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
@@ -85,6 +86,11 @@ class AnswerErrors:
             if scope["method"] == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
+
+
+def _title(code: str) -> str:
+    title = " ".join(word.upper() if word in _IN_CAPITALS else word for word in code.split("-"))
+    return title[:1].upper() + title[1:]
 
 
 def _without_surrogates(members: Mapping[str, object]) -> dict[str, object]:

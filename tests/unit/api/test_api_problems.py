@@ -1,3 +1,4 @@
+import json
 import logging
 
 import httpx
@@ -10,7 +11,7 @@ from pylon_workflows.api import refusals
 from pylon_workflows.api.answers import ANSWERS, explain
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.link import create_link_app
-from pylon_workflows.api.problems import AnswerErrors
+from pylon_workflows.api.problems import AnswerErrors, Problem
 from pylon_workflows.settings import EngineSettings
 
 
@@ -24,6 +25,12 @@ async def test_a_problem_has_the_members_of_rfc_9457_and_a_code(client: httpx.As
         "detail": "no instance has the id 'wf_nobody'",
         "code": "unknown-instance",
     }
+
+
+def test_a_title_is_the_code_in_words() -> None:
+    titles = {"wrong-hook-url": "Wrong hook URL", "malformed-json": "Malformed JSON", "invalid-id": "Invalid id"}
+    for code, title in titles.items():
+        assert json.loads(bytes(Problem(status=400, code=code, detail="x").response().body))["title"] == title
 
 
 @pytest.mark.parametrize(
