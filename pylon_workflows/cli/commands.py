@@ -76,6 +76,8 @@ def show(client: Client, as_json: bool, *, id: str) -> None:
             for row in timeline(history)
         ],
     )
+    if any((entry.get("detail") or {}).get("stack") for entry in history):
+        print_line(f"tracebacks: pylon-workflows history {instance['id']} --json, field stack")
     now = situation(instance, datetime.now(UTC))
     if now:
         print_line(now)

@@ -92,8 +92,17 @@ def _started(entry: Json, _history: Sequence[Json]) -> Described:
 
 
 def _error(entry: Json) -> str:
-    kind = (entry.get("detail") or {}).get("type")
-    return f"{kind}: {entry['error']}" if kind else str(entry["error"])
+    kind, text = (entry.get("detail") or {}).get("type"), str(entry["error"])
+    if not kind or text.partition(":")[0] == kind.rpartition(".")[2]:  # the text begins with it
+        return text
+    return f"{kind}: {text}"
+
+
+def _whose(entry: Json) -> str:
+    """The step's name; of an answer that named none, the code that raised, else the turn as a whole."""
+    if entry["name"] != "unknown" or entry.get("after") is not None:
+        return str(entry["name"])
+    return "the workflow's function" if entry.get("detail") else "the turn"
 
 
 def _step(entry: Json, _history: Sequence[Json]) -> Described:
@@ -103,7 +112,7 @@ def _step(entry: Json, _history: Sequence[Json]) -> Described:
 def _retry(entry: Json, _history: Sequence[Json]) -> Described:
     wait = length(max((_time(entry["retry_at"]) - _time(entry["at"])).total_seconds(), 0))
     detail = f"attempt {entry['failures']} failed: {_error(entry)}; retry in {wait}"
-    return "retry", entry["name"], entry["duration_ms"] / 1000, detail
+    return "retry", _whose(entry), entry["duration_ms"] / 1000, detail
 
 
 def _step_failed(entry: Json, _history: Sequence[Json]) -> Described:

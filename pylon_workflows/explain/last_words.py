@@ -38,6 +38,7 @@ from pylon_workflows.core.transitions import (
 )
 from pylon_workflows.explain.shapes import Driving, Said
 from runner_protocol.fields import format_timestamp
+from runner_protocol.messages import UNKNOWN_STEP
 
 _LONGEST = 500
 
@@ -53,14 +54,20 @@ def last_words(recent: Sequence[Transition], driving: Driving) -> Said | None:
     return None
 
 
+def _whose(failed: AttemptFailed) -> str:
+    if failed.name != UNKNOWN_STEP or failed.after is not None:
+        return repr(failed.name)
+    return "the turn" if failed.detail_json is None else "the workflow's function"
+
+
 def _said(transition: Transition) -> str | None:  # noqa: PLR0911, PLR0912 -- one case a class, as in the core
     match transition:
         case StepSucceeded(name=name):
             return f"the step {name!r} is done"
         case StepSkipped(name=name, reason=reason):
             return f"the step {name!r} is left out: {reason}"
-        case AttemptFailed(name=name, failures=failures, error=error):
-            return f"attempt {failures} of {name!r} failed: {error}"
+        case AttemptFailed(failures=failures, error=error):
+            return f"attempt {failures} of {_whose(transition)} failed: {error}"
         case StepFailed(name=name, error=error):
             return f"{name!r} failed for good: {error}"
         case SleepStarted(due_at=due_at):

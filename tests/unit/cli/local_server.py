@@ -19,6 +19,7 @@ from runner_protocol.messages import (
     Approval,
     Complete,
     Diverged,
+    ErrorDetail,
     Fail,
     Sleep,
     StepComplete,
@@ -38,6 +39,9 @@ STEPS: dict[str, list[Action]] = {
         WaitEvent(event="confirmed"),
     ],
     "broken": [Fail(step_name="charge", error="declined", retryable=False)],
+    "raising": [
+        Fail(error=ErrorDetail(type="KeyError", message="KeyError: 'skus'", stack="Traceback"), retryable=False)
+    ],
     "lost": [Diverged(position=0, expected="charge", got="mail")],
     "patient": [WaitEvent(event="paid", timeout=timedelta(hours=1))],
     "gated": [Approval(name="ship gate"), Approval(name="pay")],

@@ -212,6 +212,13 @@ class TestShow:
             assert words in text
         assert all(line.startswith("+") for line in lines)
 
+    def test_it_tells_where_the_traceback_of_a_failure_is(self, run: Run, server: LocalServer) -> None:
+        ended(server, "raising", id="r")
+        assert "tracebacks: pylon-workflows history r --json, field stack\n" in run("show", "r", url=server.url).output
+        assert '"stack": "Traceback"' in run("history", "r", "--json", url=server.url).output
+        ended(server, "broken", id="b")
+        assert "tracebacks" not in run("show", "b", url=server.url).output
+
     def test_it_tells_what_the_instance_waits_for(self, run: Run, server: LocalServer) -> None:
         started(server, "patient", id="p")
         server.do(server.engine.send_event("p", "other"))

@@ -43,6 +43,34 @@ def test_a_retry_tells_the_error_and_when_it_is_tried_again() -> None:
     assert (row.what, row.detail) == ("retry", "attempt 1 failed: no route; retry in 1.50 s")
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "shown"),
+    [
+        ("KeyError: 'nope'", "KeyError", "KeyError: 'nope'"),
+        ("no route", "RouteError", "RouteError: no route"),
+        ("RouteError", "RouteError", "RouteError"),
+        ("Lost: it is gone", "test.<locals>.Lost", "Lost: it is gone"),
+    ],
+)
+def test_an_error_is_shown_with_its_class_once(error: str, kind: str, shown: str) -> None:
+    detail = {"type": kind, "message": error}
+    row = second_row("step_failed", name="mail", position=1, duration_ms=5, failures=4, error=error, detail=detail)
+    assert row.detail == f"attempt 4 failed for good: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("after", "detail", "name"),
+    [
+        (None, {"type": "ValueError", "message": "bad"}, "the workflow's function"),
+        (None, None, "the turn"),
+        (0, {"type": "ValueError", "message": "bad"}, "unknown"),
+    ],
+)
+def test_a_retry_of_no_step_says_what_is_tried_again(after: int | None, detail: Any, name: str) -> None:
+    entry = {"name": "unknown", "duration_ms": 5, "failures": 1, "error": "bad", "retry_at": LATER}
+    assert second_row("attempt_failed", **entry, after=after, detail=detail).name == name
+
+
 def test_a_final_failure_says_so() -> None:
     row = second_row("step_failed", name="mail", duration_ms=5, failures=4, error="no route")
     assert (row.what, row.name, row.detail) == ("step failed", "mail", "attempt 4 failed for good: no route")

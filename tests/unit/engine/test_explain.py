@@ -19,6 +19,7 @@ from runner_protocol.messages import (
     Complete,
     Defer,
     Diverged,
+    ErrorDetail,
     Fail,
     Map,
     Sleep,
@@ -245,6 +246,16 @@ async def test_between_attempts_it_says_what_failed_and_when_it_is_tried_again()
             Reason.RETRY, Status.RUNNING, at(0), at(60),
         )  # fmt: skip
         assert found.runner_said.text == "attempt 1 of 'pay' failed: no route"
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [(ErrorDetail(type="KeyError", message="no route"), "the workflow's function"), ("no route", "the turn")],
+)
+async def test_a_failure_of_no_step_is_told_as_that_of_the_code_that_raised(error, whose):
+    async with engine_that(Fail(error=error, retry_after=timedelta(minutes=1))) as engine:
+        await engine.start("order", id="a")
+        assert (await explained(engine)).runner_said.text == f"attempt 1 of {whose} failed: no route"
 
 
 async def test_a_blocked_one_says_why_and_how_it_goes_on():
