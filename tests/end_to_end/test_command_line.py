@@ -53,6 +53,7 @@ def test_an_instance_from_its_start_to_its_end(api: Api) -> None:
     assert [item["id"] for item in said_json(api, "list", "--status", "completed")] == ["alice"]
     shown = said(api, "show", "alice").splitlines()
     assert shown[0] == "alice  onboarding  completed"
+    assert shown.pop() == "tracebacks: pylon-workflows history alice --json, field stack"
     what = [line.split("  ", 1)[1].strip().split("  ")[0] for line in shown[3:]]
     assert what == [
         "started", "step", "retry", "woke up", "step", "sleep", "woke up", "wait", "event", "event taken", "step",
