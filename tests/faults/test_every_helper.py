@@ -130,7 +130,9 @@ async def histories(database: Path) -> dict[str, list[Transition]]:
     store = SqliteStore(database)
     await store.open()
     try:
-        ids = [summary.id for summary in await store.list(limit=200)]
+        ids: list[str] = []
+        while page := await store.list(after=ids[-1] if ids else None):
+            ids += [summary.id for summary in page]
         found = await store.histories(ids)
     finally:
         await store.close()
