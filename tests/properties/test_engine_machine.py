@@ -215,7 +215,14 @@ class EngineMachine(RuleBasedStateMachine):
     # --- what callers do -------------------------------------------------------------------------------------------
 
     def call(self, instance_id: str, work: Any, step: Callable[[], tuple[bool, Any]]) -> None:
-        self.pending.append(Operation(instance_id, self.loop.create_task(work), step))
+        answers = [
+            place
+            for place, operation in enumerate(self.pending)
+            if operation.id == instance_id and operation.call is None
+        ]
+        # What the runner says behind lines that are being written comes to the instance's lock after they are stored.
+        place = answers[1] if len(answers) > 1 else len(self.pending)
+        self.pending.insert(place, Operation(instance_id, self.loop.create_task(work), step))
         self.process()
 
     @rule(id=st.none() | IDS | IDS, key=KEYS, name=st.sampled_from(sorted(MAX_RETRIES)), input=INPUTS)
