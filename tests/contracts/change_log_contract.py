@@ -61,7 +61,6 @@ class ChangeLogContract:
         assert [each.id for each in found.instances] == ["wf_4"], "no number comes twice: this one would be missed"
         everything = await store.change_log.since(0)
         assert [each.id for each in everything.instances] == ["wf_4"], "the deleted ones are left out"
-        await store.close()
 
     async def test_a_number_that_is_yet_to_come_is_after_everything(self, store: Store) -> None:
         await store.create(new_instance("wf_a"))

@@ -62,7 +62,6 @@ class OutboxStoreContract:
         assert (notice.status, notice.revision, notice.tags) == (status, 4, {"käufer": "a 'b'"})
         store = await self.reopen(store)
         assert await kept(store) == [notice]
-        await store.close()
 
     async def test_each_has_an_id_of_its_own(self, store):
         await noticing(store, ALL, Subscription(key="other", statuses=frozenset(NOTICED)))

@@ -80,7 +80,6 @@ class PublishedStoreContract:
         assert await store.published.get(plain) == EVENT
         assert await store.published.get(starting) == event("evt_2", start=START, source="")
         assert await store.published.get(starting + 1) is None
-        await store.close()
 
     async def test_a_known_id_is_a_duplicate_also_when_its_event_is_claimed_and_in_another_source_it_is_new(
         self, store: Store
@@ -98,7 +97,6 @@ class PublishedStoreContract:
             other = replace(EVENT, correlation=correlation)
             assert await accept(store, other) == Acceptance(None, is_duplicate=True, first=ORDER_7)
         assert (await accept(store, replace(EVENT, source="bank"))).is_duplicate is False
-        await store.close()
 
     async def test_of_a_hundred_of_one_id_at_once_one_is_new(self, store: Store) -> None:
         found = await asyncio.gather(*(accept(store, EVENT) for _ in range(100)))
@@ -193,7 +191,6 @@ class PublishedStoreContract:
         assert await store.published.kept(ORDER_7, limit=9) == []
         assert (await store.histories(["wf_1"]))["wf_1"][3:] == transitions  # type: ignore[index]
         assert (await store.summary("wf_1")).revision == changed.revision  # type: ignore[union-attr]
-        await store.close()
 
     async def test_an_event_is_claimed_once(self, store: Store) -> None:
         key = await key_of(store, EVENT)
@@ -232,7 +229,6 @@ class PublishedStoreContract:
         assert await store.runnable("order", limit=9) == ["order-7"]
         assert await store.published.start(key, new_instance("order-8")) == "gone"
         assert await store.summary("order-8") is None
-        await store.close()
 
     async def test_an_event_starts_once(self, store: Store) -> None:
         key = await key_of(store, event("evt_1", start=START))

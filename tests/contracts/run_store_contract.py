@@ -98,7 +98,6 @@ class RunStoreContract:
         assert len(history) == 3
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert await history_of(store) == history
-        await store.close()
 
     async def test_what_was_deleted_is_not_deleted_again(self, store: Store) -> None:
         await self._stored(store)

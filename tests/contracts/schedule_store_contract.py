@@ -34,7 +34,6 @@ class ScheduleStoreContract:
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert await store.schedules.all() == [DAILY, paused]
         assert [await store.schedules.get(each) for each in ("daily", "paused", "nobody")] == [DAILY, paused, None]
-        await store.close()
 
     async def test_saving_again_changes_the_terms_and_keeps_what_happened(self, store: Store) -> None:
         await store.schedules.save(DAILY)
@@ -59,7 +58,6 @@ class ScheduleStoreContract:
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert await store.schedules.get("daily") == moved
         assert await store.runnable("order", limit=9) == ["wf_1"]
-        await store.close()
 
     async def test_a_tick_without_an_instance_only_moves_the_schedule_on(self, store: Store) -> None:
         await store.schedules.save(DAILY)

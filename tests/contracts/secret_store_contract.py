@@ -17,7 +17,6 @@ class SecretStoreContract:
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert await store.secrets.get("hooks") == b"\x00first"
         assert await store.secrets.get("others") is None
-        await store.close()
 
     async def test_the_first_secret_of_a_name_stays(self, store: Store) -> None:
         await store.secrets.keep("hooks", b"first")

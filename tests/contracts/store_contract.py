@@ -131,16 +131,16 @@ class StoreContract(ABC):
 
     @pytest_asyncio.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
-        store = self.new_store(tmp_path)
-        await store.open()
-        yield store
-        await store.close()
+        self._opened_last = self.new_store(tmp_path)
+        await self._opened_last.open()
+        yield self._opened_last
+        await self._opened_last.close()
 
     async def reopen(self, store: Store) -> Store:
         await store.close()
-        same = self.same_store(store)
-        await same.open()
-        return same
+        self._opened_last = self.same_store(store)
+        await self._opened_last.open()
+        return self._opened_last
 
     async def stored(self, store: Store, instance: Instance, *transitions: Transition, **options: bool) -> Instance:
         """An instance in the store, with these transitions."""
@@ -194,7 +194,6 @@ class StoreContract(ABC):
         due = after(new_instance("wf_3"), RUN_STARTED, sleeping(5))
         assert await store.create(due, later=[RUN_STARTED, sleeping(5)]) is None
         assert await store.due(now=at(5), limit=9) == ["wf_3"]
-        await store.close()
 
     async def test_instances_without_a_key_do_not_share_one(self, store):
         await self.stored(store, new_instance("wf_1"))
@@ -218,7 +217,6 @@ class StoreContract(ABC):
         instance = await self.stored(store, new_instance(), *EVERY_KIND)
         store = await self.reopen(store)
         assert await store.histories(["wf_1"]) == {"wf_1": [instance.origin, *EVERY_KIND]}
-        await store.close()
 
     @pytest.mark.parametrize(
         ("end", "status"),
@@ -303,7 +301,6 @@ class StoreContract(ABC):
         store.append(after(instance, RUN_STARTED), [RUN_STARTED])
         store = await self.reopen(store)
         assert (await store.summary("wf_1")).status is Status.RUNNING
-        await store.close()
 
     async def test_cancelling_whoever_awaits_does_not_cancel_the_write(self, store):
         instance = await self.stored(store, new_instance())
@@ -318,7 +315,6 @@ class StoreContract(ABC):
             await task
         store = await self.reopen(store)
         assert len((await store.histories(["wf_1"]))["wf_1"]) == 2
-        await store.close()
 
     async def test_an_append_to_another_revision_fails_and_changes_nothing(self, store):
         instance = await self.stored(store, new_instance(), RUN_STARTED)
@@ -362,7 +358,6 @@ class StoreContract(ABC):
             "child-1": [children[0].origin, RUN_STARTED],
             "child-2": [children[1].origin],
         }
-        await store.close()
 
     async def test_an_append_that_starts_what_there_is_already_changes_nothing_and_tells_the_id(self, store):
         parent = await self.stored(store, new_instance("parent"))
@@ -544,7 +539,6 @@ class StoreContract(ABC):
         assert [dict(each.tags) for each in await store.list()] == [
             {"A": "1"}, {}, {"a": "2", "b": "x"}, {"a": "1", "b": "é '"}, {"a": "1", "b": "x"},
         ]  # fmt: skip
-        await store.close()
 
     async def test_tags_go_with_their_instance(self, store):
         await self.stored(store, new_instance(tags_json=b'{"a":"1"}'), RUN_STARTED, completed())
@@ -581,7 +575,6 @@ class StoreContract(ABC):
         await store.mark_announced(["wf_b", "wf_a"])
         await store.mark_announced([])
         assert await store.unannounced(limit=9) == []
-        await store.close()
 
     async def test_only_finished_instances_are_deleted_and_each_with_its_history(self, store):
         await self.stored(store, new_instance("wf_done", idempotency_key="k"), RUN_STARTED, completed())
@@ -638,7 +631,6 @@ class StoreContract(ABC):
         assert await store.runnable("order", limit=9) == []
         assert len((await store.histories(["wf_1"]))["wf_1"]) == 3
         assert [each async for each in store.suspects()] == ["wf_1", "wf_2"]
-        await store.close()
 
     async def test_what_has_finished_is_not_parked(self, store):
         await self.stored(store, new_instance(), RUN_STARTED, completed())
@@ -665,7 +657,6 @@ class StoreContract(ABC):
         with pytest.raises(CorruptDatabaseError, match="wf_1"):
             await store.restore(after(instance, WokeUp(at=at(5))))
         assert await store.summary("wf_1") == before
-        await store.close()
 
     async def test_a_parked_instance_is_deleted_when_it_is_named(self, store):
         await self.stored(store, new_instance(idempotency_key="k"), RUN_STARTED)
@@ -694,7 +685,6 @@ class StoreContract(ABC):
         store = await self.reopen(store)
         (found,) = await store.definitions()
         assert (found, found.source) == (a_definition("saved", "5"), "saved")
-        await store.close()
 
     async def test_definitions_are_kept_by_name_and_replaced(self, store):
         first = WorkflowDefinition("b", version="1", description="é", step_timeout=timedelta(microseconds=1))
@@ -705,7 +695,6 @@ class StoreContract(ABC):
             await store.save_definition(definition)
         store = await self.reopen(store)
         assert sorted(await store.definitions(), key=lambda each: each.name) == [other, first]
-        await store.close()
 
     async def test_a_closed_store_refuses_and_can_be_opened_again(self, store):
         instance = await self.stored(store, new_instance())

@@ -29,7 +29,6 @@ class TokenStoreContract:
             await store.tokens.save(token)
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert (await store.tokens.all(), await store.tokens.count()) == ([SENDER, later], 2)
-        await store.close()
 
     async def test_one_that_is_there_stays_as_it_is(self, store: Store) -> None:
         for token in (SENDER, replace(SENDER, scopes=frozenset({"admin"}), hash=bytes(32))):
@@ -41,7 +40,6 @@ class TokenStoreContract:
         assert [await store.tokens.delete(SENDER.id) for _ in range(2)] == [True, False]
         store = await self.reopen(store)  # type: ignore[attr-defined]
         assert (await store.tokens.all(), await store.tokens.count()) == ([], 0)
-        await store.close()
 
     async def test_many_at_once_are_all_kept(self, store: Store) -> None:
         tokens = [replace(SENDER, id=f"{n:012}", created_at=at(n)) for n in range(100)]

@@ -106,6 +106,19 @@ async def world():
     await world.engine.__aexit__(None, None, None)
 
 
+@pytest.fixture
+def held_matching(world, monkeypatch):
+    """The matcher is so late that it gets to nothing, until this is set."""
+    looks, may_look = world.engine._engine._matcher._looks, asyncio.Event()
+
+    async def look_at_last(key, what, look=looks._look):
+        await may_look.wait()
+        await look(key, what)
+
+    monkeypatch.setattr(looks, "_look", look_at_last)
+    return may_look
+
+
 async def test_an_event_resumes_the_instance_that_waits_with_its_key(world):
     await world.waiting("wf_1")
     await world.waiting("wf_2", correlation="order:8")
@@ -208,13 +221,12 @@ async def test_a_repeat_is_a_duplicate_whatever_has_become_of_the_first(world):
     assert await world.got("wf_2") == [3]
 
 
-async def test_a_repeat_that_says_something_else_changes_nothing(world):
-    world.engine._engine._matcher._places = places = asyncio.Semaphore(0)
+async def test_a_repeat_that_says_something_else_changes_nothing(world, held_matching):
     await world.engine.start("order", id="wf_1")
     for data in ("first", "second"):
         await world.engine.publish("paid", data, correlation=KEY, event_id="evt_1")
     await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY))
-    places.release()
+    held_matching.set()  # it may begin
     await world.settled()
     assert await world.got("wf_1") == ["first"]
 
@@ -327,9 +339,9 @@ async def _has(world, count):
     return len(await world.engine.list()) == count
 
 
+@pytest.mark.usefixtures("held_matching")
 @pytest.mark.parametrize("length", ["0s", "10s"])
 async def test_what_was_published_in_time_comes_before_the_end_of_the_wait(world, length):
-    world.engine._engine._matcher._places = asyncio.Semaphore(0)  # it is so late that it gets to nothing
     await world.engine.start("order", id="wf_1")
     await world.engine.publish("paid", 1, correlation=KEY)
     await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY, timeout=length))
@@ -339,10 +351,10 @@ async def test_what_was_published_in_time_comes_before_the_end_of_the_wait(world
     assert await world.got("wf_1") == [1]
 
 
+@pytest.mark.usefixtures("held_matching")
 async def test_who_advances_an_instance_gives_it_what_was_published_in_time(world):
     await world.engine.start("order", id="wf_1")
     await world.engine.apply("wf_1", WaitEvent(event="paid", correlation=KEY, timeout="10s"))
-    world.engine._engine._matcher._places = asyncio.Semaphore(0)
     await world.engine.publish("paid", 1, correlation=KEY)
     world.clock.jump(timedelta(seconds=20))  # no timer looks before the clock moves
     assert await world.engine.advance("wf_1") is Status.RUNNING
