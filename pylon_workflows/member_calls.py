@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pylon_workflows.core.commands import ApplyMember
 from pylon_workflows.core.groups import Group
@@ -58,7 +58,7 @@ async def call_member(
             instance, group, index, records_json, began_at=called_at, deadline=deadline, hooks=hooks
         ),
         idempotency_key=member_idempotency_key(instance, group, index),
-        timeout_s=timeout / timedelta(seconds=1),
+        timeout_s=timeout.total_seconds(),
     )
     answers: list[Action] = []
 

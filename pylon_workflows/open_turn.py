@@ -121,10 +121,8 @@ class OpenTurn:
         if self.has_answer:
             return
         self.has_answer = True
-        health = self._parts.health
-        if health.is_failing(self.name):
+        if self._parts.health.answered(self.instance_id):
             _log.info("%s: the runner answers again", self.instance_id)
-        health.answered(self.instance_id)
 
     async def still_counts(self) -> bool:
         """Whether what has come counts, after whatever is being committed now."""
@@ -137,7 +135,7 @@ class OpenTurn:
         self.hear()
         if len(actions) > _FEW_ACTIONS:
             await self._parts.turnstile.pass_through()
-        entries = actions.entries if isinstance(actions, ActionLines) else actions
+        entries = actions.entries if type(actions) is ActionLines else actions  # a Sequence's isinstance is slow
         for entry in entries:
             if type(entry) is StartChild:  # an isinstance of a model costs a microsecond
                 await self._parts.actions.look_up(entry)

@@ -111,12 +111,13 @@ class RunnerHealth:
             workflow = self._workflows[key] = _Workflow()
         self._asked[instance_id] = (workflow, workflow.answers, workflow.is_down)
 
-    def answered(self, instance_id: str) -> None:
-        """An answer came, whatever it said."""
+    def answered(self, instance_id: str) -> bool:
+        """An answer came, whatever it said; True where it is the first after turns without one."""
         workflow, _, _ = self._asked.pop(instance_id)
         self._answers += 1
         workflow.answers += 1
-        if workflow.failing:
+        has_failed = bool(workflow.failing)
+        if has_failed:
             if workflow.is_down:
                 self._recovered()
             workflow.failing.clear()
@@ -124,6 +125,7 @@ class RunnerHealth:
             workflow.probe_at = 0.0
         if self._troubles:
             self._troubles.pop(instance_id, None)
+        return has_failed
 
     def _recovered(self) -> None:
         self.recoveries += 1

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from pylon_workflows.actions import Actions
@@ -156,7 +155,7 @@ class Turns:
                 hooks=self._hooks.member(instance.id),
             ),
             idempotency_key=idempotency_key(instance),
-            timeout_s=timeout / timedelta(seconds=1),
+            timeout_s=timeout.total_seconds(),
         )
         self._health.asked(instance.id, instance.name, instance.version)
         try:

@@ -84,12 +84,11 @@ class HttpClient:
         finally:
             self._give_back(connection)
 
-    async def exchange(self, head: bytes, body: bytes, *, timeout_s: float, is_stream: IsStream) -> Answer:
+    async def exchange(self, head: bytes, body: bytes, *, deadline: float, is_stream: IsStream) -> Answer:
         """Like `request`; an answer that `is_stream` is there as soon as its head is, and its `stream` is to be read.
 
-        `timeout_s` is then for the head. The stream is to be closed; before its end that hangs up.
+        `deadline` is the loop's time, and then for the head. The stream is to be closed; before its end that hangs up.
         """
-        deadline = self._loop.time() + timeout_s
         connection = self._kept() or await self._connected(deadline)
         stream = None
         try:

@@ -90,7 +90,7 @@ class HttpRunner:
         until = asyncio.get_running_loop().time() + timeout_s
         try:
             head = self._head_of(turn) if self._signer is None else await self._signed_head(turn, self._signer)
-            answer = await self._open_client.exchange(head, turn.body, timeout_s=timeout_s, is_stream=_is_stream)
+            answer = await self._open_client.exchange(head, turn.body, deadline=until, is_stream=_is_stream)
             if answer.stream is not None:
                 await _take_stream(answer, answer.stream, apply, timeout_s=timeout_s, until=until)
                 return

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 
 from pylon_workflows.errors import (
     AnswerTooLargeError,
@@ -108,7 +107,7 @@ class AnswerStream:
                 if self._deadline.steps and (key := getattr(entry, "key", None)) is not None:
                     self._deadline.step_ended(key)
             elif self._deadline.steps < MAX_RUNNING_STEPS:
-                self._deadline.step_started(entry.key, entry.timeout / timedelta(seconds=1), self._now())
+                self._deadline.step_started(entry.key, entry.timeout.total_seconds(), self._now())
             else:
                 trouble = MalformedMessageError(f"more than {MAX_RUNNING_STEPS} steps are said to run at once")
                 break
