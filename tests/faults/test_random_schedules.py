@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from pylon_workflows.ports import Runner
-from runner_protocol.kit.code import Code
+from pylon_workflows.errors import RunnerUnavailableError
+from pylon_workflows.ports import Apply, Runner, Turn
 from runner_protocol.kit.notes import RunNotes
 from runner_protocol.kit.replay import Replay
 from tests.conformance.run_all import TYPESCRIPT
@@ -157,11 +157,14 @@ def forget_what_is_noted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RunNotes, "__init__", lambda self, values, noted: make(self, values, 0))
 
 
-def hand_out_without_a_pause(patch: pytest.MonkeyPatch) -> None:
-    async def settle(self: Code) -> None:
-        await asyncio.sleep(0)
+def hand_out_the_last_first(patch: pytest.MonkeyPatch) -> None:
+    make = Replay.__init__
 
-    patch.setattr(Code, "settle", settle)
+    def backward(self: Any, records: Any, started_at: Any) -> None:
+        make(self, records, started_at)
+        self._due.reverse()
+
+    patch.setattr(Replay, "__init__", backward)
 
 
 def lose_the_last_record(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +181,7 @@ def lose_the_last_record(patch: pytest.MonkeyPatch) -> None:
     ("name", "breakage"),
     [
         ("variables", forget_what_is_noted),
-        ("same-names", hand_out_without_a_pause),
+        ("groups", hand_out_the_last_first),
         ("siblings", lose_the_last_record),
     ],
     ids=lambda value: getattr(value, "__name__", value),
@@ -189,7 +192,6 @@ async def test_the_schedules_see_a_breakage_of_the_kit(
     [played] = [played for played in CORPUS if played.name == name]
     expected = await undisturbed(played)
     breakage(monkeypatch)
-    monkeypatch.setattr(schedules, "WITHIN_S", 2.0)
     assert await first_difference(played, expected, range(6))
 
 
@@ -198,7 +200,28 @@ async def first_difference(played: Played, expected: dict[str, Outcome], seeds: 
         try:
             outcomes, _, _ = await play(played, in_memory(), seed)
         except (AssertionError, TimeoutError) as error:
-            return str(error) or "stuck"
+            return repr(error)
         if difference := differing(expected, outcomes):
             return difference
     return ""
+
+
+class NeverThere:
+    """A runner."""
+
+    async def take_turn(self, turn: Turn, apply: Apply) -> None:
+        raise RunnerUnavailableError("the runner is away")
+
+
+class OnlyRestarts(random.Random):
+    """Chance that brings nothing else."""
+
+    def random(self) -> float:
+        return 0.21
+
+
+async def test_a_play_that_is_stuck_says_where_also_in_the_middle_of_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "WITHIN_S", 0.05)
+    world = World(CORPUS[0], in_memory(), DisturbedRunner(NeverThere(), None), OnlyRestarts())
+    with pytest.raises(TimeoutError, match=r"stuck: \['root: pending"):
+        await world.play()
