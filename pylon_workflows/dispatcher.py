@@ -8,16 +8,16 @@ workflow by workflow, when there is room again; what a start finds in the store 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from pylon_workflows.call_places import CallPlaces
 from pylon_workflows.explain.shapes import Place
 from pylon_workflows.fair_queue import FairQueue
 from pylon_workflows.logs import without_request
 from pylon_workflows.pace import LOOK_S, LOOKS, Pace
-from pylon_workflows.ports import Clock, RunnerWait
+from pylon_workflows.ports import Clock, RunnerWait, Store
 from pylon_workflows.postponements import Postponements
 from pylon_workflows.runner_health import RunnerHealth
 
@@ -25,20 +25,18 @@ _log = logging.getLogger(__name__)
 
 _PAGE = 1000
 
-Drive = Callable[[str], Awaitable[float | None]]
-"""Take turns for an instance until it has to wait; returns seconds to postpone it, or None."""
+Drive = Callable[[str, str], Awaitable[float | None]]
+"""Take turns for an instance of a workflow until it has to wait; returns seconds to postpone it, or None.
+
+Raises AnotherWorkflow where its id is that of another workflow's instance by now.
+"""
 
 
-class Backlog(Protocol):
-    """What is runnable in the store."""
+class AnotherWorkflow(Exception):  # noqa: N818  no error: it says under which `name` to drive it
+    """An instance was deleted, and one of this workflow was started with its id."""
 
-    async def runnable_names(self) -> Sequence[str]:
-        """The workflows that have anything runnable."""
-        ...
-
-    async def runnable(self, name: str, *, after: str | None = None, limit: int) -> Sequence[str]:
-        """The next runnable ids of a workflow, after the one given, at most so many."""
-        ...
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 class Dispatcher:
@@ -47,7 +45,7 @@ class Dispatcher:
     def __init__(
         self,
         drive: Drive,
-        backlog: Backlog,
+        store: Store,
         health: RunnerHealth,
         clock: Clock,
         *,
@@ -56,7 +54,7 @@ class Dispatcher:
         calls: CallPlaces,
     ) -> None:
         self._drive = drive
-        self._backlog = backlog
+        self._store = store
         self._health = health
         self._clock = clock
         self._queue = queue
@@ -115,13 +113,13 @@ class Dispatcher:
             self._unread.add(name)
 
     def changed(self, instance_id: str, name: str, *, is_runnable: bool, is_new: bool) -> None:
-        """An instance has been committed. A postponement does not outlive the instance's being runnable.
-
-        One that ends while it is postponed is driven once more, for the drive to forget it.
+        """An instance has been committed. One that ends while it is postponed is driven once more, for the drive to
+        forget it. A new one does not wait where one waited that had its id and was deleted.
         """
-        if is_new or not is_runnable:
-            self.hurry(instance_id)
-        if is_runnable:
+        was_postponed = (is_new or not is_runnable) and self._postponed.cut_short(instance_id) is not None
+        if is_new:
+            self._queue.withdraw(instance_id)
+        if is_runnable or was_postponed:
             self.offer(instance_id, name)
 
     def hurry(self, instance_id: str) -> None:
@@ -200,18 +198,20 @@ class Dispatcher:
         return self._probes.get(name) not in self._driving
 
     async def _run(self, instance_id: str, name: str) -> None:
-        postpone_s: float | None = None
+        held, postpone_s = name, None
         try:
-            postpone_s = await self._drive(instance_id)
+            postpone_s = await self._drive(instance_id, name)
+        except AnotherWorkflow as found:
+            postpone_s, name = 0.0, found.name
         except Exception:
             _log.exception("%s: driving failed; tried again in a minute", instance_id)
             postpone_s = 60.0
         finally:
             is_to_repeat = postpone_s == 0
             del self._driving[instance_id]
-            self._queue.give_back(name)
+            self._queue.give_back(held)
             self._turns += not is_to_repeat  # who steps back has asked whether it should
-            self._let_go(name)
+            self._let_go(held)
             if is_to_repeat:
                 self.offer(instance_id, name)
             elif postpone_s is not None and self._is_open:
@@ -259,7 +259,7 @@ class Dispatcher:
                 name = next(iter(self._to_read))
                 del self._to_read[name]  # at once, for it may be set again while it is being read
                 if name is None:
-                    self._to_read.update(dict.fromkeys(await self._backlog.runnable_names()))
+                    self._to_read.update(dict.fromkeys(await self._store.runnable_names()))
                 else:
                     await self._read_backlog_of(name)
         except Exception:
@@ -275,7 +275,7 @@ class Dispatcher:
         after: str | None = None
         self._unread.discard(name)  # an offer that finds no room, one of these or another, sets it again
         while name not in self._unread:
-            page = await self._backlog.runnable(name, after=after, limit=_PAGE)
+            page = await self._store.runnable(name, after=after, limit=_PAGE)
             for instance_id in page:
                 self.offer(instance_id, name)
             if len(page) < _PAGE:

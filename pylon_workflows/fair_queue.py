@@ -1,6 +1,6 @@
 """Who waits for a place, and whose turn it is to take one (PROMISES.md P20, docs/decisions/0016-fairness.md).
 
-Pure: no I/O, no clock, no asyncio. Every call costs the same however many wait. Its laws:
+Pure: no I/O, no clock, no asyncio. Every call but `withdraw` costs the same however many wait. Its laws:
 
 1. A free place goes to the workflow that holds the fewest, those that hold alike in turn; within a workflow who came
    first goes first.
@@ -59,7 +59,7 @@ class FairQueue:
         self._lanes: dict[str, _Lane] = {}
         self._ready: dict[int, OrderedDict[str, _Lane]] = {}  # by places held: few keys, since their sum is bounded
         self._held_back: set[str] = set()
-        self._ids: set[str] = set()
+        self._ids: dict[str, _Lane] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -72,11 +72,17 @@ class FairQueue:
         lane = self._lane(name)
         if lane.waiting and len(lane.waiting) >= self._room - len(self._ids):
             return False
-        self._ids.add(instance_id)
+        self._ids[instance_id] = lane
         lane.waiting.append(instance_id)
         if lane.level is None:
             self._settle(lane)
         return True
+
+    def withdraw(self, instance_id: str) -> None:
+        """Let an id wait no more, if it does; this one call takes longer the more of its workflow wait."""
+        if (lane := self._ids.pop(instance_id, None)) is not None:
+            lane.waiting.remove(instance_id)
+            self._settle(lane)
 
     def has_room(self, name: str) -> bool:
         """Whether a workflow has less than half of what it may have waiting."""
@@ -97,7 +103,7 @@ class FairQueue:
         """Give a place to the first that waits in the workflow named by `next_name`; returns its id."""
         lane = self._lanes[name]
         instance_id = lane.waiting.popleft()
-        self._ids.discard(instance_id)
+        del self._ids[instance_id]
         self._free -= 1
         lane.places += 1
         self._settle(lane)

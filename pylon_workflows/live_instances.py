@@ -55,12 +55,10 @@ class LiveInstance:
         self.open_turn = self.turns
         return self.turns
 
-    def end_turn(self, turn: int) -> bool:
-        """Close a turn; False when something else closed it before, and its answer no longer counts."""
-        if self.open_turn != turn:
-            return False
-        self.open_turn = None
-        return True
+    def end_turn(self, turn: int) -> None:
+        """Close a turn, unless something else has closed it before."""
+        if self.open_turn == turn:
+            self.open_turn = None
 
     def give_up_turn(self) -> None:
         """Close whatever turn is open and stop waiting for its answer."""

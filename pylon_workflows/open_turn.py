@@ -66,6 +66,7 @@ class TurnParts(NamedTuple):
     limits: RunLimits
     jitter: Callable[[], float]
     turnstile: Turnstile
+    drop_late: Callable[[str], None]
 
 
 class OpenTurn:
@@ -85,6 +86,7 @@ class OpenTurn:
         "deferred",
         "has_answer",
         "has_applied",
+        "has_ended",
         "instance_id",
         "name",
         "version",
@@ -99,7 +101,7 @@ class OpenTurn:
         instance = live.loaded
         self.instance_id, self.name, self.version = instance.id, instance.name, instance.version
         self.began_at = self._since = live.asked_at = parts.clock.now()
-        self.has_answer = self.has_applied = self.was_late = False
+        self.has_answer = self.has_applied = self.has_ended = self.was_late = False
         self.deferred: Deferral | None = None
 
     @property
@@ -111,10 +113,11 @@ class OpenTurn:
         """From now on whoever gives the turn up cancels the task that waits for its answer."""
         self._live.asking = self._task
 
-    def end(self) -> bool:
-        """Nothing more comes; False when something else had ended the turn before."""
+    def end(self) -> None:
+        """Nothing more comes, and if it does it is another turn's time."""
+        self.has_ended = True
         self._live.asking = None
-        return self._live.end_turn(self._number)
+        self._live.end_turn(self._number)
 
     def hear(self) -> None:
         """The runner has answered something."""
@@ -132,6 +135,9 @@ class OpenTurn:
 
     async def apply(self, actions: Sequence[Action]) -> bool:
         """See `ports.Apply`; False, too, when the turn was given up. Raises StoreError but for a full disk."""
+        if self.has_ended:
+            self._parts.drop_late(self.instance_id)
+            return False
         self.hear()
         if len(actions) > _FEW_ACTIONS:
             await self._parts.turnstile.pass_through()

@@ -11,6 +11,7 @@ from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Block
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.deferrals import Deferrals
+from pylon_workflows.dispatcher import AnotherWorkflow
 from pylon_workflows.errors import (
     CorruptDatabaseError,
     MalformedAnswerError,
@@ -67,7 +68,7 @@ class Turns:
         self._is_crowded = is_crowded
         self._jitter = jitter
         self._limits = RunLimits(max_records, max_history_bytes)
-        self._parts = TurnParts(changes, actions, clock, health, self._limits, jitter, Turnstile())
+        self._parts = TurnParts(changes, actions, clock, health, self._limits, jitter, Turnstile(), self._drop_late)
         self._members = Members(
             runner=runner,
             hooks=hooks,
@@ -81,14 +82,17 @@ class Turns:
         self._deferrals = Deferrals()
         self.stale_answers = 0
 
-    async def drive(self, instance_id: str) -> float | None:
-        """Take turns until the instance has to wait; returns the seconds after which to drive it again, or None."""
+    async def drive(self, instance_id: str, name: str) -> float | None:
+        """Take turns until the instance has to wait; returns the seconds after which to drive it again, or None.
+
+        Raises AnotherWorkflow when it is not one of the workflow `name`.
+        """
         task = asyncio.current_task()
         with self._live.use(instance_id) as live:
             try:
                 turns = live.turns
                 while True:
-                    pause_s = await self._take_turn(live, instance_id, task)
+                    pause_s = await self._take_turn(live, instance_id, name, task)
                     if pause_s is not None:
                         return pause_s
                     if live.turns == turns and _has_to_wait(live):
@@ -99,7 +103,7 @@ class Turns:
                         self._forget(instance_id)
                         live.forget_records()
                         return None
-                    if live.instance is None or self._is_crowded(live.instance.origin.name, 1):
+                    if live.instance is None or self._is_crowded(name, 1):
                         return 0.0
             except (UnknownInstanceError, UnreadableInstanceError):  # deleted since it was offered, or parked
                 self._forget(instance_id)
@@ -111,7 +115,9 @@ class Turns:
                 _log.warning("%s: could not be stored, tried again: %s", instance_id, error)
                 return _STORE_TROUBLE_PAUSE_S
 
-    async def _take_turn(self, live: LiveInstance, instance_id: str, task: asyncio.Task[Any] | None) -> float | None:
+    async def _take_turn(
+        self, live: LiveInstance, instance_id: str, name: str, task: asyncio.Task[Any] | None
+    ) -> float | None:
         instance = live.instance
         if instance is None or live.users > 1:  # whoever else is here came first
             async with live.lock:
@@ -119,6 +125,8 @@ class Turns:
         # Nothing is awaited from here until the turn is open, so that nobody changes the instance in between.
         if not instance.is_runnable:
             return None
+        if instance.origin.name != name:
+            raise AnotherWorkflow(instance.name)
         if excess := self._limits.excess(instance):
             await self._changes.change(instance_id, Block(reason=excess))
             return None
@@ -135,8 +143,7 @@ class Turns:
         finally:
             turn.end()
             if turn.was_late:
-                self.stale_answers += 1
-                _log.info("%s: an answer came too late and was dropped (%d so far)", instance_id, self.stale_answers)
+                self._drop_late(instance_id)
 
     async def _ask(self, turn: OpenTurn, instance: Instance, records: JoinedRecords) -> float | None:
         """Have the runner answer; the seconds after which to ask again, or None."""
@@ -172,6 +179,10 @@ class Turns:
         if turn.has_applied:
             self._deferrals.forget(instance.id)
         return None if turn.deferred is None else self._deferred(instance.id, turn.deferred)
+
+    def _drop_late(self, instance_id: str) -> None:
+        self.stale_answers += 1
+        _log.info("%s: an answer came too late and was dropped (%d so far)", instance_id, self.stale_answers)
 
     def _forget(self, instance_id: str) -> None:
         self._deferrals.forget(instance_id)

@@ -55,6 +55,13 @@ class FairQueueMachine(RuleBasedStateMachine):
         if is_room:
             waiting.append(str(self.number))
 
+    @rule(data=st.data())
+    def withdraw(self, data: Any) -> None:
+        known = [each for waiting in self.waiting.values() for each in waiting]
+        instance_id = data.draw(st.sampled_from([*known, "unknown"]))
+        self.queue.withdraw(instance_id)
+        self.waiting = {name: [each for each in ids if each != instance_id] for name, ids in self.waiting.items()}
+
     @rule()
     def take(self) -> None:
         able = [name for name in self.waiting if self.may_take(name)]

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from pylon_workflows.call_places import CallPlaces
-from pylon_workflows.dispatcher import Dispatcher
+from pylon_workflows.dispatcher import AnotherWorkflow, Dispatcher
 from pylon_workflows.errors import RunnerUnavailableError, StorageFullError
 from pylon_workflows.fair_queue import TURNS_IN_A_ROW, FairQueue
 from pylon_workflows.pace import FLOOR, LOOK_S, LOOKS, Pace
@@ -21,19 +21,23 @@ def name_of(instance_id):
 
 
 class Drives:
-    """Records who is driven; a drive lasts until the test ends it, or not at all when `is_instant`."""
+    """Records who is driven, and for which workflow; a drive lasts until the test ends it, or not at all when
+    `is_instant`.
+    """
 
     def __init__(self, *, is_instant=False):
         self.begun = []
         self.cancelled = []
         self.now = {}
+        self.places = {}
         self.most_at_once = 0
         self.is_instant = is_instant
         self.pauses = {}
 
-    async def __call__(self, instance_id):
+    async def __call__(self, instance_id, name):
         assert instance_id not in self.now, "driven twice at once"
         self.begun.append(instance_id)
+        self.places[instance_id] = name
         end = self.now[instance_id] = asyncio.get_running_loop().create_future()
         self.most_at_once = max(self.most_at_once, len(self.now))
         try:
@@ -45,10 +49,13 @@ class Drives:
             self.cancelled.append(instance_id)
             raise
         finally:
-            del self.now[instance_id]
+            del self.now[instance_id], self.places[instance_id]
 
     def end(self, instance_id, pause_s=None):
         self.now[instance_id].set_result(pause_s)
+
+    def fail(self, instance_id, error):
+        self.now[instance_id].set_exception(error)
 
 
 class Backlog:
@@ -187,8 +194,8 @@ async def test_what_the_store_holds_is_driven_from_the_start():
 @pytest.mark.parametrize("count", [11, 500, 999, 1000, 1001, 3500])
 @pytest.mark.parametrize("max_queued", [1, 10, 999])
 async def test_a_backlog_beyond_the_queue_is_driven_to_its_end(count, max_queued):
-    async def drive(instance_id):
-        await drives(instance_id)
+    async def drive(instance_id, name):
+        await drives(instance_id, name)
         it.backlog.done.add(instance_id)
 
     drives = Drives(is_instant=True)
@@ -347,7 +354,7 @@ async def test_reading_the_backlog_again_does_not_cut_a_postponement_short():
 
 
 async def test_a_drive_that_raises_is_logged_and_tried_again_in_a_minute(caplog):
-    async def drive(instance_id):
+    async def drive(instance_id, name):
         begun.append(instance_id)
         raise RuntimeError("a bug")
 
@@ -539,8 +546,8 @@ async def test_a_full_queue_of_one_workflow_has_room_for_another():
 
 
 async def test_a_backlog_of_many_workflows_is_driven_to_its_end():
-    async def drive(instance_id):
-        await drives(instance_id)
+    async def drive(instance_id, name):
+        await drives(instance_id, name)
         it.backlog.done.add(instance_id)
 
     drives = Drives(is_instant=True)
@@ -648,3 +655,48 @@ async def test_it_can_be_opened_again():
         it.clock.advance(5)
         await settled()
         assert it.drives.begun == ["a", "a", "a"]
+
+
+async def test_an_id_that_is_started_anew_does_not_wait_where_its_former_instance_did():
+    async with Setting(max_in_flight=1) as it:
+        it.offer("first", "again", "other")
+        await settled()
+        assert (it.drives.begun, it.drives.places) == (["first"], {"first": "wf"})
+        it.dispatcher.changed("again", "another", is_runnable=True, is_new=True)
+        it.drives.end("first")
+        await settled()
+        assert it.drives.places == {"again": "another"}
+        it.drives.end("again")
+        await settled()
+        it.drives.end("other")
+        await settled()
+        assert it.drives.begun == ["first", "again", "other"]
+        assert it.dispatcher.is_idle
+
+
+async def test_an_id_that_is_started_anew_is_not_postponed_as_its_former_instance_was():
+    async with Setting() as it:
+        it.offer("again")
+        await settled()
+        it.drives.end("again", 3600.0)
+        await settled()
+        it.dispatcher.changed("again", "another", is_runnable=True, is_new=True)
+        await settled()
+        assert it.drives.places == {"again": "another"}
+        it.drives.end("again")
+        await settled()
+        assert it.dispatcher.is_idle
+
+
+async def test_a_drive_that_finds_an_instance_of_another_workflow_is_repeated_in_its_name():
+    async with Setting(max_in_flight=2, limits={"another": 1}) as it:
+        it.offer("again", "other")
+        await settled()
+        it.drives.fail("again", AnotherWorkflow("another"))
+        await settled()
+        assert it.drives.places == {"other": "wf", "again": "another"}
+        assert not it.dispatcher.is_crowded("another")
+        it.drives.end("again")
+        it.drives.end("other")
+        await settled()
+        assert it.dispatcher.is_idle

@@ -182,20 +182,22 @@ def test_an_entry_that_was_never_loaded_says_so():
 def test_a_turn_is_ended_once_and_only_by_its_number():
     live = LiveInstance()
     first = live.begin_turn()
-    assert live.end_turn(first)
-    assert not live.end_turn(first)
+    live.end_turn(first)
+    assert live.open_turn is None
     second = live.begin_turn()
-    assert not live.end_turn(first)
-    assert live.end_turn(second)
+    live.end_turn(first)
+    assert live.open_turn == second
+    live.end_turn(second)
+    assert live.open_turn is None
 
 
 async def test_giving_up_a_turn_stops_whoever_waits_for_its_answer():
     live = LiveInstance()
-    turn = live.begin_turn()
+    live.begin_turn()
     live.asking = asyncio.create_task(asyncio.sleep(3600))
     asking = live.asking
     live.give_up_turn()
-    assert not live.end_turn(turn)
+    assert live.open_turn is None
     with pytest.raises(asyncio.CancelledError):
         await asking
     live.give_up_turn()

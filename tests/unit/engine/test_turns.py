@@ -110,6 +110,31 @@ async def test_an_answer_that_comes_after_a_cancel_is_dropped_and_counted():
         assert (instance.status, instance.steps) == (Status.CANCELLED, ())
 
 
+class Afterwards:
+    """A runner whose first turn times out, and which hands over that turn's answer while it is asked again."""
+
+    def __init__(self):
+        self.applies = []
+
+    async def take_turn(self, turn, apply):
+        self.applies.append(apply)
+        if len(self.applies) == 1:
+            raise TurnTimedOutError("timed out after 30 s")
+        assert not await self.applies[0]([Complete(output="late")])
+        await apply([Complete(output="in time")])
+
+
+async def test_an_answer_that_comes_in_the_time_of_the_next_turn_is_dropped_and_costs_that_one_nothing():
+    runner, clock = Afterwards(), FakeClock()
+    async with engine_with(runner, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await wait_until(lambda: runner.applies)
+        await settled()
+        clock.advance(60)
+        assert (await engine.wait("a", 5)).output == "in time"
+        assert (len(runner.applies), stale_answers(engine)) == (2, 1)
+
+
 async def test_each_answer_that_is_dropped_is_logged_with_their_number_so_far(caplog):
     caplog.set_level(logging.INFO, logger="pylon_workflows.turns")
     runner = Stubborn()
@@ -718,3 +743,44 @@ async def test_an_instance_that_has_to_wait_gives_its_place_to_others(action):
         await engine.start("order", id="a")
         await engine.start("order", id="b")
         assert (await engine.wait("b")).status is Status.COMPLETED
+
+
+async def test_an_id_started_anew_in_another_workflow_does_not_wait_for_the_runner_of_the_former_one():
+    def answer(request):
+        if request.workflow_name == "order":
+            raise RunnerUnavailableError("connection refused")
+        return Complete(output="shipped")
+
+    async with engine_with(answer, clock=FakeClock()) as engine:
+        engine.register(WorkflowDefinition("ship"))
+        for instance_id in ("a", "b", "c", "d", "e"):
+            await engine.start("order", id=instance_id)
+        await settled()
+        await engine.cancel("a")
+        await engine.delete("a")
+        await engine.start("ship", id="a")
+        await settled()
+        assert (await engine.get("a")).output == "shipped"
+
+
+async def test_a_drive_that_finds_its_id_in_another_workflow_leaves_it_to_one_of_that_workflow(caplog):
+    store = TroubledStore()
+    runner = ScriptedRunner(
+        script(RunnerUnavailableError("connection refused"), StepComplete(step_name="one"), Complete())
+    )
+    async with engine_with(runner, clock=FakeClock(), store=store) as engine:
+        engine.register(WorkflowDefinition("ship"))
+        await engine.start("order", id="a")
+        await settled()
+        store.is_writing.clear()
+        calls = [
+            asyncio.ensure_future(call)
+            for call in (engine.cancel("a"), engine.advance("a"), engine.delete("a"), engine.start("ship", id="a"))
+        ]
+        await settled()
+        store.is_writing.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert (await engine.wait("a", 5)).name == "ship"
+        await settled()
+        assert "driving failed" not in caplog.text
+        assert engine._engine._dispatcher.is_idle
