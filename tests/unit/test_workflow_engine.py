@@ -1,4 +1,6 @@
-"""The engine as users build it: whose runner is opened and closed, and when."""
+"""The engine as users build it: what it is by default; whose runner is opened and closed, and when."""
+
+from contextlib import closing
 
 import pytest
 
@@ -36,6 +38,13 @@ class UnopenableStore(MemoryStore):
 
 async def never_asked(body: bytes) -> tuple[int, bytes]:
     raise AssertionError("nothing was started")
+
+
+def test_an_engine_that_is_told_nothing_syncs_each_commit(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """P1 is what everybody gets; P2, which loses an end at a power cut, only who asks for it."""
+    monkeypatch.chdir(tmp_path)
+    with closing(WorkflowEngine()._engine._store._connect()) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 async def test_a_runner_that_is_passed_as_an_object_is_open_for_as_long_as_the_engine_is_and_again_the_next_time():
