@@ -31,9 +31,9 @@ class Owner:
 
     async def __aenter__(self) -> "Owner":
         # A lock of an open file, not of a process: this one is as foreign to the guard as another process's.
-        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._resources.callback(os.close, lock)
+        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._resources.callback(os.close, self._lock)
         await self._resources.enter_async_context(served(self._app, socket_path(self._path)))
         self._resources.push_async_callback(self.engine.close)
         await self.engine.open()
@@ -41,6 +41,10 @@ class Owner:
 
     async def __aexit__(self, *_: object) -> None:
         await self.die()
+
+    def let_go_of_its_lock(self) -> None:
+        """Lose the lock at once, as a process that is killed does; the rest goes later."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     async def die(self) -> None:
         """Go, in the order in which a process that ends lets go of things; whoever waits for an answer has none."""

@@ -372,6 +372,19 @@ async def test_a_standby_whose_file_is_replaced_stops_and_does_not_begin_an_empt
         assert not standby.is_running
 
 
+async def test_a_standby_whose_file_was_removed_just_before_its_owner_died_begins_no_empty_one(path):
+    """Between two looks of the standby: what it finds is a lock that is free, and no file (decision 0013)."""
+    owner = Owner(path)
+    async with owner, worker(path) as standby:
+        path.unlink()
+        owner.let_go_of_its_lock()
+        await wait_until(lambda: standby.role == "owner" or standby.refusal is not None)
+        with pytest.raises(OwnershipLostError, match="removed or replaced while this process stood by"):
+            await standby.start("order")
+        assert not path.exists()
+        standby._access._worker._guard.release()  # it has the lock, though it has stopped
+
+
 async def test_a_second_engine_of_one_process_is_refused_beside_an_owner_and_beside_a_standby(path):
     async with worker(path):
         with pytest.raises(DatabaseInUseHereError, match="another engine in this process"):
