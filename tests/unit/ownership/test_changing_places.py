@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from owner import Owner, worker
+from owner import Mute, Owner, worker
 
 from pylon_workflows import (
     NoOwnerError,
@@ -72,6 +72,20 @@ async def test_who_waits_at_an_owner_that_is_replaced_goes_on_waiting(path):
             await wait_until(lambda: former.role == "standby")
             await owner.engine.apply(instance_id, Complete(output=7))
             assert await asyncio.wait_for(waiting, 10) == 7
+
+
+async def test_a_call_that_an_owner_left_hanging_is_done_by_the_one_that_took_its_place(path, monkeypatch):
+    """A third worker had no lock to lose and gets none: the socket alone tells it that there is another owner (P22)."""
+    monkeypatch.setattr(owner_server, "_LAST_ANSWERS_S", 0.01)  # of the one that hangs, when the test is over
+    mute = Mute("/start")
+    async with Owner(path, mute), worker(path) as third:
+        calling = asyncio.create_task(third.start("order", id="order-1"))
+        await asyncio.wait_for(mute.has_done.wait(), 10)
+        path.with_name("orders.db.lock").unlink()
+        async with Owner(path) as new:
+            assert await asyncio.wait_for(calling, 5) == "order-1"
+            assert third.role == "standby"
+            assert [each.id for each in await new.engine.list()] == ["order-1"]
 
 
 @pytest.mark.slow
