@@ -197,3 +197,14 @@ def test_a_migration_is_all_or_nothing(path, broken):
         migrated(path, 1, [*SCRIPTS[:1], broken])
     assert check(path, SCRIPTS) == 1
     assert statements(path, "SELECT count(*) FROM sqlite_master") == [[(1,)]]
+
+
+def test_of_several_migrations_all_are_made_or_none(path):
+    migrated(path, 0, SCRIPTS[:1])
+    statements(path, "INSERT INTO first VALUES (7)")
+    with pytest.raises(sqlite3.OperationalError, match="nonsense"):
+        migrated(path, 1, [*SCRIPTS, "CREATE TABLE third (c); SELECT nonsense;"])
+    assert check(path, SCRIPTS) == 1
+    assert statements(path, "SELECT name FROM sqlite_master") == [[("first",)]]
+    migrated(path, 1, SCRIPTS)
+    assert statements(path, "SELECT b FROM second") == [[(7,)]]
