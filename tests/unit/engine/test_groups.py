@@ -224,6 +224,21 @@ async def test_while_others_are_asked_for_a_retry_begins_when_its_time_has_come(
         assert (await engine.wait("a", 10)).output["status"] == "completed"
 
 
+async def test_while_others_are_asked_for_a_clock_that_jumps_forward_delays_no_retry():
+    clock = FakeClock()
+    group = Group(items(2))
+    async with engine_with(group, clock=clock) as engine:
+        await engine.start("order", id="a")
+        await group.answer("resize[0]", Fail(error="no", retry_after=timedelta(hours=1)))
+        await wait_until(lambda: members_of(engine))
+        await settled()
+        clock.jump(timedelta(hours=1))
+        clock.advance(0.5)
+        await group.answer("resize[0]")
+        await group.answer("resize[1]")
+        assert (await engine.wait("a", 10)).output["status"] == "completed"
+
+
 async def test_without_fail_fast_all_run_to_their_end_and_the_failure_names_those_that_failed():
     def plan(request):
         return (
