@@ -286,6 +286,23 @@ async def test_a_restored_file_has_what_the_backup_has_and_the_former_one_is_kep
     assert await ids_in(to) == ["old"]
 
 
+async def test_the_former_file_has_its_new_name_on_the_disk_before_it_loses_the_old_one(path, to, monkeypatch):
+    """Else a power cut in that moment may leave the backup alone, with the former file under no name."""
+    await a_file(path, "old")
+    back_up(path, to)
+    synced, sync = [], module.sync
+
+    def noted(what):
+        (kept,) = path.parent.glob(f"{path.name}.before-restore-*")
+        synced.append((what, kept.samefile(path)))
+        sync(what)
+
+    monkeypatch.setattr(module, "sync", noted)
+    restored = restore(to, path)
+    assert synced == [(path.parent, True)]
+    assert not restored.kept.samefile(path)
+
+
 @pytest.mark.parametrize("is_log_left", [False, True])
 async def test_a_backup_is_restored_where_there_is_no_file_and_what_a_lost_one_left_does_not_spoil_it(
     path, to, is_log_left
