@@ -32,8 +32,12 @@ def migrated(path, version, scripts):
 
 async def refused(path, kind, words):
     before = path.read_bytes()
-    with pytest.raises(kind, match=words):
-        await SqliteStore(path).open()
+    store = SqliteStore(path)
+    try:
+        with pytest.raises(kind, match=words):
+            await store.open()
+    finally:
+        await store.close()  # one that opened all the same would keep the whole run from ending
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
