@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from pylon_workflows.core.evolution import begin
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import CorruptDatabaseError, StoreError
 from pylon_workflows.filters import EVERY_INSTANCE, InstanceFilter
 from pylon_workflows.ports import MAX_PAGE, HistoryPage, InstanceSummary, PayloadCodec, Write
+from pylon_workflows.settings import Synchronous
 from pylon_workflows.store import disk, migrations, reads, writes
 from pylon_workflows.store.codec import from_microseconds, to_microseconds
 from pylon_workflows.store.epoch import Epoch
@@ -58,9 +59,10 @@ class SqliteStore:
         self,
         path: str | Path,
         *,
-        synchronous: Literal["full", "normal"] = "full",
+        synchronous: Synchronous = "full",
         codec: PayloadCodec | None = None,
     ) -> None:
+        check_type(synchronous, Synchronous, "synchronous")
         self._path = Path(path).absolute()
         self._synchronous = synchronous
         self._writer: GroupCommit | None = None

@@ -58,7 +58,23 @@ def commit_half_a_change() -> None:
     OPERATIONS[appended_in_two] = OPERATIONS[append]
 
 
+def never_sync() -> None:
+    """What is written is in the hands of the operating system, and of a power cut."""
+    made = SqliteStore.__init__
+
+    def made_without_syncs(store: SqliteStore, *arguments: Any, **options: Any) -> None:
+        made(store, *arguments, **options)
+        store._synchronous = "off"
+
+    SqliteStore.__init__ = made_without_syncs
+
+
 BREAKAGES: dict[str, Callable[[], None]] = {
     breakage.__name__: breakage
-    for breakage in (answer_before_the_commit, acknowledge_an_event_before_it_is_stored, commit_half_a_change)
+    for breakage in (
+        answer_before_the_commit,
+        acknowledge_an_event_before_it_is_stored,
+        commit_half_a_change,
+        never_sync,
+    )
 }

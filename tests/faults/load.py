@@ -289,7 +289,7 @@ async def main() -> None:
     parser.add_argument("--starts", type=int, help="by each user; without it they go on until the program is killed")
     parser.add_argument("--sessions", type=int, default=1, help="so often the engine is opened and closed")
     parser.add_argument("--steps")
-    parser.add_argument("--synchronous", choices=("full", "normal", "off"), default="full")
+    parser.add_argument("--synchronous", choices=("full", "normal"), default="full")
     parser.add_argument("--checkpoint-pages", type=int, default=100)
     parser.add_argument("--finish", action="store_true")
     parser.add_argument("--breakage", choices=sorted(BREAKAGES), help="a fault of the engine to plant")

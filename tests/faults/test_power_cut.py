@@ -85,15 +85,13 @@ def test_a_power_cut_loses_nothing_acknowledged_with_full_and_at_most_an_end_wit
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
-    [("--synchronous", "off"), ("--breakage", "acknowledge_an_event_before_it_is_stored")],
+    "breakage",
+    ["never_sync", "acknowledge_an_event_before_it_is_stored"],
     ids=["no-sync", "early-answer"],
 )
-def test_the_harness_of_power_cuts_sees_a_breakage(
-    recorder: Path, tmp_path: Path, memory: Path, options: tuple[str, ...]
-) -> None:
+def test_the_harness_of_power_cuts_sees_a_breakage(recorder: Path, tmp_path: Path, memory: Path, breakage: str) -> None:
     tally = Tally(keep_in=tmp_path)
-    recording = record(recorder, tmp_path / "broken", *LOAD, *options)
+    recording = record(recorder, tmp_path / "broken", *LOAD, "--breakage", breakage)
     check_images(recording, cuts(recording, IMAGES_A_RECORDING, random.Random(1)), 1, memory, tally)
     assert tally.with_loss > 0
-    assert ("off" in options) == bool(tally.faults), "without syncs the file is damaged, and only then"
+    assert (breakage == "never_sync") == bool(tally.faults), "without syncs the file is damaged, and only then"

@@ -161,6 +161,12 @@ async def test_the_writing_connection_is_as_durable_as_asked(tmp_path, synchrono
         assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("synchronous", ["ful", "FULL", "off", "", 2, None])
+def test_a_durability_that_there_is_not_is_refused_and_no_weaker_one_taken(tmp_path, synchronous):
+    with pytest.raises(InvalidInputError, match=f"synchronous: must be one of full, normal, not {synchronous!r}"):
+        SqliteStore(tmp_path / "workflows.db", synchronous=synchronous)
+
+
 async def test_a_file_that_another_program_locks_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.0)
     path = tmp_path / "workflows.db"
