@@ -95,9 +95,8 @@ class Timers:
             self._is_asked_again, self._next = False, None
             try:
                 looked_at = await self._wake_all_due()
-                # Not later than looked at, or what came due since would be lost; nor than now, or what a clock that was
-                # set back has put off.
-                self._next = await self._agenda.next_due(after=min(looked_at, self._clock.now()))
+                # What was due by then is woken or put off; what has come since is noticed, whatever the time is now.
+                self._next = await self._agenda.next_due(after=looked_at)
             except StoreError as error:
                 # Once an outage; of a full disk the store has told.
                 is_told = self._has_trouble or isinstance(error, StorageFullError)

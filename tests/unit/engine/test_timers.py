@@ -142,6 +142,26 @@ async def test_a_clock_that_jumps_back_wakes_nothing_early_and_holds_nothing_els
     assert it.ids == ["b", "a"]
 
 
+async def test_what_is_to_come_again_as_the_clock_is_set_back_in_the_middle_of_a_look_is_not_forgotten(it):
+    due = it.store.due
+
+    async def due_and_then_the_clock_is_set_back(*, now, limit):
+        found = await due(now=now, limit=limit)
+        if it.ids == ["first"] and not found and it.clock.now() > at(0):
+            it.clock.jump(timedelta(minutes=-1))
+            await it.delay("a", -30)  # half a minute from now, and before the time that was looked at
+        return found
+
+    it.store.due = due_and_then_the_clock_is_set_back
+    await it.delay("first", 1)
+    await it.pass_by(1, step=0.5)
+    assert it.clock.now() < at(-30)
+    await it.pass_by(28, step=0.5)
+    assert it.ids == ["first"]
+    await it.pass_by(1, step=0.5)
+    assert it.ids == ["first", "a"]
+
+
 async def test_an_unreadable_instance_is_left_for_a_minute_and_holds_up_no_other(it, caplog):
     it.store.unreadable = {"bad"}
     await it.delay("bad", 1)
