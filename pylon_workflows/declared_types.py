@@ -15,7 +15,7 @@ _WORDS: dict[Any, str] = {
     float: "a number of seconds",
     str: "a text",
     timedelta: "a timedelta",
-    Mapping: "an object",
+    Mapping: "a mapping",
     NoneType: "None",
 }
 _SHOWN = (bool, int, float, str, timedelta, NoneType)
@@ -38,6 +38,13 @@ def check_type(value: object, declared: Any, field: str) -> None:
         is_plain = all((get_origin(kind) or kind) in (*_WORDS, Literal) for kind in kinds)
         shown = repr(value)[:60] if is_plain and isinstance(value, _SHOWN) else type(value).__name__
         raise InvalidInputError(f"{field}: must be {' or '.join(map(_word, kinds))}, not {shown}")
+
+
+def check_has(value: object, method: str, field: str, wanted: str) -> None:
+    """Raises InvalidInputError: this is no object with that method, or it is its class. `wanted` is said."""
+    if isinstance(value, type) or not callable(getattr(value, method, None)):
+        shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise InvalidInputError(f"{field}: must be {wanted}, not {shown}")
 
 
 @cache

@@ -165,8 +165,6 @@ def _keys(secrets: Sequence[str]) -> SigningKeys:
 
 
 def _address(url: str) -> HttpAddress:
-    if not isinstance(url, str):
-        raise InvalidInputError("webhook: url: must be a text")
     return HttpAddress.parse(url, "webhook: url")
 
 

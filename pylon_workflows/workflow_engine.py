@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pylon_workflows.announcements import FinishedCallback
 from pylon_workflows.api.link import create_link_app
 from pylon_workflows.clock import SystemClock
+from pylon_workflows.declared_types import check_has, check_type
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.engine_calls import EngineCalls
@@ -51,8 +52,8 @@ class WorkflowEngine(EngineCalls):
     Nothing happens before `async with engine:`, or before the web app's lifespan (`engine.lifespan`) begins.
 
     Raises:
-        InvalidInputError: a URL that is none, a key of `runners` that is no name or name@version, `runner_auth` without
-        a URL that it could be for, two `webhooks` with one URL.
+        InvalidInputError: a value of another type; a URL that is none, a key of `runners` that is no name or
+        name@version, `runner_auth` without a URL that it could be for, two `webhooks` with one URL.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class WorkflowEngine(EngineCalls):
     ) -> None:
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
-        self._runner, describers = _connected(runner, runners or {}, runner_auth)
+        self._runner, describers = _connected(runner, {} if runners is None else runners, runner_auth)
         settings = EngineSettings() if settings is None else settings
         self._definitions = Definitions()
         path = Path(database)
@@ -173,6 +174,8 @@ def _connected(
     default: str | Runner | None, others: Mapping[str, str | Runner], auth: RunnerAuth | None
 ) -> tuple[Runner | None, Sequence[Describer]]:
     """What takes the turns, with connections of its own for each URL, and what can be asked for its workflows."""
+    _check_runners(default, others)
+    check_type(auth, RunnerAuth | None, "runner_auth")
     made: dict[str, Runner] = {}
     if auth is not None and not any(isinstance(runner, str) for runner in (default, *others.values())):
         raise InvalidInputError("runner_auth: is for runners that are given as URLs, and none is")
@@ -187,3 +190,14 @@ def _connected(
             raise InvalidInputError(f"runners: {route[:140]!r}: {error}") from None
     routing = RoutingRunner(runner, routes)
     return routing, routing.describers
+
+
+def _check_runners(default: object, others: Mapping[str, object]) -> None:
+    wanted = "a URL as a text, such as str(url), or an object with take_turn, such as LocalRunner(...)"
+    if default is not None and not isinstance(default, str):
+        check_has(default, "take_turn", "runner", f"{wanted}, or None")
+    check_type(others, Mapping[str, Any], "runners")
+    for route, other in others.items():
+        check_type(route, str, "runners: a key")
+        if not isinstance(other, str):
+            check_has(other, "take_turn", f"runners: {route[:140]!r}", wanted)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.errors import InvalidInputError
 
 _IN_A_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
@@ -44,8 +45,9 @@ class HttpAddress:
         `what` is what messages call the URL.
 
         Raises:
-            InvalidInputError: not http or https, no host, or a bad port.
+            InvalidInputError: no text, not http or https, no host, or a bad port.
         """
+        check_type(url, str, what)
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port

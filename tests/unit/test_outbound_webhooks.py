@@ -179,7 +179,7 @@ async def test_an_engine_tells_a_receiver_and_goes_without_waiting_for_one_that_
     [
         ({"url": "ftp://x"}, "webhook: url: should begin with http"),
         ({"url": "https://"}, "webhook: url: the host is missing"),
-        ({"url": 7}, "webhook: url: must be a text"),
+        ({"url": 7}, "webhook: url: must be a text, not 7"),
         ({"secrets": []}, "webhook: secrets: there is none"),
         ({"secrets": SECRET}, "webhook: secrets: should be a list"),
         ({"secrets": ["hunter2"]}, "webhook: secrets: number 1 is no secret"),

@@ -1,10 +1,12 @@
 """The engine as users build it: what it is by default; whose runner is opened and closed, and when."""
 
 from contextlib import closing
+from typing import Any
 
 import pytest
+from pydantic import AnyHttpUrl
 
-from pylon_workflows import HttpRunner, LocalRunner, UnknownWorkflowError, WorkflowEngine
+from pylon_workflows import HttpRunner, InvalidInputError, LocalRunner, UnknownWorkflowError, WorkflowEngine
 from pylon_workflows.ports import Apply, Turn
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, script
@@ -82,6 +84,35 @@ async def test_an_http_runner_and_a_local_runner_need_no_opening_by_their_user(m
         async with WorkflowEngine(runner=runner, store=MemoryStore()):
             pass
     assert log == ["HttpRunner.open", "HttpRunner.close", "LocalRunner.open", "LocalRunner.close"]
+
+
+A_RUNNER = "must be a URL as a text, such as str\\(url\\), or an object with take_turn, such as LocalRunner\\(...\\)"
+A_URL = AnyHttpUrl("http://127.0.0.1:9876/run")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"runner": A_URL}, f"runner: {A_RUNNER}, or None, not AnyHttpUrl$"),
+        ({"runner": 9876}, f"runner: {A_RUNNER}, or None, not int$"),
+        ({"runner": b"http://127.0.0.1:9876/run"}, f"runner: {A_RUNNER}, or None, not bytes$"),
+        ({"runner": LocalRunner}, f"runner: {A_RUNNER}, or None, not the class LocalRunner$"),
+        ({"runners": {"order": 5}}, f"runners: 'order': {A_RUNNER}, not int$"),
+        ({"runners": {"order@2": A_URL}}, f"runners: 'order@2': {A_RUNNER}, not AnyHttpUrl$"),
+        ({"runners": {"order": None}}, f"runners: 'order': {A_RUNNER}, not NoneType$"),
+        ({"runners": {5: "http://127.0.0.1:9876/run"}}, "runners: a key: must be a text, not 5$"),
+        ({"runners": ["http://127.0.0.1:9876/run"]}, "runners: must be a mapping, not list$"),
+        ({"runners": []}, "runners: must be a mapping, not list$"),
+    ],
+)
+def test_what_is_no_runner_is_refused_where_it_is_given_with_what_to_give(options: dict[str, Any], sentence: str):
+    with pytest.raises(InvalidInputError, match=f"^{sentence}"):
+        WorkflowEngine(**{"runner": None, "store": MemoryStore(), **options})
+
+
+def test_a_url_that_is_no_text_is_refused_by_the_runner_too():
+    with pytest.raises(InvalidInputError, match="runner URL: must be a text, not AnyHttpUrl"):
+        HttpRunner(A_URL)  # type: ignore[arg-type]
 
 
 async def test_a_runner_with_nothing_to_open_is_taken_as_it_is():
