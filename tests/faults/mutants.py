@@ -9,6 +9,8 @@ from typing import NamedTuple
 UNIT = "tests/unit/engine"
 CORE = "tests/unit/core"
 STORES = "tests/unit/store/test_store_contracts.py::TestSqliteStore"
+STORE = "tests/unit/store"
+OWNERSHIP = "tests/unit/ownership"
 
 
 class Mutant(NamedTuple):
@@ -379,5 +381,88 @@ MUTANTS = (
         "    connection.execute(_KEEP_LAST, (last,))\n",
         "",
         f"{STORES}::test_numbers_grow_also_through_deletions_and_restarts",
+    ),
+    Mutant(
+        "who says nothing of it gets an engine that syncs at checkpoints only",
+        "P1",
+        "workflow_engine.py",
+        '        synchronous: Synchronous = "full",\n',
+        '        synchronous: Synchronous = "normal",\n',
+        "tests/unit/test_workflow_engine.py::test_an_engine_that_is_told_nothing_syncs_each_commit",
+    ),
+    Mutant(
+        "a nap is as long as it is until the next retry of a member",
+        "P16",
+        "members.py",
+        "self._ring(min(left_s, _LONGEST_NAP_S))",
+        "self._ring(left_s)",
+        f"{UNIT}/test_groups.py::test_while_others_are_asked_for_a_clock_that_jumps_forward_delays_no_retry",
+    ),
+    Mutant(
+        "a due time that is noticed in the middle of a look is not heard",
+        "P17",
+        "timers.py",
+        "            self._is_asked_again = True\n            if self._nap is not None:\n",
+        "            if self._nap is not None:\n                self._is_asked_again = True\n",
+        f"{UNIT}/test_timers.py::"
+        "test_what_is_to_come_again_as_the_clock_is_set_back_in_the_middle_of_a_look_is_not_forgotten",
+    ),
+    Mutant(
+        "a former owner may commit",
+        "P21",
+        "store/epoch.py",
+        "if found is None or found[0] != self._number:",
+        "if found is None:",
+        f"{STORE}/test_epoch.py::test_a_former_owner_commits_nothing",
+    ),
+    Mutant(
+        "a call that hangs at an owner which was replaced is left there",
+        "P21",
+        "ownership/owner_client.py",
+        "            self._identity = identity\n            self._hang_up()\n",
+        "            self._identity = identity\n",
+        f"{OWNERSHIP}/test_changing_places.py::"
+        "test_a_call_that_an_owner_left_hanging_is_done_by_the_one_that_took_its_place",
+    ),
+    Mutant(
+        "a standby takes over a file that was removed, and begins an empty one",
+        "P23",
+        "ownership/worker.py",
+        "        former = self.standing.state\n        self._check_file()\n",
+        "        former = self.standing.state\n",
+        f"{OWNERSHIP}/test_standby.py::"
+        "test_a_standby_whose_file_was_removed_just_before_its_owner_died_begins_no_empty_one",
+    ),
+    Mutant(
+        "a backup has its name before it is on the disk",
+        "P27",
+        "store/file_copies.py",
+        "            _check(copy)\n            sync(copy)\n",
+        "            _check(copy)\n",
+        f"{STORE}/test_backup.py::test_the_copy_is_on_the_disk_before_it_has_its_name",
+    ),
+    Mutant(
+        "a restore takes the former file's name away before the new one is on the disk",
+        "P27",
+        "store/backup.py",
+        "            kept = _put_aside(database)\n            sync(database.parent)\n",
+        "            kept = _put_aside(database)\n",
+        f"{STORE}/test_backup.py::test_the_former_file_has_its_new_name_on_the_disk_before_it_loses_the_old_one",
+    ),
+    Mutant(
+        "a newer file is opened",
+        "P30",
+        "store/migrations.py",
+        "    if version > len(scripts):\n",
+        "    if False:\n",
+        f"{STORE}/test_migrations.py::test_a_newer_file_is_refused_and_left_alone",
+    ),
+    Mutant(
+        "each step of a migration is a transaction",
+        "P30",
+        "store/migrations.py",
+        "                    *scripts[version:],\n",
+        '                    *(f"{script} COMMIT; BEGIN IMMEDIATE;" for script in scripts[version:]),\n',
+        f"{STORE}/test_migrations.py::test_of_several_migrations_all_are_made_or_none",
     ),
 )
