@@ -263,8 +263,8 @@ MUTANTS = (
         "after a cancel one more turn is taken",
         "P28",
         "turns.py",
-        "        if not instance.is_runnable:\n            return None\n        if excess",
-        "        if excess",
+        "        if not instance.is_runnable:\n            return None\n        if instance.origin",
+        "        if instance.origin",
         f"{UNIT}/test_turns.py::test_an_instance_that_is_cancelled_while_it_waits_for_a_place_is_never_asked_about",
     ),
     Mutant(
