@@ -42,6 +42,13 @@ class _Source:
     failures: int = 0
     has_refused: bool = False
 
+    def begin(self) -> None:
+        """Go on in the present event loop: an engine may run in several, one after the other."""
+        was_described = self.is_described.is_set()
+        self.is_described, self.lock = asyncio.Event(), asyncio.Lock()
+        if was_described:
+            self.is_described.set()
+
 
 class Discovery:
     """Asks each runner until it has answered, now and then again, and when a name is asked for that nobody knows.
@@ -77,6 +84,7 @@ class Discovery:
             await asyncio.gather(*(self._ask(source) for source in self._sources))
 
     async def _follow(self, source: _Source) -> None:
+        source.begin()
         while True:
             try:
                 await self._ask(source)

@@ -35,7 +35,7 @@ from pylon_workflows.schedules import Schedules
 from pylon_workflows.sending import Sending
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.starts import Starts
-from pylon_workflows.tasks import Tasks
+from pylon_workflows.tasks import Tasks, ended
 from pylon_workflows.timers import DueInstances, Timers
 from pylon_workflows.turns import Turns
 from pylon_workflows.updates import Updates
@@ -176,7 +176,11 @@ class EngineParts:
     @property
     def is_driving(self) -> bool:
         """Whether a turn is in flight, or what came of one is being committed and told."""
-        return self._dispatcher is not None and self._dispatcher.turns_in_flight > 0
+        return self._turns_in_flight > 0
+
+    @property
+    def _turns_in_flight(self) -> int:
+        return 0 if self._dispatcher is None else self._dispatcher.turns_in_flight
 
     @property
     def is_matching(self) -> bool:
@@ -208,14 +212,16 @@ class EngineParts:
     async def close(self, *, grace_s: float | None = None) -> None:
         """Take no more work, let turns in flight finish within the grace time, and let go of the store.
 
-        Cancelled, it cuts the turns off at once and lets go all the same.
+        Cancelled, it cuts the turns off at once and lets go all the same, before it returns: whoever follows may have
+        the file then.
         """
-        self._lifetime.stop()
+        grace_s = self._settings.shutdown_grace_s if grace_s is None else grace_s
+        self._lifetime.stop(self._turns_in_flight, grace_s)
         try:
             if self._dispatcher is not None:
-                await self._dispatcher.drain(self._settings.shutdown_grace_s if grace_s is None else grace_s)
+                await self._dispatcher.drain(grace_s)
         finally:
-            await asyncio.shield(self._end())
+            await ended(self._end())
 
     def fail(self, error: StoreError) -> None:
         """Stop at once and for good: turns are cut off, and every call raises this error. `close` is still to come."""
@@ -239,6 +245,7 @@ class EngineParts:
         self._updates.close(self._lifetime.failure)
         self._live.clear()
         await self._store.close()
+        self._lifetime.end()
 
     async def _wake(self, instance_ids: Sequence[str]) -> Sequence[str]:
         """Do what is due; but what was published before a wait is over comes before the end of the wait."""

@@ -13,6 +13,7 @@ class Lifetime:
 
     def __init__(self) -> None:
         self.is_running = False
+        self._stopping = ""
         self.failure: StoreError | None = None
         self._has_failed = asyncio.Event()
 
@@ -24,9 +25,16 @@ class Lifetime:
         """Take work from now on."""
         self.is_running = True
 
-    def stop(self) -> None:
-        """Take no more work."""
+    def stop(self, turns: int, grace_s: float) -> None:
+        """Take no more work; so many turns in flight may take so long, until `end`."""
         self.is_running = False
+        if turns and grace_s:
+            self._stopping = f"the engine is stopping: what is in flight (turns: {turns}) has {grace_s:g} s to end"
+            _log.info("%s", self._stopping)
+
+    def end(self) -> None:
+        """It has stopped."""
+        self._stopping = ""
 
     def fail(self, error: StoreError) -> None:
         """Take no more work because of this error, with which every call is answered from now on."""
@@ -42,7 +50,9 @@ class Lifetime:
             return type(self.failure)(*self.failure.args)
         if self.is_running:
             return None
-        return EngineNotRunningError("the engine is not running: use `async with engine`, or its lifespan")
+        return EngineNotRunningError(
+            self._stopping or "the engine is not running: use `async with engine`, or its lifespan"
+        )
 
     def check(self) -> None:
         """Raise the refusal, if there is one."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from pylon_workflows.errors import StoreError
+from pylon_workflows.errors import StoreError, WorkflowError
 from pylon_workflows.logs import without_request
 from pylon_workflows.ports import Clock
 
@@ -45,7 +45,11 @@ class Tasks:
         task = asyncio.create_task(change)
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_heard_by_nobody)
+            raise
 
     async def end(self) -> None:
         """Cut the parts off and wait for the changes under way."""
@@ -53,3 +57,23 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*self._parts, *self._changes, return_exceptions=True)
         self._parts = []
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Wait until a task has ended, and raise what it raised. Who is cancelled meanwhile is so when it has ended."""
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        _heard_by_nobody(task)
+        raise cancellation
+    task.result()
+
+
+def _heard_by_nobody(task: asyncio.Task[Any]) -> None:
+    """What an error says of the call, only its caller could want to know, who has gone; others are faults."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, WorkflowError):
+        _log.error("what a caller did not wait for has failed", exc_info=error)

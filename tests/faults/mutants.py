@@ -279,7 +279,7 @@ MUTANTS = (
         "new work is taken while the engine drains",
         "P29",
         "engine_parts.py",
-        "        self._lifetime.stop()\n",
+        "        self._lifetime.stop(self._turns_in_flight, grace_s)\n",
         "",
         f"{UNIT}/test_engine.py::test_outside_its_lifetime_every_call_says_that_it_is_not_running",
     ),

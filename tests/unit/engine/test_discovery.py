@@ -336,3 +336,18 @@ async def test_a_runner_that_tells_of_other_workflows_each_time_does_not_fill_th
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "runners tell of more than 3 workflows: 'd' and further ones stay unknown"
     ]
+
+
+def test_an_engine_that_runs_in_another_event_loop_than_before_goes_on_asking(caplog):
+    engine = engine_in_memory(a_runner(None), clock=FakeClock())
+    engine.register(WorkflowDefinition("order"))
+
+    async def once():
+        async with engine:
+            await engine.wait(await engine.start("order"), 5)
+            for _ in range(50):
+                await asyncio.sleep(0)
+
+    for _ in range(2):
+        asyncio.run(once())
+    assert "event loop" not in caplog.text

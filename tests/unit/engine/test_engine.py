@@ -324,6 +324,40 @@ async def test_a_change_whose_caller_goes_away_is_made_all_the_same(engine):
     assert (await engine.get("a")).revision == 3
 
 
+async def test_what_a_change_says_whose_caller_has_gone_is_no_fault(engine, store, caplog):
+    store.hold()
+    cancelling = asyncio.create_task(engine.cancel("unknown"))
+    await settled()
+    cancelling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelling
+    store.release()
+    await settled()
+    gc.collect()
+    assert not caplog.messages
+
+
+async def test_an_exit_that_is_cut_short_returns_when_the_engine_has_let_go_of_everything(store):
+    engine = an_engine(store=store)
+    await engine.__aenter__()
+    await engine.start("order", id="a")
+    store.is_writing.clear()
+    cancelling = asyncio.create_task(engine.cancel("a"))
+    await settled()
+    leaving = asyncio.create_task(engine.__aexit__(None, None, None))
+    await settled()
+    for _ in range(2):
+        leaving.cancel()
+        await settled()
+        assert not leaving.done(), "the cancel is still being committed"
+    store.is_writing.set()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await cancelling
+    async with engine:
+        assert (await engine.get("a")).status is Status.CANCELLED
+
+
 async def test_changes_in_progress_are_committed_before_the_store_is_closed(store):
     engine = an_engine(store=store)
     async with engine:

@@ -11,6 +11,7 @@ from engine_parts import TroubledStore, at, settled
 from pylon_workflows import WorkflowDefinition
 from pylon_workflows.core.instance import Status
 from pylon_workflows.errors import (
+    EngineNotRunningError,
     InstanceFinishedError,
     MalformedAnswerError,
     RunnerUnavailableError,
@@ -707,6 +708,25 @@ async def test_a_step_in_flight_may_finish_when_the_engine_closes_and_no_further
     assert (asked.count, asked.given_up) == ({"a": 1}, [])
     async with engine_with(script(Complete()), store=store) as engine:
         assert [record.name for record in (await engine.wait("a")).steps] == ["one"]
+
+
+async def test_while_turns_in_flight_may_finish_the_engine_says_that_it_is_stopping(caplog):
+    caplog.set_level(logging.INFO)
+    asked = Asked()
+    engine = engine_with(asked, shutdown_grace_s=10)
+    async with engine:
+        await engine.start("order", id="a")
+        await asked.until_asked("a")
+        leaving = asyncio.create_task(engine.__aexit__(None, None, None))
+        await settled()
+        for call in (lambda: engine.start("order"), lambda: engine.get("a")):
+            with pytest.raises(EngineNotRunningError, match=r"stopping: what is in flight \(turns: 1\) has 10 s"):
+                await call()
+        asked.answer("a", Complete())
+        await leaving
+        assert "the engine is stopping: what is in flight (turns: 1) has 10 s to end" in caplog.messages
+        with pytest.raises(EngineNotRunningError, match="is not running"):
+            await engine.get("a")
 
 
 async def test_what_is_cut_off_when_the_engine_closes_runs_again_with_the_same_key():
