@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,16 @@ class Story:
             assert time.monotonic() < ends_at, f"{block}: {log.read_text()}"
             time.sleep(0.02)
 
+    @contextmanager
+    def running(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A program of the reader's, killed at the end if it is still there."""
+        process = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self._folder, env=self._environment)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
     def _stop(self, name: str) -> None:
         process = self._background.pop(name, None)
         if process is not None:
@@ -191,6 +203,43 @@ def new_user(tmp_path: Path) -> Iterator[Story]:
 def test_a_new_user_follows_the_readme(new_user: Story) -> None:
     new_user.follow("README.md")
     assert new_user.compared >= 5
+
+
+def test_an_order_of_the_readme_that_is_killed_in_its_sleep_and_started_again_is_charged_once(
+    story: Story, tmp_path: Path
+) -> None:
+    """As the page says it, with a line in `charge` that says when it runs."""
+    page = {block.words.get("file"): block for block in blocks_of("README.md")}
+    charge = "def charge(card):\n"
+    assert charge in page["runner.py"].text
+    noting = page["runner.py"].text.replace(charge, f'{charge}    print("CHARGED", card, flush=True)\n')
+    story.take(replace(page["runner.py"], text=noting))
+    story.take(page["main.py"])
+    story.take(Block("here", 0, "sh", {"background": "runner"}, "python runner.py"))
+    with story.running("python main.py 21") as first:
+        until_it_sleeps(tmp_path / "orders.db", first)
+        first.kill()
+    story.take(Block("here", 0, "sh", {"run": ""}, "python main.py 21"))
+    assert story.printed == "{'receipt': 'paid with 4711', 'parcel': {'number': 'P1'}}\n"
+    assert (tmp_path / "runner.log").read_text().count("CHARGED 4711") == 1
+
+
+def until_it_sleeps(path: Path, process: subprocess.Popen[bytes]) -> None:
+    ends_at = time.monotonic() + UNTIL_S
+    while not (path.exists() and statuses(path) == ["sleeping"]):
+        assert process.poll() is None
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
+
+
+def statuses(path: Path) -> list[str]:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return [status for (status,) in connection.execute("SELECT status FROM instances")]
+    except sqlite3.OperationalError:  # it is being made
+        return []
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(
