@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pylon_workflows.canonical_json import checked_json, checked_text
 from pylon_workflows.core.retry import RetryPolicy
+from pylon_workflows.declared_types import check_fields, check_type
 from pylon_workflows.errors import (
     DescriptionTooLongError,
     DurationTooLongError,
@@ -36,8 +37,8 @@ class WorkflowDefinition:
     shown and not enforced. `source` is set by whoever keeps the definition.
 
     Raises:
-        InvalidInputError: a name that is empty or too long, a negative number, a timeout that is not positive, no place
-            at all, a schema that is no JSON object.
+        InvalidInputError: a value of another type; a name that is empty or too long, a negative number, a timeout that
+            is not positive, no place at all, a schema that is no JSON object.
     """
 
     name: str
@@ -52,6 +53,7 @@ class WorkflowDefinition:
     source: Source = field(default="code", kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for text, what in ((self.name, "name"), (self.version, "version")):
             if text is not None:
                 checked_text(text, what)
@@ -61,9 +63,7 @@ class WorkflowDefinition:
         if self.max_in_flight is not None and not 1 <= self.max_in_flight <= 1_000_000:
             raise InvalidInputError(f"max_in_flight: must be from 1 to 1,000,000, not {self.max_in_flight}")
         for what in ("step_timeout", "initial_backoff", "maximum_backoff"):
-            if not isinstance(length := getattr(self, what), timedelta):
-                raise InvalidInputError(f"{what}: must be a timedelta, not {length!r}")
-            if length > MAX_DURATION:
+            if (length := getattr(self, what)) > MAX_DURATION:
                 raise DurationTooLongError(f"{what}: must be at most 100 years, not {length}")
         if not timedelta(0) < self.step_timeout:
             raise InvalidInputError(f"step_timeout: must be positive and at most 100 years, not {self.step_timeout}")
@@ -74,11 +74,7 @@ class WorkflowDefinition:
     def _check_what_is_shown(self) -> None:
         if self.description is not None and len(self.description) > MAX_DESCRIPTION_LENGTH:
             raise DescriptionTooLongError(f"description: must have at most {MAX_DESCRIPTION_LENGTH:,} characters")
-        if self.source not in get_args(Source):
-            raise InvalidInputError(f"source: must be one of {', '.join(get_args(Source))}, not {self.source!r:.40}")
         if self.input_schema is not None:
-            if not isinstance(self.input_schema, Mapping):
-                raise InvalidInputError(f"input_schema: must be an object, not {type(self.input_schema).__name__}")
             checked_json(dict(self.input_schema), "input_schema", MAX_SCHEMA_BYTES, SchemaTooLargeError)
 
     @property
@@ -101,6 +97,7 @@ class Definitions:
 
     def register(self, definition: WorkflowDefinition) -> None:
         """Add or replace a definition of the program's own."""
+        check_type(definition, WorkflowDefinition, "definition")
         is_marked = definition.source == "code"
         self._registered[definition.name] = definition if is_marked else replace(definition, source="code")
 

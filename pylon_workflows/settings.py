@@ -8,6 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
+from pylon_workflows.declared_types import check_fields
 from pylon_workflows.errors import InvalidInputError
 from runner_protocol.durations import MAX_DURATION
 
@@ -46,7 +47,7 @@ class EngineSettings:
     PYLON_WORKFLOW_HOOKS_URL unless given): what workflows make hook URLs of.
 
     Raises:
-        InvalidInputError: a number that makes no sense.
+        InvalidInputError: a value of another type, a number that makes no sense.
     """
 
     max_in_flight: int = 512
@@ -68,6 +69,7 @@ class EngineSettings:
     hooks_url: str | None = field(default_factory=lambda: os.environ.get(HOOKS_URL_VARIABLE) or None)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("max_in_flight", "max_queued", "max_live_instances", "max_live_bytes", *_LIMITS):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: must be at least 1, not {getattr(self, name)}")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from os import PathLike
 from typing import Any, get_args, get_type_hints
 
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.toml_files import read_toml
@@ -15,7 +16,6 @@ from runner_protocol.durations import DurationError, parse_duration
 
 _FOREVER = "forever"
 _WITHOUT_LIMIT = ("retain_finished_for", "max_history")
-_WORDS = {int: "a whole number", float: "a number of seconds", bool: "true or false", str: "a text"}
 
 _KINDS: dict[str, tuple[type, ...]] = {
     name: get_args(hint) or (hint,) for name, hint in get_type_hints(EngineSettings).items()
@@ -43,11 +43,10 @@ def _value(name: str, value: Any) -> Any:
         return None
     if timedelta in kinds:
         if not isinstance(value, str):
-            raise InvalidInputError(f"{name}: should be a duration as a text, such as '7d', not {value!r:.60}")
+            raise InvalidInputError(f"{name}: must be a duration as a text, such as '7d', not {value!r:.60}")
         try:
             return parse_duration(value)
         except DurationError as error:
             raise InvalidInputError(f"{name}: {error}") from None
-    if type(value) in kinds or (float in kinds and type(value) is int):
-        return value
-    raise InvalidInputError(f"{name}: should be {_WORDS[kinds[0]]}, not {value!r:.60}")
+    check_type(value, kinds[0], name)
+    return value

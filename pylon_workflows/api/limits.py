@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pylon_workflows.api.refusals import BodyTooLargeError, BodyTooSlowError
+from pylon_workflows.declared_types import check_fields
 from pylon_workflows.errors import InvalidInputError
 
 
@@ -17,7 +18,7 @@ class Limits:
     most `max_streams` callers are sent live updates at a time, each for `max_stream_s` seconds until it asks anew.
 
     Raises:
-        InvalidInputError: a number that is not positive.
+        InvalidInputError: a value of another type, a number that is not positive.
     """
 
     max_body_bytes: int = 1024 * 1024
@@ -26,6 +27,7 @@ class Limits:
     max_stream_s: float = 3600.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("max_body_bytes", "body_timeout_s", "max_streams", "max_stream_s"):
             if not getattr(self, name) > 0:
                 raise InvalidInputError(f"{name}: must be positive, not {getattr(self, name)}")

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ from still_engine import StillEngine
 
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.limits import LimitBody, Limits
+from pylon_workflows.errors import InvalidInputError
 
 LIMIT = 1024 * 1024
 
@@ -139,3 +141,18 @@ async def _post(
     }
     await create_app(engine, limits=limits)(scope, receive, send)  # type: ignore[arg-type]
     return sent
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_body_bytes": "1MB"}, "max_body_bytes: must be a whole number, not '1MB'"),
+        ({"max_streams": 2.5}, "max_streams: must be a whole number, not 2.5"),
+        ({"body_timeout_s": "30s"}, "body_timeout_s: must be a number of seconds, not '30s'"),
+        ({"body_timeout_s": float("nan")}, "body_timeout_s: must be a number of seconds, not nan"),
+        ({"max_stream_s": 0}, "max_stream_s: must be positive, not 0"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_with_its_name(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{sentence}"):
+        Limits(**options)

@@ -4,7 +4,7 @@ import pytest
 
 from pylon_workflows.core.retry import RetryPolicy
 from pylon_workflows.definitions import Definitions, WorkflowDefinition
-from pylon_workflows.errors import CallerError, UnknownWorkflowError
+from pylon_workflows.errors import CallerError, InvalidInputError, UnknownWorkflowError
 
 
 def test_a_definition_has_the_defaults_that_the_documentation_names():
@@ -21,7 +21,14 @@ def test_a_definition_has_the_defaults_that_the_documentation_names():
         ({"name": ""}, "name: must have 1 to 128 characters, not 0"),
         ({"name": "x" * 129}, "name: must have 1 to 128 characters, not 129"),
         ({"version": ""}, "version: must have 1 to 128 characters, not 0"),
-        ({"input_schema": []}, "input_schema: must be an object, not list"),
+        ({"name": None}, "name: must be a text, not None"),
+        ({"version": 2}, "version: must be a text or None, not 2"),
+        ({"description": 5}, "description: must be a text or None, not 5"),
+        ({"max_retries": "3"}, "max_retries: must be a whole number, not '3'"),
+        ({"max_retries": True}, "max_retries: must be a whole number, not True"),
+        ({"max_in_flight": 2.5}, "max_in_flight: must be a whole number or None, not 2.5"),
+        ({"step_timeout": None}, "step_timeout: must be a timedelta, not None"),
+        ({"input_schema": []}, "input_schema: must be a mapping or None, not list"),
         ({"input_schema": {"x": float("nan")}}, "input_schema: .*nan is not JSON"),
         ({"input_schema": {"x": "y" * 65_536}}, "input_schema: has 65544 bytes, the limit is 65536"),
         ({"source": "nowhere"}, "source: must be one of code, saved, runner, not 'nowhere'"),
@@ -52,6 +59,11 @@ def test_the_limits_themselves_are_allowed():
         initial_backoff=timedelta(days=36525),
         maximum_backoff=timedelta(days=36525),
     )
+
+
+def test_what_is_no_definition_is_refused():
+    with pytest.raises(InvalidInputError, match="definition: must be a WorkflowDefinition, not str"):
+        Definitions().register("order")
 
 
 def test_a_definition_registered_in_code_wins_over_one_that_came_over_http():

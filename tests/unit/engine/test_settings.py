@@ -1,3 +1,4 @@
+from dataclasses import fields
 from datetime import timedelta
 
 import pytest
@@ -34,3 +35,41 @@ def test_a_negative_number_is_refused(name, value):
 def test_nothing_and_for_ever_are_allowed():
     EngineSettings(shutdown_grace_s=0, max_history=0, retain_finished_for=timedelta(0))
     EngineSettings(retain_finished_for=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("retain_finished_for", "7d", "a timedelta or None, not '7d'"),
+        ("retain_finished_for", 7, "a timedelta or None, not 7"),
+        ("keep_published_for", None, "a timedelta, not None"),
+        ("shutdown_grace_s", "20s", "a number of seconds, not '20s'"),
+        ("shutdown_grace_s", timedelta(seconds=20), r"a number of seconds, not datetime\.timedelta\(seconds=20\)"),
+        ("shutdown_grace_s", True, "a number of seconds, not True"),
+        ("shutdown_grace_s", float("nan"), "a number of seconds, not nan"),
+        ("forward_timeout_s", None, "a number of seconds, not None"),
+        ("max_in_flight", "64", "a whole number, not '64'"),
+        ("max_in_flight", 2.5, "a whole number, not 2.5"),
+        ("max_in_flight", float("inf"), "a whole number, not inf"),
+        ("max_in_flight", True, "a whole number, not True"),
+        ("max_history", "forever", "a whole number or None, not 'forever'"),
+        ("has_discovery", "false", "true or false, not 'false'"),
+        ("has_discovery", 0, "true or false, not 0"),
+        ("hooks_url", 5, "a text or None, not 5"),
+        ("hooks_url", ["https://app.example"], "a text or None, not list"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_name_and_what_it_should_be(name, value, wanted):
+    with pytest.raises(InvalidInputError, match=f"^{name}: must be {wanted}$"):
+        EngineSettings(**{name: value})
+
+
+def test_no_field_is_taken_without_a_look_at_its_type():
+    for field in fields(EngineSettings):
+        with pytest.raises(InvalidInputError, match=f"^{field.name}: must be .*, not object$"):
+            EngineSettings(**{field.name: object()})
+
+
+def test_whole_numbers_are_seconds_too_and_a_time_may_be_without_end():
+    settings = EngineSettings(shutdown_grace_s=5, forward_timeout_s=float("inf"))
+    assert (settings.shutdown_grace_s, settings.forward_timeout_s) == (5, float("inf"))
