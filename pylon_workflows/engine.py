@@ -124,21 +124,35 @@ class LocalEngine(LiveEngine):
         self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
     ) -> ApprovalReceipt:
         """See `ports.Engine.approve`."""
-        return await self._decide(instance_id, key, by, comment, data, is_approved=True)
+        return await self.decide(instance_id, key, by, comment, data, is_approved=True)
 
     async def reject(
         self, instance_id: str, key: str, *, by: str | None = None, comment: str | None = None, data: Any = None
     ) -> ApprovalReceipt:
         """See `ports.Engine.reject`."""
-        return await self._decide(instance_id, key, by, comment, data, is_approved=False)
+        return await self.decide(instance_id, key, by, comment, data, is_approved=False)
 
-    async def _decide(
-        self, instance_id: str, key: str, by: str | None, comment: str | None, data: Any, *, is_approved: bool
+    async def decide(
+        self,
+        instance_id: str,
+        key: str,
+        by: str | None,
+        comment: str | None,
+        data: Any,
+        *,
+        is_approved: bool,
+        seed: str | None = None,
     ) -> ApprovalReceipt:
+        """Approve or reject; with the `seed` of a run only there, so that this may be sent twice.
+
+        Raises:
+            As `approve`; ApprovalConflictError too when the instance is in another run.
+        """
         self._check_running()
         command = DecideApproval(
             key=key,
             is_approved=is_approved,
+            seed=seed,
             by=None if by is None else checked_text(by, "by"),
             comment=None if comment is None else checked_comment(comment, "comment"),
             data_json=checked_json(

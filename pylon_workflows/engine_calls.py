@@ -12,7 +12,7 @@ from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import InvalidInputError, WorkflowCancelledError, WorkflowFailedError
 from pylon_workflows.filters import BulkTerms, FilterTerms
 from pylon_workflows.live_calls import LiveCalls
-from pylon_workflows.ownership import bulk_requests, owner_requests
+from pylon_workflows.ownership import bulk_requests, decision_requests, owner_requests
 from pylon_workflows.ownership.access import Access
 from pylon_workflows.ports import EMPTY, MAX_PAGE, ApprovalReceipt, EventReceipt, InstanceSummary, Started
 from pylon_workflows.publish_calls import PublishCalls
@@ -133,7 +133,7 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls, LiveCalls):
         """
         return await self._access.change(
             lambda: self._engine.approve(instance_id, key, by=by, comment=comment, data=data),
-            lambda: owner_requests.decide(self._settings, instance_id, key, by, comment, data, is_approved=True),
+            lambda: decision_requests.decide(self._settings, instance_id, key, by, comment, data, is_approved=True),
         )
 
     async def reject(
@@ -142,7 +142,7 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls, LiveCalls):
         """Like `approve`, the other way: the workflow goes on too, and is told of the rejection."""
         return await self._access.change(
             lambda: self._engine.reject(instance_id, key, by=by, comment=comment, data=data),
-            lambda: owner_requests.decide(self._settings, instance_id, key, by, comment, data, is_approved=False),
+            lambda: decision_requests.decide(self._settings, instance_id, key, by, comment, data, is_approved=False),
         )
 
     async def cancel(self, instance_id: str) -> None:

@@ -14,15 +14,19 @@ from starlette.routing import Route
 from pylon_workflows import errors
 from pylon_workflows.api.answers import explain
 from pylon_workflows.api.app import public_routes
+from pylon_workflows.api.bodies import read_body
 from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
 from pylon_workflows.api.request_ids import IdentifyRequests
+from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.routes import assembled
+from pylon_workflows.api.schemas import ApprovalRequest
 from pylon_workflows.api.scopes import GrantEverything
 from pylon_workflows.api.token_handlers import TokenHandlers
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
+from pylon_workflows.ids import check_possible_id
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action
 from runner_protocol.strict_json import encode_parsed, parse
@@ -54,6 +58,12 @@ def create_link_app(engine: LocalEngine, settings: EngineSettings) -> Starlette:
     return assembled(routes, middleware)
 
 
+class RunApprovalRequest(ApprovalRequest):
+    """A decision about a gate of the run that has the `seed`."""
+
+    seed: str | None = None
+
+
 class LinkHandlers(Handlers):
     """The operations of the public API, and those that only standbys call."""
 
@@ -69,6 +79,21 @@ class LinkHandlers(Handlers):
             raise errors.InvalidInputError(f"action: {error}") from None
         instance = await self._owner.apply(request.path_params["id"], action)
         return Response(encode_parsed({"revision": instance.revision}), media_type="application/json")
+
+    async def decide_approval(self, request: Request) -> Response:
+        """Approve or reject the gate of that key, in the run that the standby has seen; it may ask twice."""
+        instance_id, key = check_possible_id(request.path_params["id"]), request.path_params["key"]
+        body = await read_body(request, RunApprovalRequest)
+        receipt = await self._owner.decide(
+            instance_id,
+            key,
+            body.by,
+            body.comment,
+            body.data,
+            is_approved=body.decision == "approve",
+            seed=body.seed,
+        )
+        return json_response(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
 
     async def put_definition(self, request: Request) -> Response:
         """Keep a definition with all its terms; those that end in `_us` are durations in microseconds."""

@@ -86,10 +86,11 @@ class EndGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecideApproval:
-    """A person's decision about the gate `key`; `data_json` is canonical JSON."""
+    """A person's decision about the gate `key`; `data_json` is canonical JSON. A `seed` says in which run."""
 
     key: str
     is_approved: bool
+    seed: str | None = None
     by: str | None = None
     comment: str | None = None
     data_json: bytes = b"null"

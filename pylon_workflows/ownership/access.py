@@ -5,12 +5,13 @@ engine here refuses because it is not the owner, or is no longer, goes to whoeve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol, TypeVar
 
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.revisions import until
+from pylon_workflows.core.transitions import Transition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import (
     DatabaseInUseError,
@@ -175,6 +176,8 @@ class SharedAccess:
         return await self._forwarded(request())
 
     async def _forwarded(self, request: OwnerRequest[T]) -> T:
+        if request.look is not None:
+            request = await request.look(self)
         deadline = self._now() + self._timeout_s
         may_be_done = False
         reason = "there is none"
@@ -239,10 +242,13 @@ class SharedAccess:
         """The schedule as it is now."""
         return await self.read(lambda source: source.get_schedule(schedule_id))
 
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """All transitions of the instance, in order."""
+        return await self.read(lambda source: source.history(instance_id))
+
     async def at_revision(self, instance_id: str, revision: int) -> Instance:
         """The instance as it was then."""
-        history = await self.read(lambda source: source.history(instance_id))
-        return await folded(instance_id, until(history, revision))
+        return await folded(instance_id, until(await self.history(instance_id), revision))
 
     def _check(self) -> None:
         if (refusal := self._standing.refusal) is not None:

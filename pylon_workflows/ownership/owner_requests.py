@@ -6,18 +6,18 @@ that never came.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
-from pylon_workflows.canonical_json import CanonicalJson, checked_comment, checked_json, checked_text
+from pylon_workflows.canonical_json import CanonicalJson, checked_json, checked_text
 from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.transitions import Transition
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import (
-    ApprovalTooLargeError,
     EventTooLargeError,
     InputTooLargeError,
     InstanceNotBlockedError,
@@ -26,7 +26,7 @@ from pylon_workflows.errors import (
     WorkflowError,
 )
 from pylon_workflows.ids import check_possible_id, new_instance_id
-from pylon_workflows.ports import ApprovalReceipt, EventReceipt, Started
+from pylon_workflows.ports import EventReceipt, Started
 from pylon_workflows.schedule import Schedule
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.start_options import StartOptions, checked_start
@@ -49,6 +49,10 @@ class Reading(Protocol):
         """The schedule as it is now."""
         ...
 
+    async def history(self, instance_id: str) -> Sequence[Transition]:
+        """All transitions of the instance, in order."""
+        ...
+
     async def at_revision(self, instance_id: str, revision: int) -> Instance:
         """The instance as it was then."""
         ...
@@ -60,7 +64,7 @@ class OwnerRequest(Generic[T]):
 
     `read` makes the result from the answer's JSON. `read_repeated` makes it from an error, when an earlier try may have
     done the work; without it the error counts. One that is not `is_repeatable` is not tried again after its answer was
-    lost.
+    lost. `look` makes the request to send, about what is there before the first try and about nothing that comes after.
     """
 
     method: str
@@ -70,6 +74,7 @@ class OwnerRequest(Generic[T]):
     read: Callable[[int, Any, Reading], Awaitable[T]]
     read_repeated: Callable[[WorkflowError, Reading], Awaitable[T]] | None = None
     is_repeatable: bool = True
+    look: Callable[[Reading], Awaitable["OwnerRequest[T]"]] | None = None
 
 
 def start(
@@ -98,7 +103,7 @@ def start(
     async def read(status: int, answer: Any, _reading: Reading) -> Started:
         return Started(id=answer["id"], is_new=status == 201 or is_ours)
 
-    return OwnerRequest(method="POST", target="/start", body=_object(members), call=call, read=read)
+    return OwnerRequest(method="POST", target="/start", body=object_of(members), call=call, read=read)
 
 
 def event(
@@ -120,42 +125,13 @@ def event(
         return EventReceipt(is_duplicate=answer["duplicate"] and not is_ours)
 
     return OwnerRequest(
-        method="POST", target=_target(instance_id, "event"), body=_object(members), call=call, read=read
+        method="POST", target=path_of(instance_id, "event"), body=object_of(members), call=call, read=read
     )
-
-
-def decide(
-    settings: EngineSettings,
-    instance_id: str,
-    key: str,
-    by: str | None,
-    comment: str | None,
-    data: Any,
-    *,
-    is_approved: bool,
-) -> OwnerRequest[ApprovalReceipt]:
-    """Decide about a gate. The same decision again is a duplicate, also of one whose answer was lost."""
-    data_json = CanonicalJson(checked_json(data, "data", settings.max_event_bytes, ApprovalTooLargeError))
-    members = {"decision": b'"approve"' if is_approved else b'"reject"', "data": data_json}
-    if by is not None:
-        members["by"] = encode_parsed(checked_text(by, "by"))
-    if comment is not None:
-        members["comment"] = encode_parsed(checked_comment(comment, "comment"))
-
-    async def call(engine: LocalEngine) -> ApprovalReceipt:
-        decide = engine.approve if is_approved else engine.reject
-        return await decide(instance_id, key, by=by, comment=comment, data=data_json)
-
-    async def read(_status: int, answer: Any, _reading: Reading) -> ApprovalReceipt:
-        return ApprovalReceipt(is_duplicate=answer["duplicate"])
-
-    target = f"{_target(instance_id, 'approvals')}/{quote(key, safe='')}"
-    return OwnerRequest(method="POST", target=target, body=_object(members), call=call, read=read)
 
 
 def cancel(instance_id: str) -> OwnerRequest[None]:
     """Cancel an instance; again is the same."""
-    target = _target(instance_id, "cancel")
+    target = path_of(instance_id, "cancel")
     return OwnerRequest(
         method="POST", target=target, body=b"", call=lambda engine: engine.cancel(instance_id), read=_nothing
     )
@@ -171,7 +147,7 @@ def resume(instance_id: str) -> OwnerRequest[Status]:
 
     return OwnerRequest(
         method="POST",
-        target=_target(instance_id, "resume"),
+        target=path_of(instance_id, "resume"),
         body=b"",
         call=lambda engine: engine.resume(instance_id),
         read=_status,
@@ -181,7 +157,7 @@ def resume(instance_id: str) -> OwnerRequest[Status]:
 
 def advance(instance_id: str) -> OwnerRequest[Status]:
     """Do what is due; again does nothing more."""
-    target = _target(instance_id, "advance")
+    target = path_of(instance_id, "advance")
     return OwnerRequest(
         method="POST", target=target, body=b"", call=lambda engine: engine.advance(instance_id), read=_status
     )
@@ -196,7 +172,7 @@ def delete(instance_id: str) -> OwnerRequest[None]:
 
     return OwnerRequest(
         method="DELETE",
-        target=_target(instance_id),
+        target=path_of(instance_id),
         body=b"",
         call=lambda engine: engine.delete(instance_id),
         read=_nothing,
@@ -216,7 +192,7 @@ def apply(instance_id: str, action: Action) -> OwnerRequest[Instance]:
 
     return OwnerRequest(
         method="POST",
-        target=_target(instance_id, "apply"),
+        target=path_of(instance_id, "apply"),
         body=body,
         call=lambda engine: engine.apply(instance_id, action),
         read=read,
@@ -248,10 +224,11 @@ async def _status(_http_status: int, answer: Any, _reading: Reading) -> Status:
     return Status(answer["status"])
 
 
-def _target(instance_id: str, verb: str = "") -> str:
-    """The path. An id that no instance can have is unknown, as the owner would say, and would be another path."""
+def path_of(instance_id: str, verb: str = "") -> str:
+    """An instance's path. An id that none can have is unknown, as the owner would say, and would be another path."""
     return f"/{quote(check_possible_id(instance_id), safe='')}" + (f"/{verb}" if verb else "")
 
 
-def _object(members: Mapping[str, bytes]) -> bytes:
+def object_of(members: Mapping[str, bytes]) -> bytes:
+    """The JSON object of members that are JSON already."""
     return b"{" + b",".join(b'"' + name.encode() + b'":' + value for name, value in members.items()) + b"}"

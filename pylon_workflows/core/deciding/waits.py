@@ -86,6 +86,8 @@ def approval_wanted(instance: Instance, action: Approval, now: datetime) -> Appr
 
 def approval_decided(instance: Instance, command: DecideApproval, now: datetime) -> list[Transition]:
     """A person has decided. The same decision again decides nothing; what is not to be decided now is refused."""
+    if command.seed is not None and command.seed != instance.seed:
+        raise ApprovalConflictError(f"{instance.id}: the run in which {command.key!r} was to be decided is over")
     wait = instance.wait
     if isinstance(wait, ApprovalWait) and wait.key == command.key:
         decided = ApprovalDecided(

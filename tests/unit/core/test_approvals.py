@@ -1,5 +1,6 @@
 """PROTOCOL.md section 2: a person decides; a rejection is a value, not a failure."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -28,6 +29,16 @@ NO = DecideApproval(key=KEY, is_approved=False)
 def gate(**changes):
     """An instance that has been waiting since second 5."""
     return after(given(), answer(ASKED.model_copy(update=changes)), second=5)
+
+
+def test_a_decision_about_a_run_is_refused_in_another():
+    first = gate()
+    second = after(after(after(first, YES), answer(ContinueAsNew(), terms=first.terms)), answer(ASKED))
+    assert decide(first, replace(YES, seed=first.seed), at(0))
+    assert decide(second, replace(YES, seed=second.seed), at(0))
+    assert decide(second, YES, at(0))
+    with pytest.raises(ApprovalConflictError, match="the run in which 'approval:ship-gate' was to be decided is over"):
+        decide(second, replace(YES, seed=first.seed), at(0))
 
 
 def test_an_approval_waits_for_a_persons_decision():

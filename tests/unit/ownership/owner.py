@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -72,6 +72,37 @@ class Mute:
             await asyncio.Event().wait()
 
         return mute
+
+
+class Lossy:
+    """Around an application: the first answer to a path that has this in it is cut off, once the work is done.
+
+    What `then` does happens before the asker hears of it. `count` is how often that path was asked for.
+    """
+
+    def __init__(self, part: str, then: Callable[[], Awaitable[Any]] | None = None) -> None:
+        self.part = part
+        self.then = then
+        self.count = 0
+
+    def __call__(self, app: Any) -> Any:
+        async def lossy(scope, receive, send):
+            is_first = self.part in scope["path"] and self.count == 0
+            self.count += self.part in scope["path"]
+            if not is_first:
+                await app(scope, receive, send)
+                return
+
+            async def drop(_message):
+                pass
+
+            await app(scope, receive, drop)
+            if self.then is not None:
+                await self.then()
+            # uvicorn hangs up on whoever was promised a body that does not come
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+
+        return lossy
 
 
 def worker(path, **settings: Any) -> WorkflowEngine:

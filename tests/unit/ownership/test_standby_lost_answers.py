@@ -1,0 +1,112 @@
+"""What a standby sends again, because the first answer was lost, is done once, and told as what it was."""
+
+import pytest
+from owner import Lossy, Owner, worker
+
+from pylon_workflows import ApprovalConflictError, NoOwnerError
+from pylon_workflows.core.transitions import ApprovalDecided
+from runner_protocol.messages import Approval, Complete, ContinueAsNew
+
+KEY = "approval:ship"
+GATE = Approval(name="ship")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "orders.db"
+
+
+async def at_its_gate(engine):
+    await engine.start_or_find("order", id="order-1")
+    await engine.apply("order-1", GATE)
+
+
+def decisions(history):
+    return [(each.is_approved, each.by) for each in history if isinstance(each, ApprovalDecided)]
+
+
+class TestADecision:
+    @staticmethod
+    async def decided(path, then, decide=lambda standby: standby.approve("order-1", KEY, by="ann")):
+        """The receipt of a decision whose first answer is lost after `then`, and all decisions there are."""
+        lossy = Lossy("/approvals/")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await at_its_gate(owner.engine)
+            lossy.then = lambda: then(owner.engine)
+            try:
+                receipt = await decide(standby)
+            finally:
+                assert lossy.count == 2
+            return receipt, decisions(await standby.history("order-1"))
+
+    async def test_is_not_made_again_about_the_next_runs_gate(self, path):
+        async def then(engine):
+            await engine.apply("order-1", ContinueAsNew())
+            await engine.apply("order-1", GATE)
+
+        receipt, made = await self.decided(path, then)
+        assert receipt.is_duplicate
+        assert made == [(True, "ann")]
+
+    async def test_a_rejection_neither(self, path):
+        async def then(engine):
+            await engine.apply("order-1", ContinueAsNew())
+            await engine.apply("order-1", GATE)
+
+        _, made = await self.decided(path, then, lambda standby: standby.reject("order-1", KEY, by="ann"))
+        assert made == [(False, "ann")]
+
+    async def test_counts_as_made_when_the_next_run_has_no_gate(self, path):
+        receipt, made = await self.decided(path, lambda engine: engine.apply("order-1", ContinueAsNew()))
+        assert receipt.is_duplicate
+        assert made == [(True, "ann")]
+
+    async def test_counts_as_made_in_the_same_run(self, path):
+        receipt, made = await self.decided(path, lambda engine: engine.apply("order-1", Complete()))
+        assert receipt.is_duplicate
+        assert made == [(True, "ann")]
+
+    async def test_is_not_made_about_another_instance_of_that_id_and_nobody_claims_to_know(self, path):
+        async def then(engine):
+            await engine.apply("order-1", Complete())
+            await engine.delete("order-1")
+            await at_its_gate(engine)
+
+        with pytest.raises(NoOwnerError, match="whether it was done, nobody can tell"):
+            await self.decided(path, then)
+        async with worker(path) as engine:
+            assert decisions(await engine.history("order-1")) == []
+
+    async def test_nobody_claims_to_know_when_the_instance_is_gone(self, path):
+        async def then(engine):
+            await engine.apply("order-1", Complete())
+            await engine.delete("order-1")
+
+        with pytest.raises(NoOwnerError, match="whether it was done, nobody can tell"):
+            await self.decided(path, then)
+
+    async def test_that_came_too_late_in_its_run_is_told_so_in_the_next(self, path):
+        lossy = Lossy("/approvals/")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await at_its_gate(owner.engine)
+            await owner.engine.reject("order-1", KEY, by="bob")
+
+            async def then():
+                await owner.engine.apply("order-1", ContinueAsNew())
+                await owner.engine.apply("order-1", GATE)
+
+            lossy.then = then
+            with pytest.raises(
+                ApprovalConflictError, match="the run in which 'approval:ship' was to be decided is over"
+            ):
+                await standby.approve("order-1", KEY, by="ann")
+            assert decisions(await standby.history("order-1")) == [(False, "bob")]
+
+    async def test_about_a_later_run_is_about_that_one(self, path):
+        async with Owner(path) as owner, worker(path) as standby:
+            await at_its_gate(owner.engine)
+            await standby.approve("order-1", KEY, by="ann")
+            await owner.engine.apply("order-1", ContinueAsNew())
+            await owner.engine.apply("order-1", GATE)
+            assert not (await standby.approve("order-1", KEY, by="bob")).is_duplicate
+            assert decisions(await standby.history("order-1")) == [(True, "ann"), (True, "bob")]
