@@ -124,7 +124,10 @@ class Reader:
 
     async def open(self) -> None:
         """Connect to a file that exists."""
-        self._connection = await aiosqlite.connect(uri(self._path, "mode=ro"), uri=True, isolation_level=None)
+        connection = aiosqlite.connect(uri(self._path, "mode=ro"), uri=True, isolation_level=None)
+        thread: Any = getattr(connection, "_thread", connection)  # before aiosqlite 0.22 it is one itself
+        thread.daemon = True  # a program that ends without closing does not wait for it
+        self._connection = await connection
         self._connection.text_factory = any_text
         if self._seal is not None:
             self._connection.row_factory = self._seal.opened  # type: ignore[assignment]
