@@ -111,7 +111,7 @@ class StreamContract(ABC):
         async with self.serve_stream(actions) as runner:
             await runner.take_turn(a_turn(), applied)
             assert len(applied.batches[-1]) < 100
-            await asyncio.wait_for(was_closed.wait(), 5)
+            await asyncio.wait_for(was_closed.wait(), 60)
             again = Applied(lasts=1)
             await runner.take_turn(a_turn(), again)
             assert again.actions[0] == step(0)
@@ -133,7 +133,7 @@ class StreamContract(ABC):
             turn.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await turn
-            await asyncio.wait_for(was_closed.wait(), 5)
+            await asyncio.wait_for(was_closed.wait(), 60)
 
     async def test_what_apply_raises_comes_back_as_it_is(self) -> None:
         async def actions() -> AsyncGenerator[Action, None]:
@@ -167,21 +167,28 @@ class StreamContract(ABC):
             await runner.take_turn(a_turn(), applied)
         assert applied.actions == [step(0)]
 
+    @pytest.mark.slow
     async def test_each_action_has_the_time_of_a_turn_and_silence_is_a_timeout(self) -> None:
+        sent = 0
+
         async def actions() -> AsyncGenerator[Action, None]:
-            for number in range(4):
-                yield step(number)
-                await asyncio.sleep(0.2)
+            nonlocal sent
+            ends_at = time.monotonic() + 1.5
+            while time.monotonic() < ends_at:
+                yield step(sent)
+                sent += 1
+                await asyncio.sleep(0.1)
             await asyncio.get_running_loop().create_future()
 
         applied = Applied()
         async with self.serve_stream(actions) as runner:
             began = time.monotonic()
-            with pytest.raises(TurnTimedOutError, match=r"^timed out after 0\.5 s$"):
-                await runner.take_turn(a_turn(timeout_s=0.5), applied)
-            assert 1.0 < time.monotonic() - began < 5
-        assert len(applied.actions) == 4
+            with pytest.raises(TurnTimedOutError, match=r"^timed out after 1 s$"):
+                await runner.take_turn(a_turn(timeout_s=1), applied)
+            assert time.monotonic() - began > 2.0
+        assert len(applied.actions) == sent
 
+    @pytest.mark.slow
     async def test_a_slow_apply_does_not_use_up_the_time_of_the_next_action(self) -> None:
         async def actions() -> AsyncGenerator[Action, None]:
             yield step(0)
@@ -191,24 +198,25 @@ class StreamContract(ABC):
         applied = Applied()
         applied.is_open.clear()
         async with self.serve_stream(actions) as runner:
-            turn = asyncio.ensure_future(runner.take_turn(a_turn(timeout_s=0.3), applied))
+            turn = asyncio.ensure_future(runner.take_turn(a_turn(timeout_s=1), applied))
             await wait_until(lambda: applied.actions)
-            await asyncio.wait([turn], timeout=0.6)
+            await asyncio.wait([turn], timeout=1.3)
             applied.is_open.set()
             await turn
         assert applied.actions == [step(0), step(1)]
 
+    @pytest.mark.slow
     async def test_a_step_that_says_so_may_take_longer_and_nobody_else_hears_of_it(self) -> None:
         async def actions() -> AsyncGenerator[Action, None]:
             yield StepStart(step_name="step", key="step#1", timeout=timedelta(seconds=30))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.3)
             yield step(1)
             await asyncio.get_running_loop().create_future()
 
         applied = Applied()
         async with self.serve_stream(actions) as runner:
-            with pytest.raises(TurnTimedOutError, match=r"^timed out after 0\.2 s$"):
-                await runner.take_turn(a_turn(timeout_s=0.2), applied)
+            with pytest.raises(TurnTimedOutError, match=r"^timed out after 1 s$"):
+                await runner.take_turn(a_turn(timeout_s=1), applied)
         assert applied.actions == [step(1)]
 
     async def test_a_far_side_that_is_faster_than_apply_is_slowed_down(self) -> None:
@@ -362,7 +370,7 @@ class WireStreamContract(StreamContract):
         applied = Applied()
         async with self.serve_pieces(pieces) as runner:
             with pytest.raises(TurnTimedOutError):
-                await runner.take_turn(a_turn(timeout_s=0.2), applied)
+                await runner.take_turn(a_turn(timeout_s=0.5), applied)
         assert applied.actions == [StepComplete()]
 
     async def test_blank_lines_move_no_deadline(self) -> None:
@@ -375,7 +383,7 @@ class WireStreamContract(StreamContract):
             began = time.monotonic()
             with pytest.raises(TurnTimedOutError):
                 await runner.take_turn(a_turn(timeout_s=0.3), Applied())
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60
 
     async def test_steps_that_are_said_to_run_are_bounded(self) -> None:
         def starts(first: int) -> bytes:

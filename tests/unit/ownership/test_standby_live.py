@@ -36,16 +36,16 @@ async def test_a_standby_asks_the_owner_why(path):
 
 async def test_an_owner_that_does_not_answer_is_told_as_that_and_the_file_as_far_as_it_goes(path):
     async with Owner(path, Mute("/explain")) as owner, worker(path, forward_timeout_s=0.2) as standby:
-        await standby.start("order", id="a")
+        await owner.engine.start_or_find("order", id="a")
         found = await standby.explain("a")
         assert (found.reason, found.summary) == (
             Reason.ELSEWHERE, "is driven by the process that owns the file, which does not answer",
         )  # fmt: skip
         await owner.engine.apply("a", WaitEvent(event="paid", correlation="k"))
-        await standby.publish("payed", correlation="k")
+        await owner.engine.publish("payed", correlation="k")
         found = await standby.explain("a")
         assert (found.reason, found.near_misses[0].event) == (Reason.EVENT, "payed")
-        await standby.publish("paid", correlation="K")
+        await owner.engine.publish("paid", correlation="K")
         found = await standby.explain("a")
         assert (found.other_keys.count, found.other_keys.newest[0].correlation) == (1, "K")
 
