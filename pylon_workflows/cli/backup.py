@@ -6,6 +6,7 @@ import click
 
 from pylon_workflows.cli.output import print_line
 from pylon_workflows.errors import WorkflowError
+from pylon_workflows.ownership import file_systems
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.store.backup import Copied, back_up
 from pylon_workflows.store.backup import restore as put_back
@@ -25,6 +26,11 @@ class NotCopiedError(click.ClickException):
 @click.option("--force", is_flag=True, help="Replace TO.")
 def backup(*, file: Path, to: Path, force: bool) -> None:
     """Copy the database FILE to TO, while its engine goes on."""
+    if file.is_file() and file_systems.is_mounted_alone(file.resolve()):
+        raise NotCopiedError(
+            f"{file} is mounted by itself, without its folder, where the log of its engine is: the copy would lack "
+            "what is in that log. Mount its folder"
+        )
     try:
         copied = back_up(file, to, is_replacing=force)
     except WorkflowError as error:

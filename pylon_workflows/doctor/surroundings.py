@@ -90,10 +90,8 @@ def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
 
 def file_system(path: Path, file_system_of: Callable[[Path], str | None]) -> Finding:
     """Whether the file may be there at all, and whether it outlives a restart."""
-    kind = file_system_of(path)
-    facts = {"type": kind}
-    if kind is None:
-        return Finding(about="file system", text="cannot be told", facts=facts)
+    kind, is_alone = file_system_of(path), file_systems.is_mounted_alone(path)
+    facts = {"type": kind, "is_mounted_alone": is_alone}
     if file_systems.is_shared(kind):
         return Finding(
             about="file system",
@@ -102,6 +100,17 @@ def file_system(path: Path, file_system_of: Callable[[Path], str | None]) -> Fin
             verdict=Verdict.NEEDS_ACTION,
             facts=facts,
         )
+    if is_alone:
+        return Finding(
+            about="file system",
+            text="the file is mounted by itself, without its folder, so that the lock and the log that an engine keeps "
+            "beside its other name are not seen; the engine refuses it",
+            advice="mount its folder; what is found here may be old",
+            verdict=Verdict.NEEDS_ACTION,
+            facts=facts,
+        )
+    if kind is None:
+        return Finding(about="file system", text="cannot be told", facts=facts)
     if kind in file_systems.VOLATILE:
         return Finding(
             about="file system",

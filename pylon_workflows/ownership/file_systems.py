@@ -1,4 +1,4 @@
-"""Which file system a path is on, and whether it is one that a database may not be on (PROMISES.md P23)."""
+"""Which file system a path is on, and whether a database may not be on it, or may not be mounted so (P21, P23)."""
 
 import os
 import re
@@ -30,11 +30,13 @@ VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
 class Mount(NamedTuple):
-    """A mounted file system: its device number where that is told (Linux), where it is, its type."""
+    """A mounted file system: where it is, its type; on Linux its device, its own number and that of the mount below."""
 
     device: tuple[int, int] | None
     point: str
     type: str
+    id: int = 0
+    parent: int = 0
 
 
 def type_at(path: Path) -> str | None:
@@ -71,15 +73,45 @@ def type_among(mounts: Iterable[Mount], folder: Path) -> str | None:
     return max(reversed(above), key=lambda mount: len(mount.point)).type if above else None
 
 
+def is_mounted_alone(file: Path) -> bool:
+    """Whether the file with this real path is a mount without its folder (`-v ./orders.db:/data/orders.db`).
+
+    What lies beside it, a lock or a log, is then not beside the same file by its other names. Where the system does not
+    tell its mounts as Linux does, the answer is no.
+    """
+    return is_mount_point(linux_mounts(_text(_MOUNTS)), file)
+
+
+def is_mount_point(mounts: Iterable[Mount], path: Path) -> bool:
+    """Whether what is seen at this real path is mounted right there.
+
+    Found as the system finds it, down from the root: at each place what is mounted on it is seen, and again what is
+    mounted on that. A mount point that is listed may be hidden under one that came later.
+    """
+    mounts = list(mounts)
+    listed = {mount.id for mount in mounts}
+    upon: dict[tuple[int | None, str], int] = {}
+    for mount in mounts:
+        is_first = mount.parent not in listed or mount.parent == mount.id  # what is above a changed root is not told
+        upon[None if is_first else mount.parent, mount.point] = mount.id
+    seen = below = None
+    for place in map(str, (*reversed(path.parents), path)):
+        below = seen
+        while (seen, place) in upon:
+            seen = upon[seen, place]
+    return seen != below
+
+
 def linux_mounts(text: str) -> list[Mount]:
     """What `/proc/self/mountinfo` says; see proc(5)."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         before, separator, after = line.partition(" - ")
         fields, more = before.split(" "), after.split(" ")
         if separator and len(fields) >= 5:
             major, _, minor = fields[2].partition(":")
-            mounts.append(Mount((int(major), int(minor)), _unescaped(fields[4]), more[0]))
+            point, device = _unescaped(fields[4]), (int(major), int(minor))
+            mounts.append(Mount(device, point, more[0], int(fields[0]), int(fields[1])))
     return mounts
 
 
@@ -99,7 +131,7 @@ def _unescaped(text: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape")
+        return os.fsdecode(path.read_bytes())
     except OSError:
         return ""
 

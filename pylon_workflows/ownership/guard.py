@@ -43,7 +43,7 @@ class FileGuard:
         self._database: Identity | None = None
         self._log: Identity | None = None
         self._misses_log = False
-        self._is_local = False
+        self._suitable: tuple[Path, Identity | None] | None = None
 
     @property
     def is_held(self) -> bool:
@@ -55,8 +55,8 @@ class FileGuard:
 
         Raises:
             DatabaseInUseError: somebody has it; the message names the process, its host and since when.
-            StoreError: the file is on a network file system, has two names, or is none; the lock file cannot be made;
-            the system has no such lock (Windows).
+            StoreError: the file is on a network file system, has two names, is mounted without its folder, or is none;
+            the lock file cannot be made; the system has no such lock (Windows).
         """
         if sys.platform == "win32":
             raise StoreError("the engine does not run on Windows, which has no flock: use WSL, or a Linux machine")
@@ -75,18 +75,28 @@ class FileGuard:
         _held.add(self)
 
     def _refuse_unsuitable(self) -> None:
-        if not self._is_local and file_systems.is_shared(kind := self._file_system_of(self._real)):
-            raise StoreError(
-                f"{self._path} is on a network file system ({kind}), where locks and shared memory do not keep two "
-                "machines apart: put the database on a disk of this machine"
-            )
-        self._is_local = True  # asked once: who stands by acquires again and again
+        found = self._real, identity_of(self._real) if self._real.exists() else None
+        if found != self._suitable:  # asked once: who stands by acquires again and again
+            self._refuse_mount()
+            self._suitable = found
         if self._real.exists() and not self._real.is_file():
             raise StoreError(f"{self._path} is no file: name one, such as {self._path / 'workflows.db'}")
         if self._real.exists() and self._real.stat().st_nlink > 1:
             raise StoreError(
                 f"{self._path} has a second name (a hard link), by which another program could open it unnoticed: "
                 "remove that name, or copy the file"
+            )
+
+    def _refuse_mount(self) -> None:
+        if file_systems.is_shared(kind := self._file_system_of(self._real)):
+            raise StoreError(
+                f"{self._path} is on a network file system ({kind}), where locks and shared memory do not keep two "
+                "machines apart: put the database on a disk of this machine"
+            )
+        if self._real.is_file() and file_systems.is_mounted_alone(self._real):
+            raise StoreError(
+                f"{self._path} is mounted by itself, without its folder: its lock and its log would lie where nobody "
+                "finds them who has the file by another name, and be lost with a container: mount its folder"
             )
 
     def check(self) -> None:

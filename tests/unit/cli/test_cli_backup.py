@@ -66,3 +66,17 @@ def test_after_a_refusal_the_file_is_free(path, tmp_path):
     guard = FileGuard(path)
     guard.acquire()
     guard.release()
+
+
+def test_a_file_that_is_mounted_without_its_folder_is_neither_backed_up_nor_restored(path, tmp_path, monkeypatch):
+    to, told = tmp_path / "backup.db", tmp_path / "mountinfo"
+    assert run("backup", path, to).exit_code == 0
+    told.write_text(f"27 1 254:0 / / rw - ext4 x rw\n40 27 254:0 /orders.db {path.resolve()} rw - ext4 x rw\n")
+    monkeypatch.setattr("pylon_workflows.ownership.file_systems._MOUNTS", told)
+    before = path.read_bytes()
+    for command in (("backup", path, tmp_path / "second.db"), ("restore", to, path)):
+        refused = run(*command)
+        assert refused.exit_code == 1
+        assert "orders.db is mounted by itself, without its folder" in refused.output
+    assert path.read_bytes() == before
+    assert not (tmp_path / "second.db").exists()

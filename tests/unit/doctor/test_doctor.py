@@ -380,6 +380,15 @@ def test_the_file_system_decides_whether_the_file_may_stay_there(database, kind,
     assert says in found(report, "file system").text
 
 
+def test_a_file_that_is_mounted_without_its_folder_is_told(database, tmp_path, monkeypatch):
+    told = tmp_path / "mountinfo"
+    told.write_text(f"27 1 254:0 / / rw - ext4 x rw\n40 27 254:0 /orders.db {database.resolve()} rw - ext4 x rw\n")
+    monkeypatch.setattr("pylon_workflows.ownership.file_systems._MOUNTS", told)
+    finding = found(examined(database), "file system")
+    assert (finding.verdict, finding.facts["is_mounted_alone"]) == (Verdict.NEEDS_ACTION, True)
+    assert finding.text.startswith("the file is mounted by itself, without its folder")
+
+
 @pytest.mark.parametrize(
     ("mode", "verdict", "says"),
     [

@@ -226,6 +226,60 @@ def test_the_file_system_is_asked_for_once_by_one_that_tries_again_and_again(pat
     assert len(asked) == 1
 
 
+@pytest.fixture
+def mounts(tmp_path, monkeypatch):
+    """Where the system tells its mounts: at first the root's alone."""
+    told = tmp_path / "mountinfo"
+    told.write_text("27 1 254:0 / / rw - ext4 /dev/vda rw\n")
+    monkeypatch.setattr("pylon_workflows.ownership.file_systems._MOUNTS", told)
+    return told
+
+
+def mount(mounts, point):
+    with mounts.open("a") as told:
+        told.write(f"40 27 254:0 /srv/orders.db {point} rw,relatime - ext4 /dev/vda rw\n")
+
+
+def test_a_file_that_is_mounted_without_its_folder_is_refused_by_every_name_before_anything_is_made(tmp_path, mounts):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "orders.db").touch()
+    (tmp_path / "link.db").symlink_to(folder / "orders.db")
+    (tmp_path / "folder").symlink_to(folder)
+    mount(mounts, (folder / "orders.db").resolve())
+    for name in (folder / "orders.db", tmp_path / "link.db", tmp_path / "folder" / "orders.db"):
+        with pytest.raises(StoreError, match=r"is mounted by itself, .*: mount its folder$") as refusal:
+            FileGuard(name).acquire()
+        assert not isinstance(refusal.value, DatabaseInUseError)
+    assert [each.name for each in folder.iterdir()] == ["orders.db"]
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_file_whose_folder_is_mounted_will_do_and_one_that_is_yet_to_be_made(path, mounts, has_file):
+    if has_file:
+        path.touch()
+    mount(mounts, path.parent.resolve())
+    guard = FileGuard(path)
+    guard.acquire()
+    guard.release()
+
+
+def test_mounts_are_asked_for_again_when_another_file_is_at_the_path(path, tmp_path, mounts):
+    guard = FileGuard(tmp_path / "link.db")
+    (tmp_path / "link.db").symlink_to(path)
+    guard.acquire()
+    guard.release()
+    path.touch()
+    mount(mounts, path.resolve())
+    with pytest.raises(StoreError, match="is mounted by itself"):
+        guard.acquire()
+    (tmp_path / "other.db").touch()
+    (tmp_path / "link.db").unlink()
+    (tmp_path / "link.db").symlink_to(tmp_path / "other.db")
+    guard.acquire()
+    guard.release()
+
+
 def owned(path):
     """A guard with its database opened: the file, its log, and the first look."""
     guard = FileGuard(path)
