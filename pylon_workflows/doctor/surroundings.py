@@ -19,7 +19,7 @@ _LEAST_SPACE = 64 * 1024 * 1024
 _LONGEST_LOG = 128 * 1024 * 1024
 _MENDED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """The releases of SQLite that lose no commits when a checkpoint on one connection meets a writer on another; see
-https://www.sqlite.org/wal.html and PROMISES.md."""
+https://www.sqlite.org/wal.html."""
 
 
 def owner(path: Path) -> Finding:

@@ -17,7 +17,7 @@ STREAM_TYPE = "application/x-ndjson"
 ACCEPTED_TYPES = f"{STREAM_TYPE}, application/json"
 
 LARGE_ANSWER_BYTES = 64 * 1024
-"""Answers beyond this are parsed off the loop (PROMISES.md)."""
+"""Answers beyond this are parsed off the loop, which they would hold up for a millisecond or more."""
 
 SHOWN_BYTES = 200
 """How much of a body a message shows."""

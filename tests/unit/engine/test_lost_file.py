@@ -66,7 +66,7 @@ def folder_moved(path):
 
 
 LOSSES = [removed, replaced, folder_moved]
-"""Without its lock file alone an engine goes on as a standby: `tests/unit/ownership/test_worker.py`."""
+"""Without its lock file alone an engine goes on as a standby: `tests/unit/ownership/test_standby.py`."""
 
 
 @pytest.mark.parametrize("lose", LOSSES)
