@@ -108,6 +108,7 @@ class Worker:
                 told = errors.StoreError(f"the engine has stopped: {error!r}")
                 self.standing.fail(error if isinstance(error, errors.StoreError) else told)
         finally:
+            self._guard.release()  # held still by who got it and found another file than the one it had read
             self.standing.become(State.STOPPED)
             await self._standby.close()
             if self.client is not None:

@@ -25,6 +25,7 @@ from pylon_workflows import (
     create_app,
 )
 from pylon_workflows.errors import DatabaseInUseHereError
+from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.store import migrations
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Approval, Complete, Diverged, StepComplete
@@ -382,7 +383,9 @@ async def test_a_standby_whose_file_was_removed_just_before_its_owner_died_begin
         with pytest.raises(OwnershipLostError, match="removed or replaced while this process stood by"):
             await standby.start("order")
         assert not path.exists()
-        standby._access._worker._guard.release()  # it has the lock, though it has stopped
+        other = FileGuard(path)
+        other.acquire()  # who has stopped is in nobody's way
+        other.release()
 
 
 async def test_a_second_engine_of_one_process_is_refused_beside_an_owner_and_beside_a_standby(path):
