@@ -7,18 +7,26 @@ would let two processes lock two files of one name.
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pylon_workflows.errors import DatabaseInUseError, InvalidInputError, OwnershipLostError, StoreError
+from pylon_workflows.errors import (
+    DatabaseInUseError,
+    InvalidInputError,
+    OwnershipLostError,
+    StorageFullError,
+    StoreError,
+)
 from pylon_workflows.ownership import file_systems
 from pylon_workflows.ownership.file_identity import Identity, identity_of, is_open_here
 from pylon_workflows.ownership.lock_file import lock_path, read_owner, write_owner
 
 if sys.platform != "win32":
     import fcntl
+    import pwd
 
 _ATTEMPTS = 10
 _held: "set[FileGuard]" = set()
@@ -56,7 +64,7 @@ class FileGuard:
         Raises:
             DatabaseInUseError: somebody has it; the message names the process, its host and since when.
             StoreError: the file is on a network file system, has two names, is mounted without its folder, or is none;
-            the lock file cannot be made; the system has no such lock (Windows).
+            the lock file cannot be made; the system has no such lock (Windows). StorageFullError: the disk is.
         """
         if sys.platform == "win32":
             raise StoreError("the engine does not run on Windows, which has no flock: use WSL, or a Linux machine")
@@ -68,7 +76,7 @@ class FileGuard:
         try:
             self._descriptor = _locked(lock, self._path)
         except OSError as error:
-            raise StoreError(f"{lock} cannot be locked: {error.strerror}{_remedy(error)}") from error
+            raise _refusal(lock, error) from error
         self._database = identity_of(self._real)
         self._log, self._misses_log = None, False
         _let_go_in_children()
@@ -175,12 +183,33 @@ def _locked(lock: Path, database: Path) -> int:
     raise StoreError(f"{lock} keeps being replaced by another program")
 
 
-def _remedy(error: OSError) -> str:
+def _refusal(lock: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError(f"{lock} cannot be written: the disk is full")
+    return StoreError(f"{lock} cannot be locked: {error.strerror}{_remedy(lock, error)}")
+
+
+def _remedy(lock: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return ": make the folder, or name another file"
+    if isinstance(error, PermissionError) and (whose := _owner_of(lock)):
+        return f": it belongs to {whose}: give it and the database to the user who runs the engine (chown, chmod)"
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return ": this user must be able to make files in the folder of the database"
     return ""
+
+
+def _owner_of(file: Path) -> str:
+    """The user whose file that is, and what he lets others do; empty where there is none or that cannot be seen."""
+    try:
+        found = file.lstat()
+    except OSError:
+        return ""
+    try:
+        user = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        user = f"user {found.st_uid}"
+    return f"{user}, mode {stat.S_IMODE(found.st_mode):o}"
 
 
 def _release_in_child() -> None:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ from pylon_workflows.errors import (
     DatabaseInUseError,
     InvalidInputError,
     OwnershipLostError,
+    StorageFullError,
     StoreError,
 )
 from pylon_workflows.ownership.guard import FileGuard, _release_in_child
@@ -181,6 +183,28 @@ def test_a_folder_that_may_not_be_written_is_told(path, monkeypatch, number):
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StoreError, match="this user must be able to make files in the folder of the database"):
+        FileGuard(path).acquire()
+
+
+def test_a_lock_that_is_there_and_may_not_be_opened_names_its_user_and_does_not_blame_the_folder(path, monkeypatch):
+    lock_of(path).touch(0o600)
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    with pytest.raises(StoreError, match=rf"cannot be locked: Permission denied: it belongs to {owner}, mode 600: "):
+        FileGuard(path).acquire()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_first_start_on_a_full_disk_says_so(path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(StorageFullError, match=r"workflows\.db\.lock cannot be written: the disk is full"):
         FileGuard(path).acquire()
 
 
