@@ -32,6 +32,15 @@ def _no_writer() -> NoReturn:
     raise StoreError("this process does not write")
 
 
+def _not_ready(path: Path, version: int, known: int) -> str:
+    if version == 0:
+        return f"{path} is not ready: its owner is making it"
+    return (
+        f"{path} is of an older release (schema {version}, this release's is {known}): its owner is bringing it up to "
+        "date; or is of that release itself and never will: stop it, and this process takes over"
+    )
+
+
 class SqliteFileReads:
     """Implements `ownership.standby.FileReads` on the file at `path`.
 
@@ -68,7 +77,7 @@ class SqliteFileReads:
                 raise NewerDatabaseError(
                     f"{self._path} was written by a newer release (schema {version}, this release knows {known})"
                 )
-            raise StoreError(f"{self._path} is not ready: its owner is bringing it up to date")
+            raise StoreError(_not_ready(self._path, version, known))
         try:
             for (check,) in await self._states.rows(CHECK_OF):
                 check_opened(check, has_codec=self._seal is not None)

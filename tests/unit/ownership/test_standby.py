@@ -19,6 +19,7 @@ from pylon_workflows import (
     NoOwnerError,
     OwnershipLostError,
     Status,
+    StoreError,
     UnknownInstanceError,
     UnreadableInstanceError,
     WorkflowDefinition,
@@ -27,6 +28,7 @@ from pylon_workflows import (
 from pylon_workflows.errors import DatabaseInUseHereError
 from pylon_workflows.ownership.guard import FileGuard
 from pylon_workflows.store import migrations
+from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Approval, Complete, Diverged, StepComplete
 
@@ -431,6 +433,26 @@ async def test_a_file_that_a_newer_release_owns_is_refused(path, monkeypatch):
         monkeypatch.setattr(migrations, "migrations", lambda: known[:-1])
         with pytest.raises(NewerDatabaseError):
             await worker(path).__aenter__()
+
+
+async def test_beside_an_owner_of_an_older_release_starts_are_forwarded_and_reads_say_which_to_stop(path):
+    known = len(migrations.migrations())
+    async with Owner(path):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA user_version = {known - 1}")
+        async with worker(path, forward_timeout_s=0.2) as standby:
+            assert await standby.start("order", id="order-1") == "order-1"
+            with pytest.raises(NoOwnerError) as told:
+                await standby.list()
+    older = f"orders.db is of an older release (schema {known - 1}, this release's is {known}): its owner "
+    assert older in str(told.value)
+    assert "stop it, and this process takes over" in str(told.value)
+
+
+async def test_a_file_that_is_being_made_is_told_as_that(path):
+    path.touch()
+    with pytest.raises(StoreError, match=r"orders\.db is not ready: its owner is making it"):
+        await SqliteFileReads(path).open()
 
 
 async def test_a_standby_that_was_left_takes_no_calls_and_may_be_entered_again(path):
