@@ -16,7 +16,16 @@ from django.views.decorators.http import require_POST
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from pylon_workflows import CallerError, UnknownInstanceError, WorkflowDefinition, WorkflowEngine, create_app
+from pylon_workflows import (
+    CallerError,
+    EngineError,
+    StoreError,
+    UnknownInstanceError,
+    WorkflowDefinition,
+    WorkflowEngine,
+    WorkflowError,
+    create_app,
+)
 
 # The runner's URL is PYLON_WORKFLOW_RUNNER_URL, or http://127.0.0.1:9876/run.
 engine = WorkflowEngine(database=os.environ.get("WORKFLOWS_DATABASE", "workflows.db"))
@@ -26,7 +35,7 @@ settings.configure(
     SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY", "this example signs nothing"),
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     ROOT_URLCONF=__name__,
-    MIDDLEWARE=[f"{__name__}.RefusalMiddleware"],
+    MIDDLEWARE=[f"{__name__}.EngineErrorMiddleware"],
 )
 
 
@@ -67,8 +76,11 @@ async def confirmed(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"ok": True, "duplicate": receipt.is_duplicate})
 
 
-class RefusalMiddleware:
-    """What the engine refuses is the caller's doing: a 4xx with its sentence."""
+class EngineErrorMiddleware:
+    """What the engine refuses is the caller's doing: a 4xx with its sentence.
+
+    What it cannot do at this moment (no owner, a full disk) is a 503, so that a webhook's sender tries again.
+    """
 
     async_capable = True
 
@@ -79,10 +91,17 @@ class RefusalMiddleware:
         return self.get_response(request)
 
     def process_exception(self, _request, error):
-        if not isinstance(error, CallerError):
-            return None
-        status = 404 if isinstance(error, UnknownInstanceError) else 409
-        return JsonResponse({"detail": str(error), "code": error.code}, status=status)
+        if isinstance(error, CallerError):
+            return problem(404 if isinstance(error, UnknownInstanceError) else 409, error)
+        if isinstance(error, (EngineError, StoreError)):
+            return problem(503, error, {"retry-after": "5"})
+        return None
+
+
+def problem(status: int, error: WorkflowError, headers: dict[str, str] | None = None) -> JsonResponse:
+    """As the engine's own API says it (RFC 9457)."""
+    content = {"status": status, "detail": str(error), "code": error.code}
+    return JsonResponse(content, status=status, headers=headers, content_type="application/problem+json")
 
 
 urlpatterns = [path("signups", sign_up), path("webhooks/confirmed", confirmed)]

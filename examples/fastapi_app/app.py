@@ -14,6 +14,7 @@ from pylon_workflows import (
     UnknownInstanceError,
     WorkflowDefinition,
     WorkflowEngine,
+    WorkflowError,
     create_app,
 )
 
@@ -63,13 +64,17 @@ async def confirmed(
 @app.exception_handler(CallerError)
 async def refuse(_request: Request, error: CallerError) -> JSONResponse:
     """What the engine refuses is the caller's doing: a 4xx with its sentence."""
-    content: dict[str, Any] = {"detail": str(error), "code": error.code}
-    return JSONResponse(content, status_code=404 if isinstance(error, UnknownInstanceError) else 409)
+    return problem(404 if isinstance(error, UnknownInstanceError) else 409, error)
 
 
 @app.exception_handler(EngineError)
 @app.exception_handler(StoreError)
 async def not_now(_request: Request, error: EngineError | StoreError) -> JSONResponse:
     """The engine cannot do it at this moment (no owner, a full disk): a 5xx, so that a webhook's sender tries again."""
-    content: dict[str, Any] = {"detail": str(error), "code": error.code}
-    return JSONResponse(content, status_code=503, headers={"retry-after": "5"})
+    return problem(503, error, {"retry-after": "5"})
+
+
+def problem(status: int, error: WorkflowError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """As the engine's own API says it (RFC 9457)."""
+    content: dict[str, Any] = {"status": status, "detail": str(error), "code": error.code}
+    return JSONResponse(content, status, headers, media_type="application/problem+json")

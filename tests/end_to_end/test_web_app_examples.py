@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from tests.end_to_end.processes import ROOT, Api, Process, Processes
+from tests.end_to_end.processes import ROOT, Api, Process, Processes, until
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,26 @@ def test_what_is_wrong_is_the_callers_and_the_app_stays(app: WebApp) -> None:
     app.post("/signups", {"user": "carol", "pause": "1h"})
     other = app.post("/signups", {"user": "carol", "pause": "2h"})
     assert (other.status_code, other.json()["code"]) == (409, "start-conflict")
+    assert other.headers["content-type"] == "application/problem+json"
     assert app.api.http.get("/healthz").status_code == 200
+
+
+def test_what_the_engine_cannot_do_now_is_answered_as_its_api_answers_it(app: WebApp, processes: Processes) -> None:
+    """Whoever sent a webhook then sends it again, and nobody reads a page of the framework's."""
+    app = WebApp(processes, app.name, app.runner)
+    database = processes.folder / "workflows.db"
+    database.rename(processes.folder / "elsewhere.db")
+    until(lambda: app.api.http.get("/healthz").status_code == 503, "the engine has noticed")
+    ours = app.api.http.post("/start", json={"name": "onboarding"})
+    answers = [
+        app.post("/signups", {"user": "frank", "pause": "1s"}),
+        app.post("/webhooks/confirmed", {"user": "frank", "via": "mail"}),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (ours.status_code, ours.json()["code"])
+        assert (answer.status_code, answer.json()["code"]) == (503, "ownership-lost")
+        for header in ("retry-after", "content-type"):
+            assert answer.headers[header] == ours.headers[header]
 
 
 def test_a_restart_of_the_app_goes_on_and_sigterm_ends_it_well(app: WebApp, processes: Processes) -> None:
