@@ -21,7 +21,7 @@ from pylon_workflows.errors import (
     StoreError,
 )
 from pylon_workflows.ownership import file_systems
-from pylon_workflows.ownership.file_identity import Identity, identity_of, is_open_here
+from pylon_workflows.ownership.file_identity import Identity, identity_of, is_open_here, real_path_of
 from pylon_workflows.ownership.lock_file import lock_path, read_owner, write_owner
 
 if sys.platform != "win32":
@@ -115,8 +115,8 @@ class FileGuard:
         opening the file anew.
 
         Raises:
-            OwnershipLostError: the lock file, the database or its log was removed or replaced. What is committed from
-            now on may go to a file that has no name.
+            OwnershipLostError: the lock file, the database or its log was removed or replaced, so that what is
+            committed from now on may go to a file that has no name; or the name that was given leads elsewhere.
         """
         if self._descriptor is None:
             raise OwnershipLostError(f"{self._path} is no longer owned by this engine")
@@ -128,6 +128,7 @@ class FileGuard:
             self._database = database
         if database is None or database != self._database:
             raise OwnershipLostError(self._lost(self._real, "what was committed since is not in the file of that name"))
+        self._check_name()
         log = Path(f"{self._real}-wal")
         found, was_missing = identity_of(log), self._misses_log
         self._misses_log = self._log not in (None, found) and not (found is not None and is_open_here(found))
@@ -136,8 +137,15 @@ class FileGuard:
         elif was_missing:
             raise OwnershipLostError(self._lost(log, "it is a part of the database and not to be touched"))
 
-    def _lost(self, file: Path, so_what: str) -> str:
-        what = "was replaced" if file.exists() else "was removed"
+    def _check_name(self) -> None:
+        real = real_path_of(self._path)
+        if real != self._real:
+            where = "nowhere" if real is None else f"to {real}"
+            so_what = f"it leads {where} now, and what was committed is in {self._real}"
+            raise OwnershipLostError(self._lost(self._path, so_what, "was pointed elsewhere"))
+
+    def _lost(self, file: Path, so_what: str, what: str | None = None) -> str:
+        what = what or ("was replaced" if file.exists() else "was removed")
         return f"{file} {what} while the engine ran ({so_what}), so the engine has stopped: put it right, then restart"
 
     def release(self) -> None:

@@ -65,6 +65,12 @@ def folder_moved(path):
     path.parent.rename(path.parent.with_name("elsewhere"))
 
 
+def pointed_to(path, target):
+    new = path.with_name("new")
+    new.symlink_to(target)
+    new.replace(path)
+
+
 LOSSES = [removed, replaced, folder_moved]
 """Without its lock file alone an engine goes on as a standby: `tests/unit/ownership/test_standby.py`."""
 
@@ -83,6 +89,38 @@ async def test_an_engine_whose_file_is_removed_or_replaced_stops_within_two_seco
         for call in CALLS.values():
             with pytest.raises(OwnershipLostError, match=r"orders\.db.* while the engine ran .* put it right"):
                 await call(engine)
+
+
+async def test_an_engine_whose_name_leads_to_another_file_stops_within_two_seconds_of_its_clock(path, clock):
+    path.symlink_to("v1.db")
+    async with an_engine(path, clock) as engine:
+        await engine.start("order", id="order-1")
+        await a_second_passes(clock)
+        assert engine.is_running
+        other = path.with_name("v2.db")
+        other.touch()
+        pointed_to(path, other)
+        await a_second_passes(clock)
+        loss = await asyncio.wait_for(engine.until_failed(), 5)
+        assert isinstance(loss, OwnershipLostError)
+        for call in CALLS.values():
+            with pytest.raises(OwnershipLostError, match=r"orders\.db was pointed elsewhere .*v2\.db .* put it right"):
+                await call(engine)
+    assert other.read_bytes() == b""
+    with closing(sqlite3.connect(path.with_name("v1.db"))) as connection:
+        assert connection.execute("SELECT id FROM instances").fetchall() == [("order-1",)]
+    async with an_engine(path, clock) as engine:
+        assert await engine.list() == []
+
+
+@pytest.mark.parametrize("target", ["no such file.db", "orders.db"])
+async def test_an_engine_whose_name_leads_nowhere_or_round_in_a_circle_stops_with_that_reason(path, clock, target):
+    path.symlink_to("v1.db")
+    async with an_engine(path, clock) as engine:
+        pointed_to(path, target)
+        await a_second_passes(clock)
+        with pytest.raises(OwnershipLostError, match=r"orders\.db was pointed elsewhere .*it leads nowhere now"):
+            raise await asyncio.wait_for(engine.until_failed(), 5)
 
 
 async def test_an_engine_whose_file_stays_where_it_is_goes_on(path, clock):

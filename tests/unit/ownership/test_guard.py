@@ -344,6 +344,90 @@ def test_an_owner_whose_file_is_removed_or_replaced_has_lost_it(path, owner, of,
     assert "so the engine has stopped: put it right, then restart" in str(loss.value)
 
 
+def pointed(link, target):
+    """At once, as who deploys a release does it."""
+    new = link.with_name("new link")
+    new.symlink_to(target)
+    new.replace(link)
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """`current/orders.db`, by two links, is `first/v1.db`; `second/v1.db` is a copy that another owner may have."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "orders.db").symlink_to("v1.db")
+        (tmp_path / name / "v1.db").touch()
+    (tmp_path / "current").symlink_to("first")
+    return tmp_path / "current" / "orders.db"
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_owner_whose_link_leads_to_another_file_has_lost_its_file(linked, tmp_path, is_made):
+    guard = owned(linked)
+    if is_made:
+        (tmp_path / "first" / "v2.db").touch()
+    pointed(linked, "v2.db")
+    with pytest.raises(OwnershipLostError) as loss:
+        guard.check()
+    elsewhere, before = tmp_path.resolve() / "first" / "v2.db", tmp_path.resolve() / "first" / "v1.db"
+    where = f"to {elsewhere}" if is_made else "nowhere"
+    so_what = f"it leads {where} now, and what was committed is in {before}"
+    assert f"{linked} was pointed elsewhere while the engine ran ({so_what})" in str(loss.value)
+    assert "so the engine has stopped: put it right, then restart" in str(loss.value)
+    guard.release()
+
+
+def test_an_owner_whose_folder_is_a_link_that_leads_elsewhere_has_lost_its_file(linked, tmp_path):
+    guard = owned(linked)
+    pointed(tmp_path / "current", "second")
+    with pytest.raises(OwnershipLostError, match=r"current/orders.db was pointed elsewhere .*second/v1\.db now"):
+        guard.check()
+    guard.release()
+
+
+def test_an_owner_whose_link_leads_to_a_new_second_name_of_its_file_has_lost_it_by_its_lock_and_log(linked, tmp_path):
+    guard = owned(linked)
+    (tmp_path / "second" / "v1.db").unlink()
+    (tmp_path / "second" / "v1.db").hardlink_to(tmp_path / "first" / "v1.db")
+    pointed(tmp_path / "current", "second")
+    with pytest.raises(OwnershipLostError, match="was pointed elsewhere"):
+        guard.check()
+    guard.release()
+
+
+def test_an_owner_whose_links_are_made_anew_and_lead_where_they_did_has_lost_nothing(linked, tmp_path):
+    guard = owned(linked)
+    pointed(linked, tmp_path / "first" / "v1.db")
+    guard.check()
+    pointed(tmp_path / "second" / "orders.db", tmp_path / "first" / "v1.db")
+    pointed(tmp_path / "current", "second")
+    guard.check()
+    guard.release()
+
+
+def test_an_owner_whose_links_cannot_be_followed_now_has_not_lost_its_file(linked, tmp_path, monkeypatch):
+    guard = owned(linked)
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "realpath", refuse)
+        with pytest.raises(PermissionError):
+            guard.check()
+    guard.check()
+    guard.release()
+
+
+def test_an_owner_whose_link_leads_to_itself_has_lost_its_file(linked):
+    guard = owned(linked)
+    pointed(linked, "orders.db")
+    with pytest.raises(OwnershipLostError, match="leads nowhere now"):
+        guard.check()
+    guard.release()
+
+
 def test_a_database_that_is_replaced_between_the_lock_and_the_opening_is_lost(path):
     path.touch()
     guard = FileGuard(path)
