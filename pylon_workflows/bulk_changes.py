@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Cancel
 from pylon_workflows.core.instance import FINISHED, Status
 from pylon_workflows.errors import CallerError, CorruptDatabaseError, InvalidInputError
-from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
+from pylon_workflows.filters import BulkTerms, InstanceFilter, bulk_filter, checked_limit
 from pylon_workflows.ports import Clock, Store
 from pylon_workflows.summaries import BulkFailure, BulkReceipt
 
 _AT_A_TIME = 20
 _LONGEST_S = 1.0
-_OF_THE_PAGE = ("all", "dry_run", "after", "limit")
 _UNFINISHED = tuple(status for status in Status if status not in FINISHED)
 
 
@@ -77,8 +76,7 @@ class BulkChanges:
 
 def _wanted(terms: BulkTerms, possible: Sequence[Status]) -> InstanceFilter:
     """The filter, of instances with which it is possible. Raises InvalidInputError: one that says nothing."""
-    named = {name: value for name, value in terms.items() if name not in _OF_THE_PAGE}
-    where = InstanceFilter(**cast(FilterTerms, named))
+    where = bulk_filter(terms)
     if where.is_empty and not terms.get("all", False):
         raise InvalidInputError("all: nothing says which instances are meant; all=true means every one")
     if terms.get("all", False) and not where.is_empty:

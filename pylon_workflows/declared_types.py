@@ -40,6 +40,13 @@ def check_type(value: object, declared: Any, field: str) -> None:
         raise InvalidInputError(f"{field}: must be {' or '.join(map(_word, kinds))}, not {shown}")
 
 
+def check_names(given: Mapping[str, object], declared: Any, what: str) -> None:
+    """Raises TypeError, as any call does: an argument that the `TypedDict` does not name; it says which there are."""
+    names = declared.__annotations__
+    if unknown := given.keys() - names:
+        raise TypeError(f"{what} has no argument {min(unknown)!r}; there are {', '.join(names)}")
+
+
 def check_has(value: object, method: str, field: str, wanted: str) -> None:
     """Raises InvalidInputError: this is no object with that method, or it is its class. `wanted` is said."""
     if isinstance(value, type) or not callable(getattr(value, method, None)):

@@ -10,9 +10,10 @@ from pylon_workflows.canonical_json import checked_comment, checked_json, checke
 from pylon_workflows.core.commands import Cancel, DecideApproval, DeliverEvent, WakeUp
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.errors import ApprovalTooLargeError, EventTooLargeError, InputTooLargeError, InvalidInputError
-from pylon_workflows.filters import BulkTerms, FilterTerms, InstanceFilter, checked_limit
+from pylon_workflows.filters import BulkTerms, FilterTerms, checked_limit, filter_of
 from pylon_workflows.histories import history_page, instance_as_of
 from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
 from pylon_workflows.live_engine import LiveEngine
@@ -45,6 +46,7 @@ class LocalEngine(LiveEngine):
     async def start_or_find(self, name: str, input: Any = EMPTY, **options: Unpack[StartOptions]) -> Started:
         """See `ports.Engine.start_or_find`."""
         self._check_running()
+        check_type(name, str, "name")
         input_json = checked_json(input, "input", self._settings.max_input_bytes, InputTooLargeError)
         await self._discovery.look_for(name)
         instance = self._starts.new_instance(name, input_json, options)
@@ -62,7 +64,7 @@ class LocalEngine(LiveEngine):
     ) -> Sequence[InstanceSummary]:
         """See `ports.Engine.list`."""
         self._check_running()
-        return await self._store.list(InstanceFilter(**where), after=after, limit=checked_limit(limit))
+        return await self._store.list(filter_of(where), after=after, limit=checked_limit(limit))
 
     async def history(self, instance_id: str) -> Sequence[Transition]:
         """All transitions of an instance, in order. Raises UnknownInstanceError."""
@@ -224,6 +226,7 @@ class LocalEngine(LiveEngine):
     async def save_definition(self, definition: WorkflowDefinition) -> None:
         """See `ports.Engine.save_definition`."""
         self._check_running()
+        check_type(definition, WorkflowDefinition, "definition")
         saved = replace(definition, source="saved")
         await self._to_its_end(self._store.save_definition(saved))
         self._definitions.restore([saved])

@@ -1,12 +1,13 @@
 """Which instances: what lists, and changes of many, go by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import Status
+from pylon_workflows.declared_types import check_names, check_type
 from pylon_workflows.errors import HistoryLimitError, InvalidInputError, ListLimitError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.summaries import MAX_HISTORY_PAGE, MAX_PAGE, InstanceSummary
@@ -62,6 +63,8 @@ class InstanceFilter:
     parent_id: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.statuses, str) or not isinstance(self.statuses, Iterable):
+            raise InvalidInputError(f"statuses: must be a list, such as ['blocked'], not {self.statuses!r:.40}")
         object.__setattr__(self, "statuses", tuple(dict.fromkeys(map(_status, self.statuses))))
         object.__setattr__(self, "tags", checked_tags(self.tags))
         if self.name is not None:
@@ -93,8 +96,22 @@ class InstanceFilter:
 EVERY_INSTANCE = InstanceFilter()
 
 
+def filter_of(terms: FilterTerms) -> InstanceFilter:
+    """The filter of a list's further arguments. Raises TypeError: one that there is not. As `InstanceFilter`."""
+    check_names(terms, FilterTerms, "a filter")
+    return InstanceFilter(**terms)
+
+
+def bulk_filter(terms: BulkTerms) -> InstanceFilter:
+    """The filter of a change of many, of whatever status. Raises as `filter_of`."""
+    check_names(terms, BulkTerms, "a change of many")
+    named = {name: value for name, value in terms.items() if name in FilterTerms.__annotations__}
+    return InstanceFilter(**cast(FilterTerms, named))
+
+
 def checked_history_limit(limit: int) -> int:
     """How many transitions a page has. Raises HistoryLimitError: not from 1 to 1,000."""
+    check_type(limit, int, "limit")
     if not 1 <= limit <= MAX_HISTORY_PAGE:
         raise HistoryLimitError(f"limit: must be from 1 to {MAX_HISTORY_PAGE}, not {limit}")
     return limit
@@ -102,6 +119,7 @@ def checked_history_limit(limit: int) -> int:
 
 def checked_limit(limit: int) -> int:
     """How many instances a page has. Raises ListLimitError: not from 1 to 200."""
+    check_type(limit, int, "limit")
     if not 1 <= limit <= MAX_PAGE:
         raise ListLimitError(f"limit: must be from 1 to {MAX_PAGE}, not {limit}")
     return limit

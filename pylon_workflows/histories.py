@@ -8,6 +8,7 @@ from pylon_workflows.core.evolution import evolve_all, replay
 from pylon_workflows.core.instance import Instance
 from pylon_workflows.core.revisions import last_revision, until
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.errors import CorruptDatabaseError, InvalidInputError, UnreadableInstanceError
 from pylon_workflows.filters import checked_history_limit
 from pylon_workflows.ids import unknown_instance
@@ -48,6 +49,7 @@ async def history_page(source: Histories, instance_id: str, after: int, limit: i
     Raises:
         UnknownInstanceError, CorruptDatabaseError; InvalidInputError, HistoryLimitError: no revision, no limit.
     """
+    check_type(after, int, "after")
     if not 0 <= after < 2**63:
         raise InvalidInputError(f"after: must be a revision, from 0, not {after}")
     page = await source.history_page(instance_id, after=after, limit=checked_history_limit(limit))
@@ -62,6 +64,7 @@ async def instance_as_of(source: Histories, instance_id: str, revision: int) -> 
     Raises:
         UnknownInstanceError, CorruptDatabaseError; InvalidInputError: it has no such revision.
     """
+    check_type(revision, int, "as_of")
     history = await history_of(source, instance_id)
     present = last_revision(history)
     if not 1 <= revision <= present:

@@ -5,7 +5,7 @@ import re
 import secrets
 from datetime import datetime
 
-from pylon_workflows.errors import InvalidIdError, ReservedIdError, UnknownInstanceError
+from pylon_workflows.errors import CallerError, InvalidIdError, ReservedIdError, UnknownInstanceError
 
 RESERVED_IDS = frozenset(
     {
@@ -72,6 +72,8 @@ def check_possible_id(value: str) -> str:
         raise unknown_instance(value) from None
 
 
-def unknown_instance(instance_id: str) -> UnknownInstanceError:
-    """The error that says so."""
+def unknown_instance(instance_id: str) -> CallerError:
+    """The error that says so: an UnknownInstanceError, or InvalidIdError of what is no text."""
+    if not isinstance(instance_id, str):
+        return InvalidIdError(f"id: must be a text, not {type(instance_id).__name__}")
     return UnknownInstanceError(f"no instance has the id {instance_id[:140]!r}")

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.cron import Cron
-from pylon_workflows.errors import InvalidIdError, InvalidInputError, UnknownScheduleError
+from pylon_workflows.declared_types import check_names
+from pylon_workflows.errors import CallerError, InvalidIdError, InvalidInputError, UnknownScheduleError
 from pylon_workflows.tags import checked_tags
 from runner_protocol.strict_json import encode_parsed, same_value
 
@@ -103,8 +104,7 @@ def new_schedule(cron: str, name: str, input_json: bytes, options: ScheduleOptio
     Raises:
         InvalidInputError and its kinds; the message begins with the field.
     """
-    if unknown := options.keys() - ScheduleOptions.__annotations__.keys():
-        raise TypeError(f"a schedule has no argument {min(unknown)!r}")
+    check_names(options, ScheduleOptions, "a schedule")
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     timezone, missed = given.get("timezone", "UTC"), given.get("missed", "once")
     ticks = Cron(cron, timezone)
@@ -138,8 +138,10 @@ def check_schedule_id(value: str) -> str:
     return value
 
 
-def unknown_schedule(schedule_id: str) -> UnknownScheduleError:
-    """The error that says so."""
+def unknown_schedule(schedule_id: str) -> CallerError:
+    """The error that says so: an UnknownScheduleError, or InvalidIdError of what is no text."""
+    if not isinstance(schedule_id, str):
+        return InvalidIdError(f"id: must be a text, not {type(schedule_id).__name__}")
     return UnknownScheduleError(f"no schedule has the id {schedule_id[:140]!r}")
 
 

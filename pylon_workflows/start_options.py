@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
 from pylon_workflows.canonical_json import checked_text
+from pylon_workflows.declared_types import check_names
 from pylon_workflows.errors import DurationTooLongError, InvalidInputError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.tags import checked_tags
@@ -55,8 +56,7 @@ def checked_start(options: StartOptions, now: datetime) -> CheckedStart:
     Raises:
         InvalidInputError and its kinds; the message begins with the option.
     """
-    if unknown := options.keys() - StartOptions.__annotations__.keys():
-        raise TypeError(f"a start has no argument {min(unknown)!r}")
+    check_names(options, StartOptions, "a start")
     instance_id, key, parent_id = options.get("id"), options.get("idempotency_key"), options.get("parent_id")
     return CheckedStart(
         id=None if instance_id is None else check_instance_id(instance_id),

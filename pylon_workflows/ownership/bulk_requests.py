@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pylon_workflows.engine import LocalEngine
-from pylon_workflows.filters import BulkTerms
+from pylon_workflows.filters import BulkTerms, bulk_filter, checked_limit
 from pylon_workflows.ownership.owner_requests import OwnerRequest, Reading
 from pylon_workflows.summaries import BulkFailure, BulkReceipt
 from runner_protocol.strict_json import encode
@@ -24,6 +24,8 @@ def resume_many(terms: BulkTerms) -> OwnerRequest[BulkReceipt]:
 def _request(
     target: str, terms: BulkTerms, call: Callable[[LocalEngine], Awaitable[BulkReceipt]]
 ) -> OwnerRequest[BulkReceipt]:
+    bulk_filter(terms)
+    checked_limit(terms.get("limit", 1))
     members: dict[str, Any] = dict(terms)
     members["status"] = [str(status) for status in members.pop("statuses", ())] or None
     for name, value in members.items():

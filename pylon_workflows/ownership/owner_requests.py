@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pylon_workflows.canonical_json import CanonicalJson, checked_json, checked_text
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import (
@@ -84,6 +85,7 @@ def start(
 
     A delay begins `now`.
     """
+    check_type(name, str, "name")
     input_json = CanonicalJson(checked_json(input, "input", settings.max_input_bytes, InputTooLargeError))
     try:
         members = {"name": encode(name), "input": input_json}
@@ -202,6 +204,7 @@ def apply(instance_id: str, action: Action) -> OwnerRequest[Instance]:
 
 def save_definition(definition: WorkflowDefinition) -> OwnerRequest[None]:
     """Keep a definition, whole: the public route takes less of it."""
+    check_type(definition, WorkflowDefinition, "definition")
     members = {}
     for term in fields(definition):
         value = getattr(definition, term.name)

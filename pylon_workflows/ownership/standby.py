@@ -18,7 +18,7 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.explain.finding import Published, explanation_of
 from pylon_workflows.explain.shapes import Driving, Explanation
-from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit
+from pylon_workflows.filters import EVERY_INSTANCE, FilterTerms, InstanceFilter, checked_limit, filter_of
 from pylon_workflows.following import Following
 from pylon_workflows.histories import folded, history_of, history_page, instance_as_of
 from pylon_workflows.hook_keys import HOOK_SECRET, is_present_hook
@@ -185,7 +185,7 @@ class Standby:
         self, *, after: str | None = None, limit: int = MAX_PAGE, **where: Unpack[FilterTerms]
     ) -> Sequence[InstanceSummary]:
         """See `ports.Engine.list`."""
-        return await self._reads.list(InstanceFilter(**where), after=after, limit=checked_limit(limit))
+        return await self._reads.list(filter_of(where), after=after, limit=checked_limit(limit))
 
     async def definitions(self) -> Sequence[WorkflowDefinition]:
         """See `ports.Engine.definitions`: the program's own, and those in the file."""

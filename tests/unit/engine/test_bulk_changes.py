@@ -126,6 +126,16 @@ async def test_the_files_trouble_is_everybodys(engine, store):
         await engine.cancel_many(all=True)
 
 
+async def test_a_term_that_there_is_not_is_a_type_error_which_tells_which_there_are(engine):
+    await engine.start("order", id="o")
+    for call in (engine.cancel_many, engine.resume_many):
+        with pytest.raises(TypeError, match=r"has no argument 'status'; there are statuses, name, .*, dry_run, after"):
+            await call(status="pending", name="order")
+    with pytest.raises(TypeError, match=r"a filter has no argument 'status'; there are statuses, name, tags, "):
+        await engine.list(status="pending")
+    assert (await engine.get("o")).status is Status.PENDING
+
+
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
@@ -139,6 +149,8 @@ async def test_the_files_trouble_is_everybodys(engine, store):
         ),
         ({"name": ""}, "name: must have 1 to 128"),
         ({"name": "order", "limit": 201}, "limit: must be from 1 to 200"),
+        ({"name": "order", "limit": "5"}, "limit: must be a whole number, not '5'"),
+        ({"statuses": "blocked"}, r"statuses: must be a list, such as \['blocked'\], not 'blocked'"),
     ],
 )
 async def test_a_choice_that_says_too_little_or_what_cannot_be_is_refused(engine, terms, words):

@@ -23,6 +23,7 @@ from pylon_workflows import (
     UnknownInstanceError,
     UnreadableInstanceError,
     WorkflowDefinition,
+    WorkflowError,
     create_app,
 )
 from pylon_workflows.errors import DatabaseInUseHereError
@@ -147,6 +148,21 @@ REFUSED = {
     "revision that is none": lambda engine: engine.history_page("there", after=-1),
     "revision that is not yet": lambda engine: engine.get("there", as_of=99),
     "history of nobody": lambda engine: engine.history("nobody"),
+    "name that is no text": lambda engine: engine.start_or_find(None),
+    "option that there is not": lambda engine: engine.start_or_find("order", key="k"),
+    "id that is no text": lambda engine: engine.get(None),
+    "cancel of an id that is no text": lambda engine: engine.cancel(5),
+    "schedule's id that is no text": lambda engine: engine.get_schedule(5),
+    "definition that is none": lambda engine: engine.save_definition("order"),
+    "filter that there is not": lambda engine: engine.list(status="blocked"),
+    "cancel of a filter that there is not": lambda engine: engine.cancel_many(status="blocked", name="order"),
+    "one status in place of several": lambda engine: engine.cancel_many(statuses="blocked"),
+    "no status in place of several": lambda engine: engine.cancel_many(statuses=None, name="order"),
+    "page that is no number": lambda engine: engine.list(limit="5"),
+    "page of many that is no number": lambda engine: engine.cancel_many(name="order", limit="5"),
+    "page of a history that is no number": lambda engine: engine.history_page("there", limit="5"),
+    "revision that is no number": lambda engine: engine.history_page("there", after="5"),
+    "revision to be shown that is no number": lambda engine: engine.get("there", as_of="5"),
 }
 
 
@@ -158,6 +174,7 @@ async def test_what_is_refused_is_refused_with_the_owners_error_and_sentence(pat
         await owner.engine.apply("done", Complete())
         with pytest.raises(Exception) as here:
             await call(owner.engine)
+        assert isinstance(here.value, WorkflowError) or "; there are " in str(here.value)
         with pytest.raises(type(here.value)) as there:
             await call(standby)
         assert type(there.value) is type(here.value)
