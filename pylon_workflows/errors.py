@@ -48,7 +48,8 @@ WorkflowError
 │   └── TurnTimedOutError
 ├── EngineError                 this process cannot serve now
 │   ├── EngineNotRunningError
-│   └── NoOwnerError            and no other has answered for it
+│   ├── NoOwnerError            and no other has answered for it
+│   └── OtherLoopError          to a caller in another event loop than its own
 └── StoreError                  the database file's fault, or the disk's
     ├── DatabaseInUseError
     │   └── DatabaseInUseHereError
@@ -280,6 +281,10 @@ class EngineNotRunningError(EngineError, code="engine-not-running"):
 
 class NoOwnerError(EngineError, code="no-owner"):
     """This process stands by, and whoever owns the file did not answer in time; one that answers may come soon."""
+
+
+class OtherLoopError(EngineError, code="other-loop"):
+    """The engine was started in another event loop than this call's, and can only be used there; nothing was done."""
 
 
 class StoreError(WorkflowError, code="store-error"):

@@ -19,6 +19,7 @@ from pylon_workflows.errors import InvalidInputError, StoreError, WorkflowError
 from pylon_workflows.outbound_webhooks import OutboundWebhook, receivers_of
 from pylon_workflows.ownership.access import Access, SharedAccess, SoleAccess
 from pylon_workflows.ownership.guard import FileGuard
+from pylon_workflows.ownership.one_loop import OneLoopAccess
 from pylon_workflows.ownership.standby import Standby
 from pylon_workflows.ownership.worker import Worker
 from pylon_workflows.ports import Clock, Describer, PayloadCodec, Role, Runner, Store
@@ -49,7 +50,8 @@ class WorkflowEngine(EngineCalls):
     users put into workflows before it is written (docs/security.md); each process on the file has it. `settings` are
     the other knobs; `store`, `clock` and `jitter` are for tests.
 
-    Nothing happens before `async with engine:`, or before the web app's lifespan (`engine.lifespan`) begins.
+    Nothing happens before `async with engine:`, or before the web app's lifespan (`engine.lifespan`) begins. From then
+    on it is called in that event loop only: a call from another one raises OtherLoopError and does nothing.
 
     Raises:
         InvalidInputError: a value of another type; a URL that is none, a key of `runners` that is no name or
@@ -99,7 +101,7 @@ class WorkflowEngine(EngineCalls):
             receivers=receivers_of(webhooks, clock),
             jitter=jitter,
         )
-        super().__init__(engine, self._access_to(engine, settings, path, codec), settings)
+        super().__init__(engine, OneLoopAccess(self._access_to(engine, settings, path, codec)), settings)
 
     def _access_to(
         self, engine: LocalEngine, settings: EngineSettings, path: Path, codec: PayloadCodec | None

@@ -33,6 +33,7 @@ ANSWERS: Mapping[type[errors.WorkflowError], Answer] = {
     errors.TooManyTokensError: Answer(429),
     errors.EngineNotRunningError: Answer(503, retry_after_s=1),
     errors.NoOwnerError: Answer(503, "the process that owns the database does not answer", retry_after_s=1),
+    errors.OtherLoopError: Answer(503, "this application runs in another event loop than its engine; see the log"),
     errors.StorageFullError: Answer(503, "the disk is full; nothing was changed", retry_after_s=5),
     errors.OwnershipLostError: Answer(503, "the engine has stopped: its database was taken away", retry_after_s=5),
     errors.UnreadableInstanceError: Answer(503, retry_after_s=60),

@@ -85,7 +85,8 @@ async def test_only_who_is_watched_is_looked_for(path):
     async with Owner(path) as owner, worker(path) as standby:
         await standby.start("order", id="a")
         await standby.start("order", id="b")
-        reads = standby._access._standby._reads
+        behind = standby._access._access._standby
+        reads = behind._reads
         pages, read = [], reads.history_page
 
         async def counted(instance_id, **options):
@@ -94,7 +95,7 @@ async def test_only_who_is_watched_is_looked_for(path):
 
         reads.history_page = counted
         following = asyncio.create_task(standby.next_history("a", after=1, timeout_s=10))
-        await wait_until(lambda: standby._access._standby._revisions == {"a": 1})
+        await wait_until(lambda: behind._revisions == {"a": 1})
         changes = await standby.next_changes(after=None, timeout_s=10)
         for number in range(5):
             await owner.engine.apply("b", StepComplete(step_name=f"s{number}"))
@@ -103,4 +104,4 @@ async def test_only_who_is_watched_is_looked_for(path):
         assert len(pages) <= 2, "once by itself, and once when the watch begins"
         await owner.engine.apply("a", StepComplete(step_name="one"))
         await asyncio.wait_for(following, 5)
-    await wait_until(lambda: standby._access._standby._watching is None)
+    await wait_until(lambda: behind._watching is None)
