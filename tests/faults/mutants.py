@@ -425,6 +425,24 @@ MUTANTS = (
         "test_a_call_that_an_owner_left_hanging_is_done_by_the_one_that_took_its_place",
     ),
     Mutant(
+        "a file that is mounted without its folder has an owner",
+        "P21",
+        "ownership/guard.py",
+        "        if self._real.is_file() and file_systems.is_mounted_alone(self._real):\n",
+        "        if False:\n",
+        f"{OWNERSHIP}/test_guard.py::"
+        "test_a_file_that_is_mounted_without_its_folder_is_refused_by_every_name_before_anything_is_made",
+    ),
+    Mutant(
+        "an owner whose file was named by a link goes on when the link leads to another",
+        "P23",
+        "ownership/guard.py",
+        "        self._check_name()\n",
+        "",
+        f"{UNIT}/test_lost_file.py::"
+        "test_an_engine_whose_name_leads_to_another_file_stops_within_two_seconds_of_its_clock",
+    ),
+    Mutant(
         "a standby takes over a file that was removed, and begins an empty one",
         "P23",
         "ownership/worker.py",
