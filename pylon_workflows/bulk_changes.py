@@ -8,7 +8,14 @@ from typing import Any
 from pylon_workflows.changes import Changes
 from pylon_workflows.core.commands import Cancel
 from pylon_workflows.core.instance import FINISHED, Status
-from pylon_workflows.errors import CallerError, CorruptDatabaseError, InvalidInputError
+from pylon_workflows.errors import (
+    CallerError,
+    CorruptDatabaseError,
+    EngineNotRunningError,
+    InvalidInputError,
+    OwnershipLostError,
+    StoreError,
+)
 from pylon_workflows.filters import BulkTerms, InstanceFilter, bulk_filter, checked_limit
 from pylon_workflows.ports import Clock, Store
 from pylon_workflows.summaries import BulkFailure, BulkReceipt
@@ -53,25 +60,38 @@ class BulkChanges:
         while rest and (len(rest) == len(page) or self._clock.monotonic() < ends_at):
             some, rest = rest[:_AT_A_TIME], rest[_AT_A_TIME:]
             after = some[-1].id
-            changed, failed = await self._outcomes([summary.id for summary in some], change)
+            changed, failed, trouble = await self._outcomes([summary.id for summary in some], change)
             count += changed
             failures += failed
+            if trouble is not None:
+                raise _told(trouble, count)
         is_last = not rest and len(page) < limit
         return BulkReceipt(count=count, failures=failures, after=None if is_last else after)
 
     async def _outcomes(
         self, ids: Sequence[str], change: Callable[[str], Awaitable[Any]]
-    ) -> tuple[int, Sequence[BulkFailure]]:
-        """How many were changed, and those that could not be read."""
-        await self._changes.load_many(ids)
+    ) -> tuple[int, Sequence[BulkFailure], BaseException | None]:
+        """How many were changed, those that could not be read, and what ended it, if anything did."""
+        try:
+            await self._changes.load_many(ids)
+        except (StoreError, EngineNotRunningError) as error:
+            return 0, [], error
+        trouble: BaseException | None = None
         outcomes = await asyncio.gather(*map(change, ids), return_exceptions=True)
         failures = []
         for instance_id, outcome in zip(ids, outcomes, strict=True):
             if isinstance(outcome, CorruptDatabaseError):
                 failures.append(BulkFailure(id=instance_id, code=outcome.code, detail=str(outcome)))
             elif isinstance(outcome, BaseException) and not isinstance(outcome, CallerError):
-                raise outcome
-        return sum(not isinstance(outcome, BaseException) for outcome in outcomes), failures
+                trouble = trouble or outcome
+        return sum(not isinstance(outcome, BaseException) for outcome in outcomes), failures, trouble
+
+
+def _told(trouble: BaseException, count: int) -> BaseException:
+    """What ended it. One that says that nothing was done here would have others asked, who take the next ones too."""
+    if count and isinstance(trouble, OwnershipLostError | EngineNotRunningError):
+        return StoreError(f"{count} were changed; then: {trouble}")
+    return trouble
 
 
 def _wanted(terms: BulkTerms, possible: Sequence[Status]) -> InstanceFilter:

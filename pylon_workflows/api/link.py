@@ -29,7 +29,7 @@ from pylon_workflows.engine import LocalEngine
 from pylon_workflows.ids import check_possible_id
 from pylon_workflows.settings import EngineSettings
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action
-from runner_protocol.strict_json import encode_parsed, parse
+from runner_protocol.strict_json import MAX_DEPTH, encode_parsed, parse
 
 _ROOM_BYTES = 64 * 1024
 
@@ -97,7 +97,7 @@ class LinkHandlers(Handlers):
 
     async def put_definition(self, request: Request) -> Response:
         """Keep a definition with all its terms; those that end in `_us` are durations in microseconds."""
-        terms: dict[str, Any] = parse(await request.body())
+        terms: dict[str, Any] = parse(await request.body(), max_depth=MAX_DEPTH + 1)
         for name in [name for name in terms if name.endswith("_us")]:
             terms[name.removesuffix("_us")] = timedelta(microseconds=terms.pop(name))
         await self._owner.save_definition(WorkflowDefinition(**terms))

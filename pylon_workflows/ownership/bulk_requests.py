@@ -1,14 +1,18 @@
-"""The changes of many instances that a standby asks of the owner. Again is no error, so they may be sent twice."""
+"""The changes of many instances that a standby asks of the owner.
+
+A second try would take the next page, so none is sent after a lost answer; one that only counts may be.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from pylon_workflows.engine import LocalEngine
+from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.filters import BulkTerms, bulk_filter, checked_limit
 from pylon_workflows.ownership.owner_requests import OwnerRequest, Reading
 from pylon_workflows.summaries import BulkFailure, BulkReceipt
-from runner_protocol.strict_json import encode
+from runner_protocol.strict_json import JsonError, encode
 
 
 def cancel_many(terms: BulkTerms) -> OwnerRequest[BulkReceipt]:
@@ -31,7 +35,12 @@ def _request(
     for name, value in members.items():
         if isinstance(value, datetime):
             members[name] = value.isoformat()
-    return OwnerRequest(method="POST", target=target, body=encode(members), call=call, read=_read)
+    try:
+        body = encode(members)
+    except JsonError as error:
+        raise InvalidInputError(str(error)) from None
+    is_repeatable = bool(terms.get("dry_run", False))
+    return OwnerRequest(method="POST", target=target, body=body, call=call, read=_read, is_repeatable=is_repeatable)
 
 
 async def _read(_status: int, answer: Any, _reading: Reading) -> BulkReceipt:

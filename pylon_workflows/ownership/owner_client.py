@@ -12,7 +12,7 @@ from pylon_workflows.http_client.connection import Answer, CannotConnectError, H
 from pylon_workflows.logs import request_id
 from pylon_workflows.ownership.owner_requests import OwnerRequest
 from pylon_workflows.ownership.socket_file import short_name
-from runner_protocol.strict_json import JsonError, parse
+from runner_protocol.strict_json import MAX_DEPTH, JsonError, parse
 
 MAX_AT_A_TIME = 128
 """Requests under way; the others wait. The owner works in one thread: more would only stand in its queue."""
@@ -115,10 +115,13 @@ def _head(request: OwnerRequest[Any]) -> bytes:
 
 _NOT_DONE = (errors.EngineNotRunningError.code, errors.OwnershipLostError.code, errors.NoOwnerError.code)
 
+_ENVELOPE = 8
+"""How far down an answer the values stand that may themselves be as deep as any: a schedule's input stands 1 down."""
+
 
 def _read(answer: Answer) -> tuple[int, Any]:
     try:
-        value: Any = parse(answer.body) if answer.body else None
+        value: Any = parse(answer.body, max_depth=MAX_DEPTH + _ENVELOPE) if answer.body else None
         if answer.status < 400:
             return answer.status, value
         code, detail = str(value["code"]), str(value["detail"])

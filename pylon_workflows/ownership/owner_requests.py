@@ -210,10 +210,14 @@ def save_definition(definition: WorkflowDefinition) -> OwnerRequest[None]:
         value = getattr(definition, term.name)
         is_duration = isinstance(value, timedelta)
         members[f"{term.name}_us" if is_duration else term.name] = value // _MICROSECOND if is_duration else value
+    try:
+        body = encode(members, max_depth=MAX_DEPTH + 1)
+    except JsonError as error:
+        raise InvalidInputError(f"definition: {error}") from None
     return OwnerRequest(
         method="PUT",
         target="/definitions",
-        body=encode(members),
+        body=body,
         call=lambda engine: engine.save_definition(definition),
         read=_nothing,
     )

@@ -7,7 +7,14 @@ from engine_parts import TroubledStore
 
 from pylon_workflows import WorkflowDefinition, bulk_changes
 from pylon_workflows.core.instance import Status
-from pylon_workflows.errors import InvalidInputError, ListLimitError, StorageFullError
+from pylon_workflows.errors import (
+    EngineNotRunningError,
+    InvalidInputError,
+    ListLimitError,
+    OwnershipLostError,
+    StorageFullError,
+    StoreError,
+)
 from pylon_workflows.testing import FakeClock, engine_in_memory
 from runner_protocol.messages import Complete, Diverged, Sleep, WaitEvent
 
@@ -134,6 +141,28 @@ async def test_a_term_that_there_is_not_is_a_type_error_which_tells_which_there_
     with pytest.raises(TypeError, match=r"a filter has no argument 'status'; there are statuses, name, tags, "):
         await engine.list(status="pending")
     assert (await engine.get("o")).status is Status.PENDING
+
+
+@pytest.mark.parametrize("trouble", [OwnershipLostError("replaced"), EngineNotRunningError("closed")])
+async def test_who_has_changed_some_does_not_say_that_another_is_to_be_asked(engine, store, monkeypatch, trouble):
+    """For the other would change as many again."""
+    monkeypatch.setattr(bulk_changes, "_AT_A_TIME", 2)
+    for number in range(5):
+        await engine.start("order", id=f"o{number}")
+    append = store.append
+
+    def fail_after_three(*arguments, **options):
+        if store.appends == 3:
+            store.write_trouble = trouble
+        return append(*arguments, **options)
+
+    store.appends = 0
+    monkeypatch.setattr(store, "append", fail_after_three)
+    with pytest.raises(StoreError, match="3 were changed; then: ") as told:
+        await engine.cancel_many(all=True, limit=4)
+    assert type(told.value) is StoreError
+    with pytest.raises(type(trouble)):
+        await engine.cancel_many(all=True, limit=4)
 
 
 @pytest.mark.parametrize(

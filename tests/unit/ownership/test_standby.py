@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -15,6 +16,7 @@ from pylon_workflows import (
     DatabaseInUseError,
     EngineNotRunningError,
     InstanceNotBlockedError,
+    InvalidInputError,
     NewerDatabaseError,
     NoOwnerError,
     OwnershipLostError,
@@ -32,6 +34,7 @@ from pylon_workflows.store import migrations
 from pylon_workflows.store.file_reads import SqliteFileReads
 from pylon_workflows.testing import wait_until
 from runner_protocol.messages import Approval, Complete, Diverged, StepComplete
+from runner_protocol.strict_json import MAX_DEPTH
 
 
 @pytest.fixture
@@ -96,6 +99,23 @@ async def test_a_definition_is_kept_with_all_its_terms(path):
         assert await standby.start("mail")
 
 
+async def test_what_is_as_deep_as_may_be_is_taken_and_told_so(path):
+    deep = {}
+    for _ in range(MAX_DEPTH - 1):
+        deep = {"a": deep}
+    async with Owner(path) as owner, worker(path, forward_timeout_s=2) as standby:
+        assert json.loads((await standby.schedule("0 0 1 1 *", "order", deep, id="s")).input_json) == deep
+        definition = WorkflowDefinition("mail", input_schema=deep)
+        await standby.save_definition(definition)
+        assert definition in await owner.engine.definitions()
+
+
+async def test_a_definition_that_cannot_be_sent_is_refused(path):
+    async with Owner(path), worker(path) as standby:
+        with pytest.raises(InvalidInputError, match=r"definition: .* lone surrogate"):
+            await standby.save_definition(WorkflowDefinition("mail", description="\ud800"))
+
+
 async def test_changes_of_many_are_forwarded_a_page_at_a_time(path):
     async with Owner(path) as owner, worker(path) as standby:
         for number in range(5):
@@ -142,6 +162,10 @@ REFUSED = {
     "answer for a finished one": lambda engine: engine.apply("done", Complete()),
     "cancel of nothing said": lambda engine: engine.cancel_many(),
     "resume of running ones": lambda engine: engine.resume_many(statuses=[Status.RUNNING]),
+    "cancel of far too many": lambda engine: engine.cancel_many(name="order", limit=10**30),
+    "cancel of one and a half": lambda engine: engine.cancel_many(name="order", limit=1.5),
+    "cancel of a name that is none": lambda engine: engine.cancel_many(name="\ud800"),
+    "page of no number": lambda engine: engine.list(limit=1.5),
     "page too long": lambda engine: engine.list(limit=201),
     "page of a history of nobody": lambda engine: engine.history_page("nobody"),
     "page of a history that is too long": lambda engine: engine.history_page("there", limit=1001),

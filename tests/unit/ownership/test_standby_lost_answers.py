@@ -3,9 +3,9 @@
 import pytest
 from owner import Lossy, Owner, worker
 
-from pylon_workflows import ApprovalConflictError, NoOwnerError
+from pylon_workflows import ApprovalConflictError, NoOwnerError, Status
 from pylon_workflows.core.transitions import ApprovalDecided
-from runner_protocol.messages import Approval, Complete, ContinueAsNew
+from runner_protocol.messages import Approval, Complete, ContinueAsNew, Diverged
 
 KEY = "approval:ship"
 GATE = Approval(name="ship")
@@ -110,3 +110,29 @@ class TestADecision:
             await owner.engine.apply("order-1", GATE)
             assert not (await standby.approve("order-1", KEY, by="bob")).is_duplicate
             assert decisions(await standby.history("order-1")) == [(True, "ann"), (True, "bob")]
+
+
+@pytest.mark.parametrize(("verb", "status"), [("cancel", Status.CANCELLED), ("resume", Status.RUNNING)])
+class TestAChangeOfMany:
+    @staticmethod
+    async def five(engine):
+        for number in range(5):
+            await engine.start_or_find("order", id=f"o{number}")
+            await engine.apply(f"o{number}", Diverged(position=0, expected="charge", got="mail"))
+
+    async def test_does_not_take_the_next_page_too_and_nobody_claims_to_know(self, path, verb, status):
+        lossy = Lossy(f"/{verb}")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await self.five(owner.engine)
+            with pytest.raises(NoOwnerError, match="whether it was done"):
+                await getattr(standby, f"{verb}_many")(name="order", limit=2)
+            assert lossy.count == 1
+            assert len(await standby.list(statuses=[status])) == 2
+
+    async def test_is_counted_again(self, path, verb, status):
+        lossy = Lossy(f"/{verb}")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await self.five(owner.engine)
+            assert (await getattr(standby, f"{verb}_many")(name="order", dry_run=True)).count == 5
+            assert lossy.count == 2
+            assert await standby.list(statuses=[status]) == []
