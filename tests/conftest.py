@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ settings.register_profile("as_found", phases=(Phase.explicit, Phase.generate))
 """For who wants to know whether a test fails, and not by which smallest example: `tests/faults/test_mutants.py`."""
 
 _OPEN_FILES = Path("/proc/self/fd")
+_ENDS_WITHIN_S = 30.0
+"""A thread that is ending has, by then, on any machine."""
 
 LONGEST_FIRST = (
     "test_engine_machine.py",
@@ -43,8 +46,9 @@ def nothing_is_left_pending(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("no_task_is_left_pending")
     yield
     left = [thread for thread in threading.enumerate() if thread not in threads and not _is_asyncios(thread)]
+    ends_at = time.monotonic() + _ENDS_WITHIN_S
     for thread in left:
-        thread.join(timeout=2.0)
+        thread.join(timeout=max(0.0, ends_at - time.monotonic()))
     assert not [thread.name for thread in left if thread.is_alive()], "the test left threads running"
     assert not _open_databases() - databases, "the test left databases open"
 

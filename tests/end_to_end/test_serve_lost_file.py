@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,11 +13,8 @@ def test_serve_ends_with_a_failure_and_the_sentence(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
         assert serving.stdout.readline().startswith("listening on ")
         path.unlink()
-        began = time.monotonic()
-        _, told = serving.communicate(timeout=30)
-        took_s = time.monotonic() - began
+        _, told = serving.communicate(timeout=60)  # that it takes two seconds of its clock is in test_lost_file.py
     assert serving.returncode == 1
     assert told.splitlines()[-1].startswith("Error: ")
     assert f"{path} was removed while the engine ran" in told
     assert "Traceback" not in told
-    assert took_s < 4.0  # two seconds of the engine's clock (see test_lost_file.py), and a busy machine's own pace

@@ -11,7 +11,7 @@ import pytest
 from pylon_workflows import LocalRunner, Status, WorkflowDefinition, WorkflowEngine
 from pylon_workflows.errors import TooDeepError
 from pylon_workflows.runner.deadline import Deadline
-from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status
+from pylon_workflows.testing import ScriptedRunner, engine_in_memory, wait_for_status, wait_until
 from runner_protocol import Runner, workflow
 from runner_protocol.messages import Approval, Complete, Fail, Map, StartChild, StepComplete, Usage, WaitEvent
 from runner_protocol.strict_json import MAX_DEPTH
@@ -24,7 +24,7 @@ def nested(depth):
     return value
 
 
-async def finished(runner, *names, timeout_s=5, **terms):
+async def finished(runner, *names, timeout_s=60, **terms):
     """The instance `a` of the first workflow when it has finished."""
     engine = engine_in_memory(runner)
     for name in names:
@@ -155,9 +155,12 @@ def test_a_step_that_may_take_less_than_others_does_not_shorten_the_turn():
 async def test_a_step_that_takes_long_to_stop_runs_no_other_again():
     began = []
 
+    async def is_stubborn_recorded():
+        return [record.key for record in (await engine.get("a")).steps] == ["stubborn"]
+
     async def patient():
         began.append("patient")
-        await asyncio.sleep(4)
+        await wait_until(is_stubborn_recorded, timeout_s=25)
         return "done"
 
     @workflow("w")
@@ -166,7 +169,11 @@ async def test_a_step_that_takes_long_to_stop_runs_no_other_again():
         first, second = await asyncio.gather(ctx.step("patient", patient), stubborn, return_exceptions=True)
         return [first, str(second)]
 
-    instance = await finished(LocalRunner(Runner([both])), "w", timeout_s=20)
+    engine = engine_in_memory(LocalRunner(Runner([both])))
+    engine.register(WorkflowDefinition("w", step_timeout=timedelta(seconds=30)))
+    async with engine:
+        await engine.start("w", {}, id="a")
+        instance = await engine.wait("a", 60)
     assert instance.output == ["done", "step 'stubborn' failed: step 'stubborn' timed out after 0.2 s"]
     assert began == ["patient"]
     assert [record.key for record in instance.steps] == ["stubborn", "patient"]

@@ -36,11 +36,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
         SigningKeys([SECRET]).check(headers, body, now_s=time.time())
-        if self.server.is_up:
+        is_up = self.server.is_up
+        if is_up:
             self.server.taken.append((self.headers["webhook-id"], json.loads(body)))
         else:
             self.server.refused.append(self.headers["webhook-id"])
-        self.send_response(204 if self.server.is_up else 503)
+        self.send_response(204 if is_up else 503)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
