@@ -1,6 +1,7 @@
 """What a program gives, held against the type that is declared for it: refused where it is given, by its name."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from math import isnan
@@ -16,6 +17,8 @@ _WORDS: dict[Any, str] = {
     str: "a text",
     timedelta: "a timedelta",
     Mapping: "a mapping",
+    os.PathLike: "a path",
+    Callable: "a function",
     NoneType: "None",
 }
 _SHOWN = (bool, int, float, str, timedelta, NoneType)

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 from pylon_workflows.core.instance import Instance, Status
 from pylon_workflows.core.revisions import since
 from pylon_workflows.core.transitions import Transition
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import InvalidInputError, WorkflowCancelledError, WorkflowFailedError
@@ -83,6 +84,7 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls, LiveCalls):
         """
         if limit is not None:
             return (await self.history_page(instance_id, after=after, limit=limit)).transitions
+        check_type(after, int, "after")
         if after < 0:
             raise InvalidInputError(f"after: must be a revision, from 0, not {after}")
         return since(await self._access.read(lambda source: source.history(instance_id)), after)
@@ -208,6 +210,7 @@ class EngineCalls(ScheduleCalls, PublishCalls, TokenCalls, LiveCalls):
         Raises:
             UnknownInstanceError; TimeoutError when it has not finished within `timeout` (a number is seconds).
         """
+        check_type(timeout, timedelta | float | None, "timeout")
         timeout_s = timeout / timedelta(seconds=1) if isinstance(timeout, timedelta) else timeout
         return await self._access.wait(instance_id, timeout_s)
 

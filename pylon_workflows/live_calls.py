@@ -1,5 +1,6 @@
 """What users call on an engine to see what its instances do now, and what they do next."""
 
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import NoOwnerError
 from pylon_workflows.explain.shapes import Explanation
@@ -43,6 +44,7 @@ class LiveCalls:
         Raises:
             UnknownInstanceError, InvalidInputError
         """
+        check_type(timeout_s, float, "timeout_s")
         return await self._access.read(
             lambda source: source.next_history(instance_id, after=after, timeout_s=timeout_s)
         )
@@ -53,6 +55,8 @@ class LiveCalls:
         Such numbers last as long as the file. Without one it tells at once which is the newest. One that changes many
         times may be told of once, as it is then.
         """
+        check_type(after, int | None, "after")
+        check_type(timeout_s, float, "timeout_s")
         return await self._access.read(lambda source: source.next_changes(after=after, timeout_s=timeout_s))
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pylon_workflows.canonical_json import checked_text
 from pylon_workflows.core.instance import Status
+from pylon_workflows.declared_types import check_type
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.http_client.address import HttpAddress
 from pylon_workflows.http_client.client import HttpClient
@@ -123,7 +124,15 @@ def receivers_of(webhooks: Sequence[OutboundWebhook], clock: Clock) -> Sequence[
 
 
 def check_apart(webhooks: Sequence[OutboundWebhook]) -> None:
-    """Raises InvalidInputError: two have one URL, or a secret in common, with which each could forge to the other."""
+    """Raises InvalidInputError: two have one URL, or a secret in common, with which each could forge to the other.
+
+    So does what is no list of webhooks.
+    """
+    if isinstance(webhooks, str) or not isinstance(webhooks, Sequence):
+        shown = type(webhooks).__name__
+        raise InvalidInputError(f"webhooks: must be a list, such as [OutboundWebhook(...)], not {shown}")
+    for number, webhook in enumerate(webhooks, 1):
+        check_type(webhook, OutboundWebhook, f"webhooks: number {number}")
     if len({webhook.url for webhook in webhooks}) < len(webhooks):
         raise InvalidInputError("webhooks: two have the same url; name all events and workflows in one")
     signed = [{_keys([secret]).sign("", 0, b"") for secret in webhook.secrets} for webhook in webhooks]

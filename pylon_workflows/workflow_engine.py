@@ -73,6 +73,8 @@ class WorkflowEngine(EngineCalls):
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        check_type(settings, EngineSettings | None, "settings")
+        check_type(database, str | os.PathLike, "database")
         if runner == FROM_ENVIRONMENT:
             runner = os.environ.get(RUNNER_URL_VARIABLE) or DEFAULT_RUNNER_URL
         self._runner, describers = _connected(runner, {} if runners is None else runners, runner_auth)
@@ -124,6 +126,7 @@ class WorkflowEngine(EngineCalls):
         One for which it raises, or which a crash cuts off, is announced again after the next start. Register before
         the engine starts. Usable as a decorator.
         """
+        check_type(callback, Callable[..., Any], "callback")
         self._engine.on_finished(callback)
         return callback
 

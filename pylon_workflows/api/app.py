@@ -16,6 +16,7 @@ from pylon_workflows.api.origins import AllowHosts, checked_origins
 from pylon_workflows.api.problems import AnswerErrors
 from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.routes import assembled, route, scoped
+from pylon_workflows.declared_types import check_has, check_type
 from pylon_workflows.ports import Engine
 
 
@@ -38,9 +39,11 @@ def create_app(
     not use the API but for those of `cors_origins`, such as `["https://app.example.com"]`.
 
     Raises:
-        InvalidInputError: a token that cannot stand in a header, an `authorize` that is no function, a host or an
-            origin that is none.
+        InvalidInputError: what is no engine or no limits, a token that cannot stand in a header, an `authorize` that is
+            no function, a host or an origin that is none.
     """
+    check_has(engine, "start_or_find", "engine", "a WorkflowEngine")
+    check_type(limits, Limits | None, "limits")
     limits = limits or Limits()
     origins = checked_origins(cors_origins)
     middleware = [Middleware(IdentifyRequests), Middleware(AnswerErrors, explain)]

@@ -18,6 +18,7 @@ from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.routes import assembled, route
 from pylon_workflows.clock import SystemClock
+from pylon_workflows.declared_types import check_has, check_type
 from pylon_workflows.errors import InboxFullError, UnknownWorkflowError
 from pylon_workflows.hooks.delivering import deliver
 from pylon_workflows.hooks.hook_calls import hook_call_route, without_signature
@@ -59,8 +60,10 @@ def create_hooks_app(
     body is larger than `limits` let it be. 429, 503: not now, come again. The engine need not be running yet.
 
     Raises:
-        InvalidInputError: two sources with one name or one secret.
+        InvalidInputError: what is no engine or no limits, two sources with one name or one secret.
     """
+    check_has(engine, "send_event", "engine", "a WorkflowEngine")
+    check_type(limits, Limits | None, "limits")
     clock = SystemClock() if clock is None else clock
     doors = {name: _Door(engine, source, clock) for name, source in checked_sources(sources).items()}
     doorway = _Doorway(doors)

@@ -40,7 +40,7 @@ class RunnerAuth:
     def __post_init__(self) -> None:
         if self.secrets is not None:
             signing_keys(self.secrets)
-        if self.token is not None and not _TOKEN.fullmatch(self.token):
+        if self.token is not None and not (isinstance(self.token, str) and _TOKEN.fullmatch(self.token)):
             raise InvalidInputError("runner auth: token: must be one or more visible ASCII characters without spaces")
 
 
@@ -48,7 +48,7 @@ def signing_keys(secrets: Sequence[str] | None) -> SigningKeys | None:
     """The keys of these secrets, or of the environment's. Raises InvalidInputError."""
     try:
         return keys_from_environment() if secrets is None else SigningKeys(secrets)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidInputError(f"runner auth: {error}") from None
 
 

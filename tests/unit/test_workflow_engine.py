@@ -1,12 +1,21 @@
 """The engine as users build it: what it is by default; whose runner is opened and closed, and when."""
 
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import AnyHttpUrl
 
-from pylon_workflows import HttpRunner, InvalidInputError, LocalRunner, UnknownWorkflowError, WorkflowEngine
+from pylon_workflows import (
+    HttpRunner,
+    InvalidInputError,
+    LocalRunner,
+    OutboundWebhook,
+    UnknownWorkflowError,
+    WorkflowDefinition,
+    WorkflowEngine,
+)
 from pylon_workflows.ports import Apply, Turn
 from pylon_workflows.store.memory import MemoryStore
 from pylon_workflows.testing import ScriptedRunner, engine_in_memory, script
@@ -108,6 +117,63 @@ A_URL = AnyHttpUrl("http://127.0.0.1:9876/run")
 def test_what_is_no_runner_is_refused_where_it_is_given_with_what_to_give(options: dict[str, Any], sentence: str):
     with pytest.raises(InvalidInputError, match=f"^{sentence}"):
         WorkflowEngine(**{"runner": None, "store": MemoryStore(), **options})
+
+
+A_WEBHOOK = OutboundWebhook(url="https://x.test", secrets=["whsec_" + "QUFB" * 8])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"settings": {"max_in_flight": 3}}, "settings: must be an EngineSettings or None, not dict$"),
+        ({"runner_auth": "s3cret"}, "runner_auth: must be a RunnerAuth or None, not str$"),
+        ({"webhooks": "https://x.test"}, r"webhooks: must be a list, such as \[OutboundWebhook\(...\)\], not str$"),
+        ({"webhooks": A_WEBHOOK}, r"webhooks: must be a list, such as .*, not OutboundWebhook$"),
+        ({"webhooks": [A_WEBHOOK, "https://x.test"]}, "webhooks: number 2: must be an OutboundWebhook, not str$"),
+        ({"database": None}, "database: must be a text or a path, not None$"),
+        ({"database": b"orders.db"}, "database: must be a text or a path, not bytes$"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_where_it_is_given(options: dict[str, Any], sentence: str):
+    with pytest.raises(InvalidInputError, match=f"^{sentence}"):
+        WorkflowEngine(**{"runner": None, **options})
+
+
+def test_what_is_no_function_is_not_called_with_what_has_finished():
+    with pytest.raises(InvalidInputError, match=r"^callback: must be a function, not None"):
+        WorkflowEngine(runner=None, store=MemoryStore()).on_finished(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda engine: engine.result("o", timeout="1s"),
+            "timeout: must be a timedelta or a number of seconds or None",
+        ),
+        (lambda engine: engine.wait("o", True), "timeout: must be .*, not True"),
+        (lambda engine: engine.wait("o", float("nan")), "timeout: must be .*, not nan"),
+        (lambda engine: engine.history("o", after="1"), "after: must be a whole number, not '1'"),
+        (lambda engine: engine.history("o", limit="1"), "limit: must be a whole number, not '1'"),
+        (lambda engine: engine.next_history("o", after=0, timeout_s="1"), "timeout_s: must be a number of seconds"),
+        (lambda engine: engine.next_changes(after="1", timeout_s=1), "after: must be a whole number or None, not '1'"),
+        (lambda engine: engine.next_changes(after=None, timeout_s=None), "timeout_s: must be a number of seconds"),
+        (lambda engine: engine.start(None), "name: must be a text, not None"),
+    ],
+)
+async def test_a_calls_argument_of_another_type_is_refused_by_its_name(call: Any, sentence: str):
+    async with engine_in_memory(None) as engine:
+        engine.register(WorkflowDefinition("order"))
+        await engine.start("order", id="o")
+        with pytest.raises(InvalidInputError, match=f"^{sentence}"):
+            await call(engine)
+
+
+async def test_a_time_is_waited_for_as_a_length_of_time_as_a_number_and_without_end():
+    async with engine_in_memory(NotedRunner()) as engine:
+        engine.register(WorkflowDefinition("order"))
+        for timeout in (None, 10, 10.0, float("inf"), timedelta(seconds=10)):
+            assert (await engine.wait(await engine.start("order"), timeout)).is_finished
 
 
 def test_a_url_that_is_no_text_is_refused_by_the_runner_too():

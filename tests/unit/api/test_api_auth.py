@@ -1,3 +1,5 @@
+from typing import Any
+
 import httpx
 import pytest
 from still_engine import StillEngine
@@ -5,6 +7,8 @@ from still_engine import StillEngine
 from pylon_workflows.api.app import create_app
 from pylon_workflows.api.origins import is_loopback
 from pylon_workflows.errors import InvalidInputError
+from pylon_workflows.hooks import create_hooks_app
+from pylon_workflows.workflow_engine import WorkflowEngine
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -94,6 +98,20 @@ class TestWithAToken:
     def test_an_authorize_that_is_no_function_is_refused_at_once(self, engine: StillEngine) -> None:
         with pytest.raises(InvalidInputError, match="authorize: must be a function of the request, not bool"):
             create_app(engine, authorize=True)  # type: ignore[arg-type]
+
+
+class TestWithoutAnEngine:
+    @pytest.mark.parametrize("engine", ["fa.db", None, WorkflowEngine])
+    def test_what_is_no_engine_is_refused_at_once(self, engine: Any) -> None:
+        with pytest.raises(InvalidInputError, match=r"^engine: must be a WorkflowEngine, not (str|None|the class)"):
+            create_app(engine)
+        with pytest.raises(InvalidInputError, match=r"^engine: must be a WorkflowEngine, not (str|None|the class)"):
+            create_hooks_app(engine)
+
+    def test_limits_that_are_none_are_refused_at_once(self, engine: StillEngine) -> None:
+        for create in (create_app, create_hooks_app):
+            with pytest.raises(InvalidInputError, match=r"^limits: must be a Limits or None, not dict"):
+                create(engine, limits={"max_streams": 1})  # type: ignore[arg-type]
 
 
 class TestWithoutAToken:

@@ -6,6 +6,9 @@ from hook_signing import OTHER_SECRET, SECRET
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.hooks import GitHub, HmacSignature, HookSource, HookStart, Slack, Stripe, create_hooks_app
 from pylon_workflows.hooks.signatures.verifier import RawHeaders
+from pylon_workflows.testing import engine_in_memory
+
+ENGINE = engine_in_memory(None)
 
 
 class OwnVerifier:
@@ -71,18 +74,18 @@ def test_a_start_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None
 
 def test_two_sources_have_neither_one_name_nor_one_secret() -> None:
     stripe = HookSource("stripe", Stripe(SECRET), instance="{id}")
-    create_hooks_app(None, [stripe, HookSource("slack", Slack(OTHER_SECRET), instance="{id}")])  # type: ignore[arg-type]
+    create_hooks_app(ENGINE, [stripe, HookSource("slack", Slack(OTHER_SECRET), instance="{id}")])
     with pytest.raises(InvalidInputError, match="there are two of that name"):
-        create_hooks_app(None, [stripe, HookSource("stripe", Slack(OTHER_SECRET), instance="{id}")])  # type: ignore[arg-type]
+        create_hooks_app(ENGINE, [stripe, HookSource("stripe", Slack(OTHER_SECRET), instance="{id}")])
     with pytest.raises(InvalidInputError, match="source 'github': has a secret of 'stripe'") as caught:
-        create_hooks_app(None, [stripe, HookSource("github", GitHub([OTHER_SECRET, SECRET]), instance="{id}")])  # type: ignore[arg-type]
+        create_hooks_app(ENGINE, [stripe, HookSource("github", GitHub([OTHER_SECRET, SECRET]), instance="{id}")])
     assert SECRET not in str(caught.value)
 
 
 def test_one_source_in_place_of_a_list_is_told_so() -> None:
     stripe = HookSource("stripe", Stripe(SECRET), instance="{id}")
     with pytest.raises(InvalidInputError, match=r"must be a list, such as \[source\], not the source .stripe"):
-        create_hooks_app(None, stripe)  # type: ignore[arg-type]
+        create_hooks_app(ENGINE, stripe)  # type: ignore[arg-type]
 
 
 def test_a_source_that_people_print_shows_no_secret() -> None:
