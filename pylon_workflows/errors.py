@@ -128,7 +128,7 @@ class HistoryLimitError(InvalidInputError, code="history-limit"):
 
 
 class ListLimitError(InvalidInputError, code="list-limit"):
-    """A page of a list has 1 to 200 instances."""
+    """A page of a list has 1 to 200 instances; a change of many names at most 100 statuses."""
 
 
 class TooLargeError(CallerError, code="too-large"):

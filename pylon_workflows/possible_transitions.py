@@ -28,6 +28,7 @@ from pylon_workflows.core.transitions import (
 from pylon_workflows.errors import InvalidInputError
 from pylon_workflows.ids import check_instance_id
 from pylon_workflows.tags import checked_tags
+from runner_protocol.bounds import ListOf
 from runner_protocol.messages import Action, MalformedMessageError, UsageTotal, read_action
 
 _Number = Annotated[int, Field(ge=1)]
@@ -94,9 +95,9 @@ class _Past(BaseModel):
     vars: dict[str, Any]
     usage: UsageTotal
     progress: tuple[float | None, str | None] | None
-    children: list[tuple[str, _Number, str, Literal["cancel", "abandon"]]]
-    inbox: list[tuple[str, _Number, Any]]
-    event_ids: list[str]
+    children: ListOf[tuple[str, _Number, str, Literal["cancel", "abandon"]]]
+    inbox: ListOf[tuple[str, _Number, Any]]
+    event_ids: ListOf[str]
 
 
 def _check_past(deleted: EarlierRunsDeleted) -> None:

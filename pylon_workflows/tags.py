@@ -23,9 +23,14 @@ def checked_tags(tags: Any) -> Mapping[str, str]:
     """
     if not isinstance(tags, Mapping):
         raise InvalidInputError(f"tags: must map texts to texts, not {type(tags).__name__}")
+    check_count(tags)
+    return {name: _checked_value(name, tags[name]) for name in sorted(map(_checked_name, tags))}
+
+
+def check_count(tags: Mapping[Any, Any]) -> None:
+    """Raises TagLimitError: more than 32."""
     if len(tags) > MAX_TAGS:
         raise TagLimitError(f"tags: must be at most {MAX_TAGS}, not {len(tags)}")
-    return {name: _checked_value(name, tags[name]) for name in sorted(map(_checked_name, tags))}
 
 
 def _checked_name(name: Any) -> str:

@@ -5,8 +5,9 @@ PROTOCOL.md section 2 says what each means, section 5 how the members of `parall
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from runner_protocol.bounds import ListOf, Match, Path, VarNames, Vars, kept_lines
 from runner_protocol.fields import Cost, Duration, DurationText, InstanceId, Key, Milliseconds, Name, Timestamp
 
 UNKNOWN_STEP = "unknown"
@@ -76,11 +77,11 @@ class _Action(Message):
     itself made) are applied once this action is: the next request says it again, so that a replay sends none twice.
     """
 
-    vars: dict[Name, Any] | None = None
-    unset: list[Name] | None = None
+    vars: Vars | None = None
+    unset: VarNames | None = None
     usage: Usage | None = None
     progress: Progress | None = None
-    logs: list[LogLine] | None = None
+    logs: Annotated[ListOf[LogLine], BeforeValidator(kept_lines)] | None = None
     noted: Count | None = None
 
 
@@ -151,8 +152,8 @@ class WaitEvent(_RecordingAction):
     event: Name
     timeout: Duration | None = None
     on_timeout: Literal["return", "fail"] = "return"
-    match: dict[Annotated[str, Field(min_length=1, max_length=512)], Any] | None = None
-    correlation: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    match: Match | None = None
+    correlation: Path | None = None
 
 
 class Approval(_RecordingAction):
@@ -182,7 +183,7 @@ class Parallel(_Group):
     """Named members, each run by a call of its own; the output is an object of their outputs."""
 
     action: Literal["parallel"] = "parallel"
-    members: Annotated[list[Member], Field(max_length=MAX_MEMBERS)]
+    members: Annotated[ListOf[Member], Field(max_length=MAX_MEMBERS)]
     fail_fast: bool = True
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runner_protocol.actions import Message
+from runner_protocol.bounds import MAX_WORKFLOWS, ListOf
 from runner_protocol.fields import Duration, Name
 
 
@@ -24,5 +25,5 @@ class Description(Message):
 
     action: Literal["description"] = "description"
     protocol: Annotated[int, Field(ge=1)] = 2
-    workflows: list[DescribedWorkflow]
+    workflows: Annotated[ListOf[DescribedWorkflow], Field(max_length=MAX_WORKFLOWS)]
     kit: str | None = None

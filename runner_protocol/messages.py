@@ -38,6 +38,7 @@ from runner_protocol.actions import (
     Usage,
     WaitEvent,
 )
+from runner_protocol.bounds import ListOf
 from runner_protocol.description import DescribedWorkflow, Description
 from runner_protocol.fields import Key, Name, Timestamp
 from runner_protocol.hook_urls import HookGrant
@@ -116,8 +117,8 @@ class StepRecord(Message):
     input: Any = None
     usage: UsageTotal | None = None
     vars: dict[str, Any] | None = None
-    unset: list[str] | None = None
-    depends_on: list[str] = Field(default_factory=list)
+    unset: ListOf[str] | None = None
+    depends_on: ListOf[str] = Field(default_factory=list)
 
 
 class Attempt(Message):
@@ -163,7 +164,7 @@ class TurnRequest(Message):
     workflow_name: str
     input: Any
     current_step: Annotated[int, Field(ge=0)]
-    completed_steps: list[StepRecord]
+    completed_steps: ListOf[StepRecord]
     protocol: int
     mode: str = ADVANCE
     run: int
@@ -262,7 +263,7 @@ def _sentence(error: ValidationError, body: bytes) -> str:
         what = "action: the field is missing"
     else:
         place = [str(part) for index, part in enumerate(first["loc"]) if not (index == 0 and part in TAGS)]
-        what = f"{'.'.join(place) or 'the message'}: {first['msg'].removeprefix('Value error, ')}"
+        what = f"{'.'.join(place)[:_SHOWN] or 'the message'}: {first['msg'].removeprefix('Value error, ')}"
     return what + _beginning(body)
 
 

@@ -151,4 +151,4 @@ def _deep_field(body: bytes, max_depth: int) -> str:
 
 def _sentence(first: ErrorDetails) -> str:
     place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+    return f"{place:.200}: {first['msg'].removeprefix('Value error, ').removeprefix('Input ')}"

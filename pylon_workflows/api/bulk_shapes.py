@@ -1,9 +1,21 @@
 """What requests and answers about many instances at once must look like (see `schemas`)."""
 
-from pydantic import ConfigDict, Field
+from typing import Annotated, Any
 
-from pylon_workflows.api.schemas import IdText, Shape
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from pylon_workflows.api.schemas import IdText, Shape, TagTexts
+from pylon_workflows.errors import InvalidInputError, ListLimitError
+from runner_protocol.bounds import ListOf
 from runner_protocol.fields import Name, Timestamp
+
+MAX_STATUSES = 100
+
+
+def _few(status: Any) -> Any:
+    if isinstance(status, list) and len(status) > MAX_STATUSES:
+        raise ListLimitError(f"status: must be at most {MAX_STATUSES}, not {len(status)}")
+    return status
 
 
 class BulkRequest(Shape):
@@ -11,9 +23,11 @@ class BulkRequest(Shape):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: str | list[str] | None = Field(None, description="one or several of the words of a list")
+    status: Annotated[str | Annotated[ListOf[str], Field(max_length=MAX_STATUSES)] | None, BeforeValidator(_few)] = (
+        Field(None, description="one or several of the words of a list")
+    )
     name: Name | None = None
-    tags: dict[str, str] | None = Field(None, description="all of them")
+    tags: TagTexts | None = Field(None, description="all of them")
     started_after: Timestamp | None = None
     started_before: Timestamp | None = None
     parent_id: IdText | None = None
@@ -21,6 +35,15 @@ class BulkRequest(Shape):
     dry_run: bool = Field(False, description="count them only")
     after: IdText | None = Field(None, description="the last answer's `after`")
     limit: int = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_each_field(cls, given: Any) -> Any:
+        """Tell the first that is not known, where `extra` would make an error for each."""
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                raise InvalidInputError(f"{name:.80}: Extra inputs are not permitted")
+        return given
 
 
 class BulkFailureAnswer(Shape):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pylon_workflows.api.schemas import IdText, Json, Shape, empty_object
+from pylon_workflows.api.schemas import IdText, Json, Shape, TagTexts, empty_object
 from pylon_workflows.published import MAX_CORRELATION_LENGTH
 from runner_protocol.fields import Name
 
@@ -15,7 +15,7 @@ class PublishedStartRequest(Shape):
     name: Name = Field(description="of the workflow")
     input: Json = Field(default_factory=empty_object, description="any JSON; {} when absent")
     id: IdText | None = Field(None, description="of the instance; an event that finds it taken is kept for a wait")
-    tags: dict[str, str] | None = Field(None, description="of the instance")
+    tags: TagTexts | None = Field(None, description="of the instance")
 
 
 class PublishRequest(Shape):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pylon_workflows.api.schemas import Json, Shape, empty_object
+from pylon_workflows.api.schemas import Json, Shape, TagTexts, empty_object
 from runner_protocol.fields import Name, Timestamp
 
 
@@ -21,7 +21,7 @@ class ScheduleRequest(Shape):
     missed: Literal["once", "skip"] | None = Field(
         None, description="one start for all ticks that nobody could start, or none; once when absent"
     )
-    tags: dict[str, str] | None = Field(None, description="of the instances")
+    tags: TagTexts | None = Field(None, description="of the instances")
 
 
 class ScheduleAnswer(Shape):

@@ -6,11 +6,12 @@ clients and newer ones are understood.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from pylon_workflows.canonical_json import MAX_COMMENT_LENGTH, CanonicalJson
 from pylon_workflows.core.instance import Status
 from pylon_workflows.definitions import MAX_DESCRIPTION_LENGTH, MAX_RETRIES, Source
+from pylon_workflows.tags import check_count
 from runner_protocol.durations import MAX_DURATION
 from runner_protocol.fields import Name, Timestamp
 from runner_protocol.messages import StepRecord
@@ -30,10 +31,18 @@ def _null() -> CanonicalJson:
     return CanonicalJson(b"null")
 
 
+def _few(tags: Any) -> Any:
+    if isinstance(tags, dict):
+        check_count(tags)
+    return tags
+
+
 Json = Annotated[Any, AfterValidator(_canonical)]
 """Any JSON that `strict_json.parse` has read, written again at once: the bytes that are stored and sent on."""
 IdText = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"})]
 """An instance's id; what is wrong with one is told by `ids.py`, in its own words and with its own code."""
+TagTexts = Annotated[dict[str, str], BeforeValidator(_few)]
+"""Tags, counted before each of them is looked at; what is wrong with one is told by `tags.py`."""
 Seconds = Annotated[float, Field(gt=0, le=MAX_DURATION.total_seconds(), allow_inf_nan=False)]
 UnixSeconds = Annotated[float, Field(description="seconds since 1970-01-01T00:00:00Z")]
 
@@ -51,7 +60,7 @@ class StartRequest(Shape):
     input: Json = Field(default_factory=empty_object, description="any JSON; {} when absent")
     id: IdText | None = Field(None, description="1 to 128 of the characters A-Z a-z 0-9 _ . : -; made up when absent")
     idempotency_key: Name | None = Field(None, description="or the header Idempotency-Key")
-    tags: dict[str, str] | None = Field(None, description="at most 32; names of A-Z a-z 0-9 _ . -, values of 256")
+    tags: TagTexts | None = Field(None, description="at most 32; names of A-Z a-z 0-9 _ . -, values of 256")
     delay: str | float | None = Field(None, description="begin after this duration: a text such as 24h, or seconds")
     at: Timestamp | None = Field(None, description="begin then; not with a delay")
     parent_id: IdText | None = Field(None, description="an instance to show it under; nothing follows from it")

@@ -22,6 +22,7 @@ from pylon_workflows.hooks.signatures.generic import Algorithm, Encoding
 from pylon_workflows.hooks.signatures.verifier import BodyFormat, Verifier
 from pylon_workflows.hooks.sources import HookSource, HookStart, checked_sources
 from pylon_workflows.toml_files import read_toml
+from runner_protocol.bounds import ListOf
 
 
 class _Table(BaseModel):
@@ -31,17 +32,17 @@ class _Table(BaseModel):
 class _Start(_Table):
     workflow: str
     id: str | None = None
-    events: list[str] | None = None
+    events: ListOf[str] | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 
 
 class _Source(_Table):
-    secret_env: str | list[str]
+    secret_env: str | ListOf[str]
     delivery: str | None = None
     event: str | None = None
     instance: str | None = None
     correlation: str | None = None
-    events: dict[str, str] | list[str] | None = None
+    events: dict[str, str] | ListOf[str] | None = None
     data: str | None = None
     body: BodyFormat | None = None
     start: _Start | None = None

@@ -31,7 +31,7 @@ def _request(
     bulk_filter(terms)
     checked_limit(terms.get("limit", 1))
     members: dict[str, Any] = dict(terms)
-    members["status"] = [str(status) for status in members.pop("statuses", ())] or None
+    members["status"] = list(dict.fromkeys(map(str, members.pop("statuses", ())))) or None
     for name, value in members.items():
         if isinstance(value, datetime):
             members[name] = value.isoformat()

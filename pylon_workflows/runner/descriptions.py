@@ -1,6 +1,9 @@
 """What an answer to `describe` means, whatever carried the bytes (PROTOCOL.md section 6)."""
 
+import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from pylon_workflows.errors import (
     AnswerTooLargeError,
@@ -11,7 +14,7 @@ from pylon_workflows.errors import (
 )
 from pylon_workflows.http_client.body_stream import BodyStream
 from pylon_workflows.ports import Turn
-from pylon_workflows.runner.answers import format_timeout, read_answer
+from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, format_timeout, read_answer
 from runner_protocol.messages import (
     DESCRIBE_REQUEST,
     MAX_ANSWER_BYTES,
@@ -41,7 +44,7 @@ _REFUSALS = frozenset({400, 404, 405, 409, 411, 413, 415, 422, 500, 501})
 """What a runner of version 1 may say to a question without a workflow: it is there, and would say the same again."""
 
 
-def read_description(
+async def read_description(
     status: int,
     body: bytes,
     *,
@@ -56,8 +59,13 @@ def read_description(
     """
     if status in _REFUSALS:
         return None
+    judge = partial(read_answer, status, body, is_too_large=is_too_large, content_encoding=content_encoding, who=who)
+    return await asyncio.to_thread(_read, judge, body) if len(body) > LARGE_ANSWER_BYTES else _read(judge, body)
+
+
+def _read(judge: Callable[[], object], body: bytes) -> Description | None:
     try:
-        read_answer(status, body, is_too_large=is_too_large, content_encoding=content_encoding, who=who)
+        judge()
     except AnswerTooLargeError as error:
         _log.warning("a runner's description of its workflows cannot be read: %.200s", error)
         return None

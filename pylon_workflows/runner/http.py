@@ -121,7 +121,7 @@ class HttpRunner:
             answer = await self._open_client.request(head, turn.body, timeout_s=turn.timeout_s)
         except HttpClientError as error:
             raise as_away(self._translated(error, turn.timeout_s)) from None
-        return read_description(
+        return await read_description(
             answer.status,
             answer.body,
             is_too_large=answer.is_cut_off,

@@ -140,7 +140,7 @@ class LocalRunner:
             whole = await read_whole(body, until) if isinstance(body, LocalBody) else body
         except TurnTimedOutError as error:
             raise as_away(error) from None
-        return read_description(status, whole, content_encoding=headers.get("content-encoding"))
+        return await read_description(status, whole, content_encoding=headers.get("content-encoding"))
 
     async def _ask_in_time(self, turn: Turn, until: float) -> _Answer:
         deadline = asyncio.timeout_at(until)

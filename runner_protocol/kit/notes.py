@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from runner_protocol.actions import LogLine, Progress, Usage
+from runner_protocol.bounds import MAX_LOG_LINES
 from runner_protocol.fields import MAX_NAME_LENGTH
 from runner_protocol.kit.errors import OutputError
 from runner_protocol.kit.json_values import checked_json
@@ -18,7 +19,6 @@ from runner_protocol.kit.usage import add_usage
 from runner_protocol.strict_json import parse
 
 MAX_VARS_BYTES = 256 * 1024
-MAX_LOG_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)

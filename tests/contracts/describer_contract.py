@@ -1,5 +1,6 @@
 """What every runner does that can be asked for its workflows, where the far side answers with a status and bytes."""
 
+import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -9,8 +10,9 @@ import pytest
 
 from pylon_workflows.errors import RunnerUnavailableError
 from pylon_workflows.ports import Describer, Runner
+from pylon_workflows.runner import descriptions
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN
-from runner_protocol.messages import DescribedWorkflow, Description
+from runner_protocol.messages import DescribedWorkflow, Description, parse_description
 from tests.contracts.runner_contract import NoAnswerError, Reply, ReplyTo, never
 
 TOLD = b'{"action":"description","protocol":2,"workflows":[{"name":"orders","version":"2","step_timeout":"90s"}]}'
@@ -49,6 +51,22 @@ class DescriberContract(ABC):
         assert description.workflows == [
             DescribedWorkflow(name="orders", version="2", step_timeout=timedelta(seconds=90))
         ]
+
+    @pytest.mark.parametrize(("count", "is_beside"), [(1, False), (10_000, True), (10_001, True)])
+    async def test_a_long_description_does_not_hold_up_the_loop(
+        self, count: int, is_beside: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        threads: list[bool] = []
+
+        def noted(body: bytes) -> Description:
+            threads.append(threading.current_thread() is not threading.main_thread())
+            return parse_description(body)
+
+        monkeypatch.setattr(descriptions, "parse_description", noted)
+        names = b",".join(b'{"name":"%d"}' % number for number in range(count))
+        description = await self.told(Reply(200, b'{"action":"description","workflows":[%b]}' % names))
+        assert threads == [is_beside]
+        assert (0 if description is None else len(description.workflows)) == (count if count <= 10_000 else 0)
 
     @pytest.mark.parametrize(
         "reply",

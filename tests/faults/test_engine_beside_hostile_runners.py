@@ -19,7 +19,7 @@ from pylon_workflows import Instance, Status, WorkflowDefinition, WorkflowEngine
 from pylon_workflows.core import transitions as facts
 from pylon_workflows.ports import Runner
 from pylon_workflows.testing import wait_until
-from tests.faults.hostile_runner import BEHAVIOURS, Behaviour, Exchange, HostileRunner
+from tests.faults.hostile_runner import BEHAVIOURS, DESCRIPTION, Behaviour, Exchange, HostileRunner
 
 HOSTILE, HEALTHY = 5, 50
 HEALTHY_STEPS = 3
@@ -39,6 +39,10 @@ class Crowd:
 
     async def act(self, exchange: Exchange) -> None:
         request = json.loads(exchange.body)
+        if request["mode"] == "describe":
+            self.asked["describe"] += 1
+            await exchange.answer(DESCRIPTION)
+            return
         name, records = request["workflow_name"], request["completed_steps"]
         self.asked[name] += 1
         behaviour = BEHAVIOURS.get(name)

@@ -24,8 +24,8 @@ from runner_protocol.strict_json import encode_parsed
 MAX_VARS_BYTES = 256 * 1024
 """What the variables of an instance may have together, as JSON."""
 
-MAX_LOG_LINES, MAX_LOG_LENGTH = 100, 2_000
-"""How many lines of an action are kept, and how many characters of each."""
+MAX_LOG_LENGTH = 2_000
+"""How many characters of a log line are kept."""
 
 _NOTES = frozenset({"vars", "unset", "usage", "progress", "logs", "noted"})
 
@@ -78,7 +78,7 @@ def notes_json(instance: Instance, action: Noting) -> bytes | None:
     if action.progress is not None:
         notes["progress"] = action.progress.model_dump()
     if action.logs:
-        notes["logs"] = [_kept(line) for line in action.logs[:MAX_LOG_LINES]]
+        notes["logs"] = [_kept(line) for line in action.logs]
     if action.noted is not None:
         if action.noted < instance.noted:
             raise MalformedAnswerError(f"noted: {action.noted}, but {instance.noted} notes of this run are applied")

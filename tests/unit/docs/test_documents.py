@@ -17,19 +17,21 @@ from pylon_workflows import Limits, __version__, errors
 from pylon_workflows.actions import MAX_DEPTH_OF_CHILDREN
 from pylon_workflows.api import history_shapes, schemas
 from pylon_workflows.api.answers import explain
+from pylon_workflows.api.bulk_shapes import MAX_STATUSES
 from pylon_workflows.api.openapi import OPERATIONS
 from pylon_workflows.cli import main as command_line
 from pylon_workflows.core.commands import MAX_UNREAD_EVENTS
-from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
+from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_VARS_BYTES
 from pylon_workflows.core.instance import Status
 from pylon_workflows.hooks import app as hooks_app
 from pylon_workflows.notices import Notice
 from pylon_workflows.outbound_webhooks import message_of
-from pylon_workflows.ports import InstanceSummary
+from pylon_workflows.ports import MAX_PAGE, InstanceSummary
 from pylon_workflows.published import MAX_CORRELATION_LENGTH
 from pylon_workflows.settings import EngineSettings
 from pylon_workflows.settings_file import load_settings
 from runner_protocol.actions import MAX_MEMBERS, MAX_MEMBERS_IN_FLIGHT
+from runner_protocol.bounds import MAX_LOG_LINES, MAX_MATCHED, MAX_VARS, MAX_WORKFLOWS
 from runner_protocol.kit.context import Context
 from runner_protocol.kit.options import StepOptions
 from runner_protocol.messages import MAX_ANSWER_BYTES, parse_action, parse_request
@@ -188,6 +190,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["variables of an instance, together"] == f"{MAX_VARS_BYTES:,} bytes"
     assert limits["log lines of an action; characters of each"] == f"{MAX_LOG_LINES}; {MAX_LOG_LENGTH:,}"
     assert limits["turns asked at a time"] == f"{settings.max_in_flight}"
+    assert limits["variables that an action sets, or removes; paths of its `match`"] == f"{MAX_VARS:,}; {MAX_MATCHED:,}"
+    assert limits["workflows that a runner describes"] == f"{MAX_WORKFLOWS:,}"
+    assert limits["page of a list; statuses that a change of many names"] == f"{MAX_PAGE}; {MAX_STATUSES}"
     in_groups = f"{MAX_MEMBERS:,}; {MAX_MEMBERS_IN_FLIGHT:,} (10 unless the code says)"
     assert limits["members of a group; called at a time"] == in_groups
     assert limits["children in children"] == f"{MAX_DEPTH_OF_CHILDREN}"

@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from document_blocks import Block, blocks_of, prose_of, text_of
 
-from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_LOG_LINES, MAX_VARS_BYTES
+from pylon_workflows.core.deciding.asking import MAX_LOG_LENGTH, MAX_VARS_BYTES
 from pylon_workflows.core.records import MAX_DEPENDENCIES
-from runner_protocol import actions, fields
+from runner_protocol import actions, bounds, fields
 from runner_protocol.conformance.cases import load_cases
 from runner_protocol.conformance.question import build_request
 from runner_protocol.durations import MAX_DURATION
@@ -129,15 +129,18 @@ def test_fields_that_may_be_missing_are_marked() -> None:
 def test_the_limits_are_those_of_the_code() -> None:
     rows = [line.strip("| ").split(" | ") for line in text_of(SPECIFICATION).split("## 9. Limits")[1].splitlines()]
     limits = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
-    matched = [fields.MAX_NAME_LENGTH, fields.MAX_KEY_LENGTH, 512, 512]
+    matched = [fields.MAX_NAME_LENGTH, fields.MAX_KEY_LENGTH, bounds.MAX_PATH_LENGTH, bounds.MAX_PATH_LENGTH]
     assert limits["a name, a key, a path of `match`, a `correlation`"] == f"{', '.join(map(str, matched))} characters"
     assert limits["an answer, or a line of a stream"] == f"{MAX_ANSWER_BYTES >> 20} MiB"
     values = f"nested {MAX_DEPTH} deep; {MAX_DEPTH - 1}"
     assert limits["a value; the output of a member, which its group's holds"] == values
     in_groups = f"{actions.MAX_MEMBERS:,}; {actions.MAX_MEMBERS_IN_FLIGHT:,}"
     assert limits["members of a group; at a time"] == in_groups
+    named = f"{bounds.MAX_VARS:,}, {bounds.MAX_VARS:,}; {bounds.MAX_MATCHED:,}"
+    assert limits["names in `vars`, in `unset`; paths in `match`"] == named
+    assert limits["workflows in a description"] == f"{bounds.MAX_WORKFLOWS:,}"
     assert limits["the variables of an instance, together"].startswith(f"{MAX_VARS_BYTES >> 10} KiB")
-    logs = f"the first {MAX_LOG_LINES}; the first {MAX_LOG_LENGTH:,} characters"
+    logs = f"the first {bounds.MAX_LOG_LINES}; the first {MAX_LOG_LENGTH:,} characters"
     assert limits["log lines of an action; of one line"] == logs
     assert limits["keys in `depends_on`"] == str(MAX_DEPENDENCIES)
     assert limits["a duration"] == f"{MAX_DURATION.days / 365.25:.0f} years"
