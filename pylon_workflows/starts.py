@@ -71,7 +71,9 @@ class Starts:
             if has_same_id and existing.name == instance.name and has_same_input:
                 return Started(id=existing_id, is_new=False)
             which = "id" if existing_id == instance.id else "idempotency key"
-            raise StartConflictError(f"the {which} belongs to {existing_id}, which has another id, name or input")
+            same = {"id": has_same_id, "name": existing.name == instance.name, "input": has_same_input}
+            others = " and ".join(term for term, is_same in same.items() if not is_same)
+            raise StartConflictError(f"the {which} belongs to {existing_id}, which has another {others}")
         return Started(id=instance.id, is_new=True)
 
     async def _store_new(self, instance: Instance) -> str | None:

@@ -58,7 +58,7 @@ def _is_one(id: str | None, where: dict[str, Any], *, is_all: bool) -> bool:
 
 def _change_many(client: Client, verb: str, done: str, body: dict[str, Any], *, as_json: bool, is_sure: bool) -> None:
     total = sum(page["count"] for page in _pages(client, verb, {**body, "dry_run": True}))
-    if not is_sure:
+    if total and not is_sure:
         click.confirm(f"{verb} {_instances(total)}?", abort=True, err=True)
     count, failures = 0, []
     console = Console(stderr=True)
@@ -72,7 +72,7 @@ def _change_many(client: Client, verb: str, done: str, body: dict[str, Any], *, 
         transient=True,
     ) as progress:
         task = progress.add_task(verb, total=total)
-        for page in _pages(client, verb, body):
+        for page in _pages(client, verb, body) if total else ():
             count += page["count"]
             failures += page["failures"]
             progress.update(task, completed=count + len(failures))

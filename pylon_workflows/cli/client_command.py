@@ -25,9 +25,14 @@ def client_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
         wrapped: Callable[..., None] = run
         for option in (
             click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts."),
-            click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="The API's token."),
+            click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", show_envvar=True, help="The API's token."),
             click.option(
-                "--url", envvar="PYLON_WORKFLOW_URL", default=DEFAULT_URL, show_default=True, help="The API's URL."
+                "--url",
+                envvar="PYLON_WORKFLOW_URL",
+                show_envvar=True,
+                default=DEFAULT_URL,
+                show_default=True,
+                help="The API's URL.",
             ),
         ):
             wrapped = option(wrapped)

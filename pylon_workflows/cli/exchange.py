@@ -31,8 +31,11 @@ class NotExchangedError(click.ClickException):
 @click.argument("id")
 @click.argument("file", type=_FILE, required=False)
 @click.option("--to", type=_FILE, help="Write it there, instead of standard output.")
-@click.option("--url", envvar="PYLON_WORKFLOW_URL", default=DEFAULT_URL, show_default=True, help="The API's URL.")
-@click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="The API's token.")
+@click.option(
+    "--url", envvar="PYLON_WORKFLOW_URL", show_envvar=True, default=DEFAULT_URL, show_default=True,
+    help="The API's URL.",
+)  # fmt: skip
+@click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", show_envvar=True, help="The API's token.")
 @codec_option
 def export_instance(
     *, id: str, file: Path | None, to: Path | None, url: str, token: str | None, codec: PayloadCodec | None

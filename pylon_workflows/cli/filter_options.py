@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from runner_protocol.durations import DurationError, parse_duration
-from runner_protocol.fields import format_timestamp
+from runner_protocol.fields import format_timestamp, parse_timestamp
 
 _OPTIONS = (
     click.option("--status", help="Only these, such as running, waiting, failed."),
@@ -41,8 +41,8 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "status": status,
             "name": name,
             "tags": tags_of(tags),
-            "started_after": None if since is None else _moment(since, now),
-            "started_before": None if until is None else _moment(until, now),
+            "started_after": None if since is None else _moment(since, now, "--since"),
+            "started_before": None if until is None else _moment(until, now, "--until"),
             "parent_id": parent,
         }
         return function(*arguments, where={term: value for term, value in where.items() if value}, **others)
@@ -63,9 +63,15 @@ def tags_of(texts: Sequence[str], option: str = "--tag") -> dict[str, str]:
     return tags
 
 
-def _moment(text: str, now: datetime) -> str:
-    """A time as it was given, which the server reads; or so long ago."""
+def _moment(text: str, now: datetime, option: str) -> str:
+    """A time as it was given, or so long ago. Raises click.BadParameter."""
     try:
         return format_timestamp(now - parse_duration(text))
     except (DurationError, OverflowError):
-        return text
+        pass
+    try:
+        parse_timestamp(text)
+    except ValueError:
+        told = f"{text!r} should be how long ago, such as 2h, or an RFC 3339 time such as 2026-12-01T09:00:00Z"
+        raise click.BadParameter(told, param_hint=option) from None
+    return text

@@ -61,8 +61,8 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 @click.command("serve")
 @click.option(
-    "--runner", metavar="URL", envvar=RUNNER_URL_VARIABLE, default=DEFAULT_RUNNER_URL, show_default=True,
-    help="Where the workflow code answers.",
+    "--runner", metavar="URL", envvar=RUNNER_URL_VARIABLE, show_envvar=True, default=DEFAULT_RUNNER_URL,
+    show_default=True, help="Where the workflow code answers.",
 )  # fmt: skip
 @click.option(
     "--runner-for", "runners", metavar="NAME[@VERSION]=URL", multiple=True, callback=_routes,
@@ -83,7 +83,9 @@ def _routes(_context: click.Context, _parameter: click.Parameter, values: tuple[
     "--workflow", "workflows", metavar="NAME[:RETRIES]", multiple=True, callback=_definition,
     help="Register a workflow; may be given several times.",
 )  # fmt: skip
-@click.option("--token", envvar="PYLON_WORKFLOW_TOKEN", help="What callers show as Authorization: Bearer.")
+@click.option(
+    "--token", envvar="PYLON_WORKFLOW_TOKEN", show_envvar=True, help="What callers show as Authorization: Bearer."
+)
 @click.option(
     "--allowed-host", "allowed_hosts", metavar="HOST", multiple=True,
     help="A Host that requests may name, such as api.example.com or *.example.com; any when none is given.",

@@ -54,7 +54,8 @@ class HttpAddress:
         except ValueError as error:
             raise InvalidInputError(f"{what}: {error}") from None
         if parts.scheme not in ("http", "https"):
-            raise InvalidInputError(f"{what}: should begin with http:// or https://, not {parts.scheme[:20]!r}")
+            begins = parts.scheme or _beginning(url)
+            raise InvalidInputError(f"{what}: should begin with http:// or https://, not {begins[:100]!r}")
         if not host:
             raise InvalidInputError(f"{what}: the host is missing")
         host = _ascii(host, what)
@@ -77,6 +78,11 @@ class HttpAddress:
             name=name,
             authorization=authorization,
         )
+
+
+def _beginning(url: str) -> str:
+    """The host, of a URL that lacks all before it; nothing that may be a secret."""
+    return "" if "@" in url else re.split(r"[/?#]", url.lstrip("/"), maxsplit=1)[0]
 
 
 def _ascii(host: str, what: str) -> str:

@@ -120,14 +120,17 @@ class FileGuard:
         """
         if self._descriptor is None:
             raise OwnershipLostError(f"{self._path} is no longer owned by this engine")
-        lock = lock_path(self._real)
-        if identity_of(lock) != identity_of(self._descriptor):
-            raise OwnershipLostError(self._lost(lock, "another engine may own the database now"))
         database = identity_of(self._real)
         if self._database is None:
             self._database = database
         if database is None or database != self._database:
             raise OwnershipLostError(self._lost(self._real, "what was committed since is not in the file of that name"))
+        lock = lock_path(self._real)
+        if identity_of(lock) != identity_of(self._descriptor):  # after the file: without its lock alone one stands by
+            raise OwnershipLostError(
+                f"{lock} {_fate(lock)} while the engine ran (another engine may own the database now), so this one "
+                "drives it no longer"
+            )
         self._check_name()
         log = Path(f"{self._real}-wal")
         found, was_missing = identity_of(log), self._misses_log
@@ -145,7 +148,7 @@ class FileGuard:
             raise OwnershipLostError(self._lost(self._path, so_what, "was pointed elsewhere"))
 
     def _lost(self, file: Path, so_what: str, what: str | None = None) -> str:
-        what = what or ("was replaced" if file.exists() else "was removed")
+        what = what or _fate(file)
         return f"{file} {what} while the engine ran ({so_what}), so the engine has stopped: put it right, then restart"
 
     def release(self) -> None:
@@ -154,6 +157,10 @@ class FileGuard:
         _held.discard(self)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _fate(file: Path) -> str:
+    return "was replaced" if file.exists() else "was removed"
 
 
 def _checked(path: Path) -> Path:

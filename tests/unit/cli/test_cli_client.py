@@ -97,3 +97,10 @@ def test_a_token_that_no_header_can_carry_is_wrong_usage(run: Run) -> None:
     for token in ("é", "two words", "line\n"):
         result = run("list", "--token", token)
         assert (result.exit_code, "--token" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["list", "start", "why", "export", "serve"])
+def test_help_names_the_variables(run: Run, command: str) -> None:
+    told = run(command, "--help").output
+    assert "PYLON_WORKFLOW_TOKEN" in told
+    assert ("PYLON_WORKFLOW_RUNNER_URL" if command == "serve" else "PYLON_WORKFLOW_URL") in told

@@ -175,9 +175,13 @@ class TestList:
             result = run(*command, "--tag", *tags)
             assert (result.exit_code, "NAME=VALUE" in result.stderr) == (2, True)
 
-    def test_a_time_that_is_none_exits_1_with_the_servers_sentence(self, run: Run, server: LocalServer) -> None:
-        result = run("list", "--since", "yesterday", url=server.url)
-        assert (result.exit_code, "started_after: should be an RFC 3339 time" in result.stderr) == (1, True)
+    @pytest.mark.parametrize("option", ["--since", "--until"])
+    @pytest.mark.parametrize("time", ["yesterday", "2026-01-01", ""])
+    def test_a_time_that_is_none_is_wrong_usage_and_both_forms_are_told(self, run: Run, option: str, time: str) -> None:
+        result = run("list", option, time)
+        assert result.exit_code == 2
+        told = " ".join(result.stderr.replace("│", "").split())
+        assert f"Invalid value for {option}: {time!r} should be how long ago, such as 2h, or an RFC 3339 time" in told
 
     def test_an_unknown_status_exits_1(self, run: Run, server: LocalServer) -> None:
         result = run("list", "--status", "runing", url=server.url)
@@ -333,6 +337,13 @@ class TestMany:
         assert json.loads(result.stdout) == {"count": 1, "failures": []}
         assert run("cancel", "--all", "--yes", url=server.url).exit_code == 0
         assert {item["status"] for item in json.loads(run("list", "--json", url=server.url).output)} == {"cancelled"}
+
+    def test_what_chooses_none_is_not_asked_about_and_changes_nothing(self, run: Run, server: LocalServer) -> None:
+        for command, done in (("cancel", "cancelled"), ("resume", "resumed")):
+            result = run(command, "--name", "patient", url=server.url)
+            assert (result.exit_code, result.output) == (0, f"{done} 0 instances\n")
+            result = run(command, "--name", "patient", "--json", url=server.url)
+            assert json.loads(result.stdout) == {"count": 0, "failures": []}
 
     def test_it_goes_through_all_pages(self, run: Run, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bulk, "_PAGE", 2)

@@ -56,12 +56,17 @@ async def test_a_start_with_the_same_key_name_and_input_finds_the_instance(engin
 
 
 @pytest.mark.parametrize(
-    ("name", "input"),
-    [("refund", {"a": 1}), ("order", {"a": 2}), ("order", {"a": True}), ("order", {})],
+    ("name", "input", "what"),
+    [
+        ("refund", {"a": 1}, "name"),
+        ("order", {"a": 2}, "input"),
+        ("order", {"a": True}, "input"),
+        ("refund", {}, "name and input"),
+    ],
 )
-async def test_a_start_with_a_used_key_and_another_name_or_input_is_refused(engine, name, input):
+async def test_a_start_with_a_used_key_and_another_name_or_input_is_refused(engine, name, input, what):
     await engine.start("order", {"a": 1}, idempotency_key="k")
-    with pytest.raises(StartConflictError, match="the idempotency key belongs to wf_"):
+    with pytest.raises(StartConflictError, match=rf"the idempotency key belongs to wf_\w+, which has another {what}$"):
         await engine.start(name, input, idempotency_key="k")
     assert len(await engine.list()) == 1
 
@@ -69,14 +74,14 @@ async def test_a_start_with_a_used_key_and_another_name_or_input_is_refused(engi
 async def test_a_start_with_a_used_id_is_found_or_refused_alike(engine):
     await engine.start("order", {"a": 1}, id="mine")
     assert await engine.start("order", {"a": 1}, id="mine") == "mine"
-    with pytest.raises(StartConflictError, match="the id belongs to mine"):
+    with pytest.raises(StartConflictError, match=r"the id belongs to mine, which has another input$"):
         await engine.start("order", {"a": 2}, id="mine")
 
 
 async def test_a_used_key_with_another_id_is_refused(engine):
     await engine.start("order", id="mine", idempotency_key="k")
     assert await engine.start("order", id="mine", idempotency_key="k") == "mine"
-    with pytest.raises(StartConflictError):
+    with pytest.raises(StartConflictError, match=r"the idempotency key belongs to mine, which has another id$"):
         await engine.start("order", id="yours", idempotency_key="k")
 
 

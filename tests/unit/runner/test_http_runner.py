@@ -252,7 +252,9 @@ async def test_a_deadline_of_a_hundred_years_is_no_trouble() -> None:
     ("url", "complaint"),
     [
         ("", "should begin with http"),
-        ("127.0.0.1:9876/run", "should begin with http"),
+        ("127.0.0.1:9876/run", "should begin with http:// or https://, not '127.0.0.1:9876'"),
+        ("host/run?key=secret", "should begin with http:// or https://, not 'host'"),
+        ("//me:secret@host/run", "should begin with http:// or https://, not ''"),
         ("ftp://localhost/run", "should begin with http:// or https://, not 'ftp'"),
         ("/run", "should begin with http"),
         ("http://", "host is missing"),
