@@ -16,6 +16,7 @@ from pylon_workflows.errors import MalformedAnswerError, StorageFullError, Unkno
 from pylon_workflows.live_instances import LiveInstance, is_driven
 from pylon_workflows.ports import Clock
 from pylon_workflows.runner_health import RunnerHealth
+from pylon_workflows.summaries import NO_CHILD
 from pylon_workflows.turnstile import Turnstile
 from runner_protocol.action_lines import ActionLines, Entry, PlainStep, as_action
 from runner_protocol.messages import Action, Defer, StartChild
@@ -215,7 +216,7 @@ class OpenTurn:
             try:
                 parts.actions.apply(decision, action, turn_started_at=since, jitter=parts.jitter(), goes_on=goes_on)
             except UnknownWorkflowError as error:  # of a child; it may be registered yet
-                self.deferred = Deferral(_UNKNOWN_WORKFLOW_PAUSE, "its child cannot be started", str(error))
+                self.deferred = Deferral(_UNKNOWN_WORKFLOW_PAUSE, NO_CHILD, str(error))
                 return True
             except MalformedAnswerError as error:
                 decision.add(self._failure(f"{error.code}: {error}", goes_on=goes_on))

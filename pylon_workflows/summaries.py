@@ -11,6 +11,9 @@ from pylon_workflows.core.transitions import Transition
 PARKED = "unreadable: "
 """How the reason begins for which an instance that cannot be read is blocked; no instance's history says so."""
 
+NO_CHILD = "its child cannot be started"
+"""How the reason begins for which an instance is put off whose child's workflow nobody knows."""
+
 MAX_HISTORY_PAGE = 1_000
 """How many transitions a page of a history has at most."""
 
@@ -110,7 +113,7 @@ class BulkReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerWait:
-    """Why an instance is put off that could go on: the runner is away, or puts it off.
+    """Why an instance is put off that could go on: the runner is away, or puts it off, or asks for an unknown child.
 
     Nothing of this is written; it is known to the engine that drives, while it runs. `next_try_at` is when the runner
     is asked again at the earliest.
@@ -119,3 +122,8 @@ class RunnerWait:
     reason: str
     since: datetime
     next_try_at: datetime
+
+    @property
+    def is_for_child(self) -> bool:
+        """Whether the runner has answered, and what it asks for cannot be started yet."""
+        return self.reason.startswith(NO_CHILD)

@@ -45,7 +45,7 @@ _LONGEST = 500
 
 def last_words(recent: Sequence[Transition], driving: Driving) -> Said | None:
     """What it last said, or why it says nothing; None where that is not among the recent transitions."""
-    if driving.wait is not None:  # later than all that is written: an answer that leads to something ends it
+    if driving.wait is not None and not driving.wait.is_for_child:  # later than all that is written
         return Said(at=driving.wait.since, text=driving.wait.reason[:_LONGEST])
     for transition in reversed(recent):
         text = _said(transition)

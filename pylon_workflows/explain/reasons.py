@@ -146,9 +146,13 @@ def _runnable(instance: Instance, facts: Facts) -> _Why:
     driving, since = facts.driving, facts.recent[-1].at if facts.recent else None
     if driving.wait is not None:
         wait = driving.wait
-        summary = f"waits for the runner since {format_timestamp(wait.since)}: {wait.reason}"
+        again = f"by itself at {format_timestamp(wait.next_try_at)}"
+        whom, way = "for the runner ", f"an answer of the runner, which is asked again {again}"
+        if wait.is_for_child:
+            whom, way = "", f"that workflow, registered or told of by a runner; it is tried again {again}"
+        summary = f"waits {whom}since {format_timestamp(wait.since)}: {wait.reason}"
         ways = (
-            f"an answer of the runner, which is asked again by itself at {format_timestamp(wait.next_try_at)}",
+            way,
             f"or at once: advance it ({_ADVANCE})",
         )
         return _Why(Reason.RUNNER, summary, wait.since, ways, wait.next_try_at)

@@ -302,6 +302,19 @@ async def test_a_runner_that_is_away_is_told_with_the_next_try(answer, said):
         assert found.ways_on[1] == "or at once: advance it (`engine.advance`, or a POST to its `/advance`)"
 
 
+async def test_a_child_that_cannot_be_started_is_not_told_as_the_runners_fault_nor_as_its_words():
+    async with engine_that(StepComplete(step_name="one"), StartChild(name="ship", workflow="nope")) as engine:
+        await engine.start("order", id="a")
+        found = await explained(engine)
+        assert (found.reason, found.since) == (Reason.RUNNER, at(0))
+        told = "its child cannot be started: no workflow is named 'nope'; registered: order"
+        assert found.summary.startswith(f"waits since 2026-01-01T00:00:00.000Z: {told}")
+        assert found.ways_on[0].startswith(
+            "that workflow, registered or told of by a runner; it is tried again by itself"
+        )
+        assert found.runner_said.text == "the step 'one' is done"
+
+
 async def test_one_that_is_asked_about_says_since_when_and_until_when():
     is_to_answer = asyncio.Event()
 
