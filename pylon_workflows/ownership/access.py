@@ -18,7 +18,11 @@ from pylon_workflows.errors import (
     EngineNotRunningError,
     NoOwnerError,
     OwnershipLostError,
+    StorageFailedError,
+    StorageFullError,
     StoreError,
+    UnknownInstanceError,
+    UnknownWorkflowError,
     WorkflowError,
 )
 from pylon_workflows.histories import folded
@@ -30,6 +34,9 @@ from pylon_workflows.ports import Role
 from pylon_workflows.schedule import Schedule
 
 RETRY_S = 0.02
+
+_PROVE_NOTHING = (UnknownInstanceError, UnknownWorkflowError, StorageFullError, StorageFailedError)
+"""What is there when a request is sent again, and need not have been so when it was first sent, and perhaps done."""
 
 T = TypeVar("T")
 
@@ -197,9 +204,13 @@ class SharedAccess:
                 if not request.is_repeatable:
                     break
             except WorkflowError as error:
-                if may_be_done and request.read_repeated is not None:
+                if not may_be_done:
+                    raise
+                try:
                     return await request.read_repeated(error, self)
-                raise
+                except _PROVE_NOTHING as told:
+                    reason = f"it went away while it was asked, and then: {told}"
+                    break
             self._check()
             await self._standing.pause(RETRY_S)
         raise self._no_owner(reason, "; whether it was done, the instance shows" if may_be_done else "")

@@ -18,7 +18,6 @@ from pylon_workflows.errors import (
     ApprovalConflictError,
     ApprovalTooLargeError,
     NoOwnerError,
-    UnknownInstanceError,
     WorkflowError,
 )
 from pylon_workflows.histories import folded
@@ -54,8 +53,6 @@ def decide(
         seen = await folded(instance_id, await reading.history(instance_id))
 
         async def read_repeated(error: WorkflowError, reading: Reading) -> ApprovalReceipt:
-            if isinstance(error, UnknownInstanceError):
-                raise _unknown(instance_id, key) from None
             if not isinstance(error, ApprovalConflictError):
                 raise error
             decided = _decided(seen, key, await reading.history(instance_id))

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 from urllib.parse import quote
 
 from pylon_workflows.canonical_json import CanonicalJson, checked_json, checked_text
@@ -39,6 +39,11 @@ T = TypeVar("T")
 _MICROSECOND = timedelta(microseconds=1)
 
 
+async def as_told(error: WorkflowError, _reading: "Reading") -> NoReturn:
+    """An error counts, though an earlier try may have done the work."""
+    raise error
+
+
 class Reading(Protocol):
     """Where a change looks when its answer was lost, or says too little."""
 
@@ -64,7 +69,7 @@ class OwnerRequest(Generic[T]):
     """A change, as a request to the owner and as a call on the engine of this process, should it become the owner.
 
     `read` makes the result from the answer's JSON. `read_repeated` makes it from an error, when an earlier try may have
-    done the work; without it the error counts. One that is not `is_repeatable` is not tried again after its answer was
+    done the work, or raises it. One that is not `is_repeatable` is not tried again after its answer was
     lost. `look` makes the request to send, about what is there before the first try and about nothing that comes after.
     """
 
@@ -73,7 +78,7 @@ class OwnerRequest(Generic[T]):
     body: bytes
     call: Callable[[LocalEngine], Awaitable[T]]
     read: Callable[[int, Any, Reading], Awaitable[T]]
-    read_repeated: Callable[[WorkflowError, Reading], Awaitable[T]] | None = None
+    read_repeated: Callable[[WorkflowError, Reading], Awaitable[T]] = as_told
     is_repeatable: bool = True
     look: Callable[[Reading], Awaitable["OwnerRequest[T]"]] | None = None
 

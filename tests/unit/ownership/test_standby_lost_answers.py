@@ -1,9 +1,18 @@
 """What a standby sends again, because the first answer was lost, is done once, and told as what it was."""
 
-import pytest
-from owner import Lossy, Owner, worker
+import asyncio
 
-from pylon_workflows import ApprovalConflictError, NoOwnerError, Status
+import pytest
+from owner import Lossy, Mute, Owner, worker
+
+from pylon_workflows import (
+    ApprovalConflictError,
+    InstanceFinishedError,
+    NoOwnerError,
+    Status,
+    StorageFullError,
+    WorkflowDefinition,
+)
 from pylon_workflows.core.transitions import ApprovalDecided
 from runner_protocol.messages import Approval, Complete, ContinueAsNew, Diverged
 
@@ -82,7 +91,7 @@ class TestADecision:
             await engine.apply("order-1", Complete())
             await engine.delete("order-1")
 
-        with pytest.raises(NoOwnerError, match="whether it was done, nobody can tell"):
+        with pytest.raises(NoOwnerError, match=r"no instance has the id 'order-1'; whether it was done, "):
             await self.decided(path, then)
 
     async def test_that_came_too_late_in_its_run_is_told_so_in_the_next(self, path):
@@ -110,6 +119,62 @@ class TestADecision:
             await owner.engine.apply("order-1", GATE)
             assert not (await standby.approve("order-1", KEY, by="bob")).is_duplicate
             assert decisions(await standby.history("order-1")) == [(True, "ann"), (True, "bob")]
+
+
+class TestARefusalOfTheSecondTryThatSaysNothingOfTheFirst:
+    """Nobody claims to know."""
+
+    async def test_of_a_start_whose_workflow_the_next_owner_does_not_know(self, path):
+        mute = Mute("/start")
+        owner = Owner(path, mute)
+        async with owner, worker(path) as standby:
+            owner.engine._definitions.register(WorkflowDefinition("mail"))
+            starting = asyncio.create_task(standby.start("mail", id="mail-1"))
+            await asyncio.wait_for(mute.has_done.wait(), 10)
+            await owner.die()
+            with pytest.raises(
+                NoOwnerError, match=r"no workflow is named 'mail'.*; whether it was done, the instance "
+            ):
+                await starting
+            assert (await standby.get("mail-1")).id == "mail-1"
+
+    async def test_of_an_event_whose_instance_was_deleted_since(self, path):
+        lossy = Lossy("/event")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await owner.engine.start_or_find("order", id="order-1")
+
+            async def then():
+                await owner.engine.cancel("order-1")
+                await owner.engine.delete("order-1")
+
+            lossy.then = then
+            with pytest.raises(NoOwnerError, match=r"no instance has the id 'order-1'; whether it was done, "):
+                await standby.send_event("order-1", "paid")
+
+    async def test_of_a_cancel_on_a_disk_that_has_filled_up(self, path, monkeypatch):
+        lossy = Lossy("/cancel")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await owner.engine.start_or_find("order", id="order-1")
+
+            async def fill():
+                async def cancel(_):
+                    raise StorageFullError("the disk is full")
+
+                monkeypatch.setattr(owner.engine, "cancel", cancel)
+
+            lossy.then = fill
+            with pytest.raises(NoOwnerError, match="the disk is full; whether it was done, the instance shows"):
+                await standby.cancel("order-1")
+            assert (await standby.get("order-1")).status is Status.CANCELLED
+
+    async def test_while_what_the_second_try_finds_does_count(self, path):
+        lossy = Lossy("/event")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await owner.engine.start_or_find("order", id="order-1")
+            await owner.engine.apply("order-1", Complete())
+            with pytest.raises(InstanceFinishedError):
+                await standby.send_event("order-1", "paid")
+            assert lossy.count == 2
 
 
 @pytest.mark.parametrize(("verb", "status"), [("cancel", Status.CANCELLED), ("resume", Status.RUNNING)])
