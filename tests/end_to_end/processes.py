@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -154,6 +155,7 @@ class Processes:
         self.folder = folder
         self._started: list[Process] = []
         self._apis: list[Api] = []
+        self._held: list[socket.socket] = []
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +172,23 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
             sys.stdout.write(f"--- {process.output.name}\n{process.said()[-4000:]}")
+        for held in self._held:
+            held.close()
+
+    def port(self) -> int:
+        """A port for a program that cannot be told to take a free one, which nobody else is given until the end.
+
+        On Linux a socket that does not listen holds it; a program that sets SO_REUSEADDR, as servers do, may bind it.
+        """
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+        if sys.platform == "linux":
+            self._held.append(held)
+        else:
+            held.close()
+        return port
 
     def start(self, name: str, *command: str, more: Mapping[str, str] | None = None, folder: Path = ROOT) -> Process:
         """Start a program; `name` is that of the file with its output."""

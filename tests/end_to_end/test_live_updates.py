@@ -3,7 +3,6 @@
 import json
 import queue
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -135,8 +134,7 @@ SERVERS = {
 @pytest.fixture
 def workers(processes: Processes, request: pytest.FixtureRequest) -> Api:
     (processes.folder / "live_app.py").write_text(APP)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = processes.port()
     server = getattr(request, "param", "uvicorn")
     command = [word.format(port=port, folder=processes.folder) for word in SERVERS[server]]
     process = processes.start(server, sys.executable, *command, more={"DATABASE": str(processes.folder / "orders.db")})

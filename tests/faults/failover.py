@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import sys
 import threading
@@ -58,8 +57,7 @@ class Server:
     """Workers of uvicorn or gunicorn, each with an engine on one file."""
 
     def __init__(self, processes: Processes, kind: str, runner: Process) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = processes.port()
         self.database = processes.folder / "workflows.db"
         address = ("--port", str(port)) if kind == "uvicorn" else ("-b", f"127.0.0.1:{port}", "app:app")
         settings = {"WORKFLOWS_DATABASE": str(self.database), "PYLON_WORKFLOW_RUNNER_URL": runner.url()}

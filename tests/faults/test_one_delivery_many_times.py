@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
 import sqlite3
 import sys
 import time
@@ -35,8 +34,7 @@ def api(processes: Processes, tmp_path: Path) -> Api:
     """Three workers on one file."""
     log = tmp_path / "steps.log"
     runner = processes.start("runner", sys.executable, str(HERE / "failover_runner.py"), "--log", str(log))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = processes.port()
     settings = {"WORKFLOWS_DATABASE": str(tmp_path / "w.db"), "PYLON_WORKFLOW_RUNNER_URL": runner.url()}
     command = ("-m", "uvicorn", "--app-dir", str(HERE), "--workers", str(WORKERS), "webhook_app:app")
     server = processes.start("server", sys.executable, *command, "--port", str(port), more=settings)
