@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from pylon_workflows.core.commands import Command, Resume, WakeUp
 from pylon_workflows.core.instance import Instance
-from pylon_workflows.core.transitions import Transition
+from pylon_workflows.core.revisions import since
+from pylon_workflows.core.transitions import InstanceResumed, Transition
 from pylon_workflows.decision import Decision, TakenIdError, has_family
 from pylon_workflows.doubts import Doubts
 from pylon_workflows.errors import (
@@ -155,16 +156,23 @@ class Changes:
                     live.give_up_turn()
                 return instance, transitions
 
-    async def resume(self, instance_id: str) -> Instance:
+    async def resume(self, instance_id: str, *, after: int | None = None) -> Instance:
         """Let a blocked instance go on; one that is parked is read again, and goes on with what it was doing.
+
+        One that was resumed since the revision `after` is left as it is, also when it is blocked anew.
 
         Raises:
             UnknownInstanceError, InstanceNotBlockedError, UnreadableInstanceError.
         """
         if self._parking.holds(instance_id):
             return await self.read(instance_id)
-        instance, _ = await self.change(instance_id, Resume())
-        return instance
+        with self._live.use(instance_id) as live:
+            async with live.lock:
+                await self.load(live, instance_id)
+                past = [] if after is None else since(await self.history(instance_id), after)
+                if not any(isinstance(each, InstanceResumed) for each in past):
+                    await self.execute(live, Resume())
+                return live.loaded
 
     async def who_has(self, instance_id: str) -> Mapping[str, Instance | None]:
         """The instance that has an id, by it; null where it cannot be read, nothing when it is there no more."""

@@ -169,10 +169,10 @@ class LocalEngine(LiveEngine):
         self._check_running()
         await self._to_its_end(self._changes.change(instance_id, Cancel()))
 
-    async def resume(self, instance_id: str) -> Status:
-        """See `ports.Engine.resume`."""
+    async def resume(self, instance_id: str, *, after: int | None = None) -> Status:
+        """See `ports.Engine.resume`; what was resumed since the revision `after` is not resumed again."""
         self._check_running()
-        return (await self._to_its_end(self._changes.resume(instance_id))).status
+        return (await self._to_its_end(self._changes.resume(instance_id, after=after))).status
 
     async def cancel_many(self, **terms: Unpack[BulkTerms]) -> BulkReceipt:
         """See `ports.Engine.cancel_many`."""

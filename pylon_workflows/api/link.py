@@ -18,6 +18,7 @@ from pylon_workflows.api.bodies import read_body
 from pylon_workflows.api.handlers import Handlers
 from pylon_workflows.api.limits import LimitBody, Limits
 from pylon_workflows.api.problems import AnswerErrors, Problem
+from pylon_workflows.api.queries import revision_of
 from pylon_workflows.api.request_ids import IdentifyRequests
 from pylon_workflows.api.responses import json_response
 from pylon_workflows.api.routes import assembled
@@ -94,6 +95,12 @@ class LinkHandlers(Handlers):
             seed=body.seed,
         )
         return json_response(encode_parsed({"ok": True, "duplicate": receipt.is_duplicate}))
+
+    async def resume(self, request: Request) -> Response:
+        """Let a blocked instance go on, unless it has since the revision that the standby saw; it may ask twice."""
+        instance_id, after = check_possible_id(request.path_params["id"]), revision_of(request, "after")
+        status = await self._owner.resume(instance_id, after=after)
+        return json_response(encode_parsed({"status": status.value}))
 
     async def put_definition(self, request: Request) -> Response:
         """Keep a definition with all its terms; those that end in `_us` are durations in microseconds."""

@@ -7,6 +7,7 @@ engine here refuses because it is not the owner, or is no longer, goes to whoeve
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from pylon_workflows.core.instance import Instance
@@ -184,7 +185,8 @@ class SharedAccess:
 
     async def _forwarded(self, request: OwnerRequest[T]) -> T:
         if request.look is not None:
-            request = await request.look(self)
+            can_look = self._standing.is_owner or self._standby.is_open  # not beside an owner of an older release
+            request = await request.look(self) if can_look else replace(request, is_repeatable=False)
         deadline = self._now() + self._timeout_s
         may_be_done = False
         reason = "there is none"

@@ -7,18 +7,20 @@ that never came.
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 from urllib.parse import quote
 
 from pylon_workflows.canonical_json import CanonicalJson, checked_json, checked_text
 from pylon_workflows.core.instance import Instance, Status
+from pylon_workflows.core.revisions import last_revision
 from pylon_workflows.core.transitions import Transition
 from pylon_workflows.declared_types import check_type
 from pylon_workflows.definitions import WorkflowDefinition
 from pylon_workflows.engine import LocalEngine
 from pylon_workflows.errors import (
+    CorruptDatabaseError,
     EventTooLargeError,
     InputTooLargeError,
     InstanceNotBlockedError,
@@ -145,21 +147,31 @@ def cancel(instance_id: str) -> OwnerRequest[None]:
 
 
 def resume(instance_id: str) -> OwnerRequest[Status]:
-    """Let a blocked instance go on. One that is no longer blocked when this is tried again has been resumed by it."""
+    """Let a blocked instance go on, once: one that is blocked anew when this is tried again is left so."""
 
     async def read_repeated(error: WorkflowError, reading: Reading) -> Status:
         if isinstance(error, InstanceNotBlockedError):
             return (await reading.get(instance_id)).status
         raise error
 
-    return OwnerRequest(
+    async def look(reading: Reading) -> OwnerRequest[Status]:
+        try:
+            revision = last_revision(await reading.history(instance_id))
+        except CorruptDatabaseError:
+            return request  # it is read again, and then there is nothing to resume
+        target = f"{request.target}?after={revision}"
+        return replace(request, target=target, call=lambda engine: engine.resume(instance_id, after=revision))
+
+    request = OwnerRequest(
         method="POST",
         target=path_of(instance_id, "resume"),
         body=b"",
         call=lambda engine: engine.resume(instance_id),
         read=_status,
         read_repeated=read_repeated,
+        look=look,
     )
+    return request
 
 
 def advance(instance_id: str) -> OwnerRequest[Status]:

@@ -1,6 +1,8 @@
 """What a standby sends again, because the first answer was lost, is done once, and told as what it was."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import pytest
 from owner import Lossy, Mute, Owner, worker
@@ -13,11 +15,13 @@ from pylon_workflows import (
     StorageFullError,
     WorkflowDefinition,
 )
-from pylon_workflows.core.transitions import ApprovalDecided
+from pylon_workflows.core.transitions import ApprovalDecided, InstanceResumed
+from pylon_workflows.store import migrations
 from runner_protocol.messages import Approval, Complete, ContinueAsNew, Diverged
 
 KEY = "approval:ship"
 GATE = Approval(name="ship")
+BLOCK = Diverged(position=0, expected="charge", got="mail")
 
 
 @pytest.fixture
@@ -121,6 +125,48 @@ class TestADecision:
             assert decisions(await standby.history("order-1")) == [(True, "ann"), (True, "bob")]
 
 
+class TestAResume:
+    @staticmethod
+    async def resumed(path, then):
+        lossy = Lossy("/resume")
+        async with Owner(path, lossy) as owner, worker(path) as standby:
+            await owner.engine.start_or_find("order", id="order-1")
+            await owner.engine.apply("order-1", BLOCK)
+            lossy.then = lambda: then(owner.engine)
+            status = await standby.resume("order-1")
+            assert lossy.count == 2
+            return status, sum(isinstance(each, InstanceResumed) for each in await standby.history("order-1"))
+
+    async def test_does_not_resume_what_was_blocked_anew(self, path):
+        assert await self.resumed(path, lambda engine: engine.apply("order-1", BLOCK)) == (Status.BLOCKED, 1)
+
+    async def test_that_finds_its_work_done_has_done_it(self, path):
+        assert await self.resumed(path, lambda engine: engine.apply("order-1", Complete())) == (Status.COMPLETED, 1)
+
+    async def test_of_a_later_block_is_another_one(self, path):
+        async with Owner(path) as owner, worker(path) as standby:
+            await owner.engine.start_or_find("order", id="order-1")
+            for _ in range(2):
+                await owner.engine.apply("order-1", BLOCK)
+                await owner.engine.send_event("order-1", "paid")
+                assert await standby.resume("order-1") is Status.RUNNING
+
+
+@pytest.mark.slow
+async def test_beside_an_owner_of_an_older_release_a_decision_is_forwarded_once(path):
+    """Of what that owner has, the standby can read nothing."""
+    lossy = Lossy("/approvals/")
+    async with Owner(path, lossy) as owner:
+        await at_its_gate(owner.engine)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA user_version = {len(migrations.migrations()) - 1}")
+        async with worker(path, forward_timeout_s=2) as standby:
+            with pytest.raises(NoOwnerError, match="whether it was done"):
+                await standby.approve("order-1", KEY, by="ann")
+            assert (await standby.approve("order-1", KEY, by="ann")).is_duplicate
+        assert decisions(await owner.engine.history("order-1")) == [(True, "ann")]
+
+
 class TestARefusalOfTheSecondTryThatSaysNothingOfTheFirst:
     """Nobody claims to know."""
 
@@ -183,7 +229,7 @@ class TestAChangeOfMany:
     async def five(engine):
         for number in range(5):
             await engine.start_or_find("order", id=f"o{number}")
-            await engine.apply(f"o{number}", Diverged(position=0, expected="charge", got="mail"))
+            await engine.apply(f"o{number}", BLOCK)
 
     async def test_does_not_take_the_next_page_too_and_nobody_claims_to_know(self, path, verb, status):
         lossy = Lossy(f"/{verb}")
