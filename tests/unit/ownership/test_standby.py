@@ -476,12 +476,13 @@ async def test_a_file_that_a_newer_release_owns_is_refused(path, monkeypatch):
             await worker(path).__aenter__()
 
 
+@pytest.mark.slow
 async def test_beside_an_owner_of_an_older_release_starts_are_forwarded_and_reads_say_which_to_stop(path):
     known = len(migrations.migrations())
     async with Owner(path):
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(f"PRAGMA user_version = {known - 1}")
-        async with worker(path, forward_timeout_s=0.2) as standby:
+        async with worker(path, forward_timeout_s=2) as standby:
             assert await standby.start("order", id="order-1") == "order-1"
             with pytest.raises(NoOwnerError) as told:
                 await standby.list()
