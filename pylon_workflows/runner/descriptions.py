@@ -1,6 +1,5 @@
 """What an answer to `describe` means, whatever carried the bytes (PROTOCOL.md section 6)."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from pylon_workflows.errors import (
 from pylon_workflows.http_client.body_stream import BodyStream
 from pylon_workflows.ports import Turn
 from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, format_timeout, read_answer
+from pylon_workflows.runner.large_answers import read_large
 from runner_protocol.messages import (
     DESCRIBE_REQUEST,
     MAX_ANSWER_BYTES,
@@ -60,7 +60,7 @@ async def read_description(
     if status in _REFUSALS:
         return None
     judge = partial(read_answer, status, body, is_too_large=is_too_large, content_encoding=content_encoding, who=who)
-    return await asyncio.to_thread(_read, judge, body) if len(body) > LARGE_ANSWER_BYTES else _read(judge, body)
+    return await read_large(_read, judge, body) if len(body) > LARGE_ANSWER_BYTES else _read(judge, body)
 
 
 def _read(judge: Callable[[], object], body: bytes) -> Description | None:

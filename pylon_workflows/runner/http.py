@@ -38,6 +38,7 @@ from pylon_workflows.runner.auth import SIGNED_ON_THE_LOOP, RequestSigner, Runne
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description
 from pylon_workflows.runner.idempotency_header import encode_key
+from pylon_workflows.runner.large_answers import read_large
 from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import MAX_ANSWER_BYTES, Action, Description
 
@@ -97,7 +98,7 @@ class HttpRunner:
         except HttpClientError as error:
             raise self._translated(error, timeout_s) from None
         is_large = len(answer.body) > LARGE_ANSWER_BYTES
-        action = await asyncio.to_thread(self._read, answer) if is_large else self._read(answer)
+        action = await read_large(self._read, answer) if is_large else self._read(answer)
         del answer  # thousands of turns wait for their commits at a time, with whatever their frames hold
         await apply((action,))
 

@@ -26,6 +26,7 @@ from pylon_workflows.runner.auth import RequestSigner, signing_keys
 from pylon_workflows.runner.deadline import MAX_TURN_S
 from pylon_workflows.runner.descriptions import DESCRIBE_TURN, as_away, read_description, read_whole
 from pylon_workflows.runner.idempotency_header import encode_key
+from pylon_workflows.runner.large_answers import read_large
 from pylon_workflows.runner.pump import LocalBody, pumped
 from pylon_workflows.runner.streams import AnswerStream
 from runner_protocol.messages import Description
@@ -130,7 +131,7 @@ class LocalRunner:
             return
         wait_s = parse_retry_after(headers.get("retry-after"), self._clock.now()) if headers else None
         read = partial(read_answer, status, body, content_encoding=content_encoding, retry_after_s=wait_s)
-        await apply((await asyncio.to_thread(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
+        await apply((await read_large(read) if len(body) > LARGE_ANSWER_BYTES else read(),))
 
     async def describe(self) -> Description | None:
         """See `ports.Describer`."""

@@ -15,6 +15,7 @@ from pylon_workflows.http_client.body_stream import BodyStream
 from pylon_workflows.ports import Apply
 from pylon_workflows.runner.answers import LARGE_ANSWER_BYTES, beginning, format_timeout
 from pylon_workflows.runner.deadline import Deadline
+from pylon_workflows.runner.large_answers import read_large
 from pylon_workflows.runner.lines import LineSplitter
 from runner_protocol.action_lines import ActionLines, Entry, parse_actions
 from runner_protocol.messages import (
@@ -77,7 +78,7 @@ class AnswerStream:
         for first in range(0, len(lines), BATCH_LINES):
             some = lines[first : first + BATCH_LINES]
             is_large = sum(map(len, some)) > LARGE_ANSWER_BYTES
-            actions, trouble = await asyncio.to_thread(self._parse, some) if is_large else self._parse(some)
+            actions, trouble = await read_large(self._parse, some) if is_large else self._parse(some)
             actions, trouble = self._without_starts(actions, trouble)
             if actions:
                 self._has_action = True

@@ -151,9 +151,9 @@ _NDJSON = b"content-type: application/x-ndjson\r\n"
 _STREAM = b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n" % _NDJSON
 _END = b"0\r\n\r\n"
 _HUNDRED_MB = [b"[", *[b"1," * 50_000] * 1000]
-_MILLIONS = b"[" + b",".join([b"1"] * 2_000_000) + b"]"
-DESCRIPTION = b'{"action":"description","workflows":%b}' % _MILLIONS
-"""Of two million workflows that are none."""
+_MILLION = b"[" + b"1," * 999_999 + b"1]"
+DESCRIPTION = b'{"action":"description","workflows":%b}' % _MILLION
+"""Of a million workflows that are none."""
 _PAGE = b"<html><title>nginx</title></html>"
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
@@ -206,8 +206,8 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "no object": Behaviour(replies(b"[1,2]"), "malformed"),
     "unknown action": Behaviour(replies(b'{"action":"explode"}'), "malformed"),
     "wrong type": Behaviour(replies(b'{"action":"wait_event","event":7}'), "malformed"),
-    "millions of wrong names": Behaviour(replies(b'{"action":"complete","unset":%b}' % _MILLIONS), "malformed"),
-    "millions of wrong log lines": Behaviour(replies(b'{"action":"complete","logs":%b}' % _MILLIONS), "malformed"),
+    "a million wrong names": Behaviour(replies(b'{"action":"complete","unset":%b}' % _MILLION), "malformed"),
+    "a million wrong log lines": Behaviour(replies(b'{"action":"complete","logs":%b}' % _MILLION), "malformed"),
     "NaN": Behaviour(replies(b'{"action":"complete","output":NaN}'), "malformed"),
     "doubled key": Behaviour(replies(b'{"action":"complete","output":1,"output":2}'), "malformed"),
     "negative duration": Behaviour(replies(b'{"action":"sleep","duration":"-5s"}'), "malformed"),

@@ -111,8 +111,8 @@ async def test_answers_without_measure_cost_a_bounded_amount_of_memory() -> None
         "length of an exabyte",
         "header of 5 MB",
         "line without end",
-        "millions of wrong names",
-        "millions of wrong log lines",
+        "a million wrong names",
+        "a million wrong log lines",
     )
     async with hostile_process() as urls:
         chosen = {name: urls[name] for name in ("healthy", *big, "headers without end", "line without end")}
