@@ -28,6 +28,10 @@ _LAST_ANSWERS_S = 1.0
 
 _LOOK_S = 1.0
 
+_ACCEPTING_ROUNDS = 3
+"""So many rounds the event loop takes to accept who had connected and to make the connection. Where the server has been
+closed in between, asyncio leaves the accepted socket to the garbage collector, with a ResourceWarning."""
+
 
 class _QuietConfig(uvicorn.Config):
     """A configuration that leaves the process's loggers as they are."""
@@ -70,10 +74,10 @@ class _Door:
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
-        made = listen_at(self._path)
-        self._leave()
+        made, former = listen_at(self._path), (self._made, self._server)
         self._made = made
         self._server = await asyncio.get_running_loop().create_unix_server(self._new_protocol, sock=made.listener)
+        await _leave(*former)
 
     async def keep(self) -> None:
         """Listen anew whenever nothing is at the path; what is there may be another owner's."""
@@ -87,16 +91,19 @@ class _Door:
     def _is_taken(self) -> bool:
         return os.path.lexists(self._path)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take no more connections, also none that has been accepted and not been made; those that there are go on."""
         self.is_open = False
-        self._leave()
+        await _leave(self._made, self._server)
 
-    def _leave(self) -> None:
-        if self._made is not None:
-            remove(self._made)
-        if self._server is not None:
-            self._server.close()
+
+async def _leave(made: ListeningSocket | None, server: asyncio.Server | None) -> None:
+    if made is not None:
+        remove(made)
+    if server is not None:
+        for _ in range(_ACCEPTING_ROUNDS):
+            await asyncio.sleep(0)
+        server.close()
 
 
 @asynccontextmanager
@@ -121,7 +128,7 @@ async def served(app: ASGIApp, path: Path) -> AsyncIterator[None]:
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
-        door.close()
+        await door.close()
         for connection in list(state.connections):
             connection.shutdown()
         late = set(state.tasks)

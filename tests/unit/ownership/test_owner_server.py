@@ -27,3 +27,22 @@ async def test_who_connects_while_it_closes_is_hung_up_on(tmp_path, rounds):
         async with asyncio.timeout(5):
             with contextlib.suppress(ConnectionResetError):
                 assert await loop.sock_recv(caller, 100) == b""
+
+
+@pytest.mark.parametrize("rounds", range(8))
+async def test_who_connects_in_the_middle_of_its_closing_is_not_left_to_the_garbage_collector(tmp_path, rounds):
+    path = tmp_path / "orders.db.sock"
+    loop = asyncio.get_running_loop()
+
+    def connect_after(rounds):
+        if rounds:
+            loop.call_soon(connect_after, rounds - 1)
+        else:
+            with contextlib.suppress(OSError):  # it may be closed by then
+                caller.connect(str(path))
+
+    with socket.socket(socket.AF_UNIX) as caller:
+        async with served(app, path):
+            connect_after(rounds)
+        for _ in range(8):
+            await asyncio.sleep(0)
