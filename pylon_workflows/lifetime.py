@@ -28,7 +28,7 @@ class Lifetime:
     def stop(self, turns: int, grace_s: float) -> None:
         """Take no more work; so many turns in flight may take so long, until `end`."""
         self.is_running = False
-        if turns and grace_s:
+        if turns and grace_s and self.failure is None:  # else they have been cut off
             self._stopping = f"the engine is stopping: what is in flight (turns: {turns}) has {grace_s:g} s to end"
             _log.info("%s", self._stopping)
 
