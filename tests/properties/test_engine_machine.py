@@ -357,8 +357,9 @@ class EngineMachine(RuleBasedStateMachine):
             return True, model.status
 
         instance_id = self.one_of(self.models, which)
-        if any(operation.id == instance_id and operation.call is None for operation in self.pending):
-            return  # the next turn may begin before, or not
+        is_asked = self.models[instance_id].has_open_turn
+        if any(each.id == instance_id and (each.call is None or not is_asked) for each in self.pending):
+            return  # the next turn may begin before, or not: who has found a place waits for the lock, too
         self.call(instance_id, self.apply_and_tell(instance_id, action), step)
 
     async def apply_and_tell(self, instance_id: str, action: Any) -> str:
