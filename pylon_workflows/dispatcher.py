@@ -114,11 +114,11 @@ class Dispatcher:
 
     def changed(self, instance_id: str, name: str, *, is_runnable: bool, is_new: bool) -> None:
         """An instance has been committed. One that ends while it is postponed is driven once more, for the drive to
-        forget it. A new one does not wait where one waited that had its id and was deleted.
+        forget it. A new one does not wait where one of another workflow waited that had its id.
         """
         was_postponed = (is_new or not is_runnable) and self._postponed.cut_short(instance_id) is not None
         if is_new:
-            self._queue.withdraw(instance_id)
+            self._queue.withdraw_from_others(instance_id, name)
         if is_runnable or was_postponed:
             self.offer(instance_id, name)
 

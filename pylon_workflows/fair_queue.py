@@ -1,6 +1,6 @@
 """Who waits for a place, and whose turn it is to take one (PROMISES.md P20, docs/decisions/0016-fairness.md).
 
-Pure: no I/O, no clock, no asyncio. Every call but `withdraw` costs the same however many wait. Its laws:
+Pure: no I/O, no clock, no asyncio. Every call but `withdraw_from_others` costs the same however many wait. Its laws:
 
 1. A free place goes to the workflow that holds the fewest, those that hold alike in turn; within a workflow who came
    first goes first.
@@ -78,9 +78,11 @@ class FairQueue:
             self._settle(lane)
         return True
 
-    def withdraw(self, instance_id: str) -> None:
-        """Let an id wait no more, if it does; this one call takes longer the more of its workflow wait."""
-        if (lane := self._ids.pop(instance_id, None)) is not None:
+    def withdraw_from_others(self, instance_id: str, name: str) -> None:
+        """Let an id wait in no other workflow than this; where it did, that takes longer the more wait there."""
+        lane = self._ids.get(instance_id)
+        if lane is not None and lane.name != name:
+            del self._ids[instance_id]
             lane.waiting.remove(instance_id)
             self._settle(lane)
 

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -160,7 +159,7 @@ def test_two_hundred_slow_bodies_hold_up_nobody_and_are_all_refused(
         began_at = time.monotonic()
         api.start("onboarding", {"user": "alice", "pause": "1h"})
         latencies.append(time.monotonic() - began_at)
-    assert statistics.median(latencies) < 0.5, "the healthy caller hardly got on"
+    assert sorted(latencies)[len(latencies) * 95 // 100] < 0.5, "the healthy caller hardly got on"
     assert resident_mb(api) - memory_before < 2.5 * SLOW_CALLERS * SENT_BY_EACH / 2**20 + 20
     for caller in slow_callers:
         answered = answer(caller)

@@ -112,8 +112,8 @@ def test_more_slow_connections_than_there_are_places_keep_nobody_out(
     took = callers.window(4, kinds=(False,))  # an idle connection may be ended to make room
     while len(took) < 20:
         took += callers.window(1, kinds=(False,))
-    # They come one after the other: who is kept out for two seconds is so each time, and the machine's pause is one's.
-    assert statistics.median(took) < 1, took
+    # They come one after the other: who is kept out is so again and again, and a pause of the machine is one's.
+    assert sorted(took)[len(took) * 9 // 10] < 1, took
     assert slow.end() > 100
     said = api.process.said()
     assert "all 40 connections are taken" in said

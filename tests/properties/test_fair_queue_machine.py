@@ -55,12 +55,13 @@ class FairQueueMachine(RuleBasedStateMachine):
         if is_room:
             waiting.append(str(self.number))
 
-    @rule(data=st.data())
-    def withdraw(self, data: Any) -> None:
+    @rule(data=st.data(), name=NAMES)
+    def withdraw_from_others(self, data: Any, name: str) -> None:
         known = [each for waiting in self.waiting.values() for each in waiting]
         instance_id = data.draw(st.sampled_from([*known, "unknown"]))
-        self.queue.withdraw(instance_id)
-        self.waiting = {name: [each for each in ids if each != instance_id] for name, ids in self.waiting.items()}
+        self.queue.withdraw_from_others(instance_id, name)
+        for other in self.waiting.keys() - {name}:
+            self.waiting[other] = [each for each in self.waiting[other] if each != instance_id]
 
     @rule()
     def take(self) -> None:

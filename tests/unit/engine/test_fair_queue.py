@@ -235,3 +235,14 @@ def test_nothing_is_left_after_it_has_been_cleared():
     assert (len(queue), queue.next_name()) == (0, None)
     offer(queue, "b", 2)
     assert take_all(queue) == ["b-0", "b-1"]
+
+
+def test_an_id_is_withdrawn_from_other_workflows_and_keeps_its_place_in_its_own():
+    queue = FairQueue(places=1, room=10)
+    for instance_id in ("a", "b"):
+        queue.offer(instance_id, "one")
+    queue.withdraw_from_others("a", "one")
+    queue.withdraw_from_others("unknown", "one")
+    assert len(queue) == 2
+    queue.withdraw_from_others("a", "two")
+    assert ("a" in queue, len(queue), queue.take(queue.next_name())) == (False, 1, "b")
